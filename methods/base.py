@@ -1,0 +1,163 @@
+"""What a method is: a config, the modules it places at sites of a backbone, and their exact count."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from peftnas.spaces.fields import Configurable
+
+if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
+
+
+@dataclass(frozen=True)
+class Placement(ABC):
+    """One module at one site of a backbone, with everything needed to build and count it.
+
+    Subclasses are frozen dataclasses of plain values. Every field takes part in :meth:`identity`;
+    a field with ``metadata={"function": False}`` changes the training but not the function class
+    (a constant scale, an initialisation) and is left out of :meth:`function`.
+
+    Attributes:
+        site: address of the place, such as ``layers[3].attention.query``.
+    """
+
+    kind: ClassVar[str]
+    site: str
+
+    @abstractmethod
+    def count(self) -> int:
+        """Trainable parameters, training-only ones included."""
+
+    def stored(self) -> int:
+        """Parameters that must be kept after training; differs where some fold away."""
+        return self.count()
+
+    @abstractmethod
+    def build(self, generator: torch.Generator) -> nn.Module:
+        """The module, initialised from ``generator`` alone; float32, on the CPU."""
+
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes the training of this module; JSON values."""
+        return {"kind": self.kind} | _plain(dataclasses.asdict(self))
+
+    def function(self) -> dict[str, Any]:
+        """What distinguishes the class of functions that it can reach; JSON values."""
+        hidden = {
+            field.name for field in dataclasses.fields(self) if not field.metadata.get("function", True)
+        }
+        return {name: value for name, value in self.identity().items() if name not in hidden}
+
+
+class Method(Configurable):
+    """Base of all PEFT methods. One file a method; see CONTRIBUTING.md.
+
+    Attributes:
+        formula: the count in words, shown by ``peftnas methods``.
+        source: paper, and library where it settles a detail.
+    """
+
+    formula: ClassVar[str]
+    source: ClassVar[str]
+
+    @abstractmethod
+    def place(self, anatomy: Anatomy) -> Iterator[Placement]:
+        """The modules that this method puts on a backbone; nothing for a size of 0.
+
+        Raises:
+            ValueError: if it names a site or a layer that the backbone does not have.
+        """
+
+    def count(self, anatomy: Anatomy) -> int:
+        """Exact number of trainable parameters on a backbone; needs no weights."""
+        return sum(placement.count() for placement in self.place(anatomy))
+
+    def words(self) -> str:
+        """The method in a few readable words for tables and hovers."""
+        return self.kind
+
+    def normal(self, anatomy: Anatomy) -> Method | None:
+        """The same method without settings that have no effect; ``None`` when nothing is left.
+
+        Overridden where a method has rules of its own beyond those of ``canonical.py``.
+        """
+        return self
+
+
+# What a built module does at its site. Modules are functions of their tensors and their input:
+# ``tokens`` is the (B, T) bool mask of real tokens of the call, or None when all are real.
+
+
+class LinearDelta(nn.Module):
+    """Adds to the output of a linear layer."""
+
+    def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
+        """x (B, T, n_in) -> delta (B, T, n_out)."""
+        raise NotImplementedError
+
+
+class BiasDelta(nn.Module):
+    """Adds one vector to the output of a linear layer or of a norm."""
+
+    value: nn.Parameter  # (n,)
+
+
+class Rescale(nn.Module):
+    """Multiplies the input or the output of a linear layer by one vector."""
+
+    side: Literal["input", "output"]
+    value: nn.Parameter  # (n,)
+
+
+class SublayerDelta(nn.Module):
+    """Adds to the residual stream after a sublayer F (attention or ffn).
+
+    ``reads`` names its input: ``output`` h = F(.), ``sum`` h + x, ``normed_sum`` LN(h + x) with the
+    sublayer's own post-norm, ``residual`` x, ``normed_input`` what F itself reads, ``stream`` the
+    residual stream after the sublayer (post-LN: after the norm; its delta is added there too).
+    """
+
+    reads: Literal["output", "sum", "normed_sum", "residual", "normed_input", "stream"]
+
+    def forward(self, z: Tensor, tokens: Tensor | None) -> Tensor:
+        """z (B, T, d) -> delta (B, T, d)."""
+        raise NotImplementedError
+
+
+class PrefixKeyValues(nn.Module):
+    """Keys and values in front of those of the real tokens, for all its layers."""
+
+    def forward(self, layer: int, hidden: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor]:
+        """hidden (B, T, d), the attention module's input -> keys, values (B, g, l, c) each."""
+        raise NotImplementedError
+
+
+class PromptVectors(nn.Module):
+    """Vectors put before the real tokens, or after the first of them."""
+
+    entry: Literal["word_embeddings", "hidden"]
+    position: Literal["before", "after_first"]
+
+    def forward(self) -> Tensor:
+        """(l, width of the entry)."""
+        raise NotImplementedError
+
+
+class TrainsBackbone(nn.Module):
+    """Marks full fine-tuning: the backbone's own parameters are trained, and put back on detach."""
+
+
+def _plain(value: Any) -> Any:
+    """JSON form: tuples become lists."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,316 @@
+"""Fields that hold a value or a domain, checked by the same rule either way.
+
+A method or a recipe is a frozen dataclass derived from :class:`Configurable`. Each field is
+declared with :func:`setting`, which says what values it takes; the base class checks a held value,
+and every value that a held domain could yield, when the object is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self, TypeVar, dataclass_transform
+
+from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
+from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+
+T = TypeVar("T")
+
+
+class Values(Protocol):
+    """What a field takes. ``words`` names it in messages and help."""
+
+    @property
+    def words(self) -> str: ...
+
+    def takes(self, value: Any) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Whole numbers from ``low`` to ``high`` (``None``: no upper limit)."""
+
+    low: int
+    high: int | None = None
+
+    @property
+    def words(self) -> str:
+        if self.high is None:
+            return f"a whole number >= {self.low}"
+        return f"a whole number in [{self.low}, {self.high}]"
+
+    def takes(self, value: Any) -> bool:
+        return (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and value >= self.low
+            and (self.high is None or value <= self.high)
+        )
+
+
+@dataclass(frozen=True)
+class Number:
+    """Real numbers from ``low`` to ``high`` (``None``: no limit); ``above`` excludes ``low``."""
+
+    low: float
+    high: float | None = None
+    above: bool = False
+
+    @property
+    def words(self) -> str:
+        low = f"> {self.low:g}" if self.above else f">= {self.low:g}"
+        return f"a number {low}" + ("" if self.high is None else f" and <= {self.high:g}")
+
+    def takes(self, value: Any) -> bool:
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and (value > self.low if self.above else value >= self.low)
+            and (self.high is None or value <= self.high)
+        )
+
+
+class OneOf:
+    """One of the named values."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+    @property
+    def words(self) -> str:
+        return "one of " + ", ".join(map(repr, self.values))
+
+    def takes(self, value: Any) -> bool:
+        return any(type(value) is type(known) and value == known for known in self.values)
+
+
+class AnyOf:
+    """Either of several kinds of values, such as the word "learned" or a number."""
+
+    def __init__(self, *kinds: Values) -> None:
+        self.kinds = kinds
+
+    @property
+    def words(self) -> str:
+        return " or ".join(kind.words for kind in self.kinds)
+
+    def takes(self, value: Any) -> bool:
+        return any(kind.takes(value) for kind in self.kinds)
+
+
+class SomeOf:
+    """A tuple of distinct named items; empty means that the method acts nowhere."""
+
+    def __init__(self, *items: str) -> None:
+        self.items = items
+
+    @property
+    def words(self) -> str:
+        return "some of " + ", ".join(map(repr, self.items))
+
+    def takes(self, value: Any) -> bool:
+        return (
+            isinstance(value, tuple)
+            and len(set(value)) == len(value)
+            and all(item in self.items for item in value)
+        )
+
+
+class Layers:
+    """``None`` (every layer) or a tuple of distinct layer numbers, 0-based."""
+
+    words = "None (all layers), a tuple of layer numbers, or Subset.of_layers()"
+
+    def takes(self, value: Any) -> bool:
+        return value is None or (
+            isinstance(value, tuple)
+            and len(set(value)) == len(value)
+            and all(Whole(0).takes(layer) for layer in value)
+        )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one field takes and means; kept in the dataclass field's metadata.
+
+    Attributes:
+        values: the values that the field takes.
+        by_layer: whether ``PerLayer`` / ``PerGroup`` / ``ByLayer`` are allowed.
+        when: the field matters only while each named field holds one of the listed values; it
+            must be declared after those fields. An unneeded domain is not drawn.
+        size: 0 means that the method is absent (methods.md section 5, rule 1).
+        help: one line for ``peftnas methods``.
+    """
+
+    values: Values
+    by_layer: bool = False
+    when: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    size: bool = False
+    help: str = ""
+
+
+def setting(
+    values: Values,
+    *,
+    default: Any = dataclasses.MISSING,
+    by_layer: bool = False,
+    when: Mapping[str, tuple[Any, ...]] | None = None,
+    size: bool = False,
+    help: str = "",
+) -> Any:
+    """Declare a field of a :class:`Configurable`; see :class:`Setting` for the arguments."""
+    metadata = {"setting": Setting(values, by_layer, when or {}, size, help)}
+    return dataclasses.field(default=default, metadata=metadata, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule over several fields of one object.
+
+    Attributes:
+        fields: names of the fields it looks at.
+        broken: given their values by name, the sentence to show when they break the rule, else
+            ``None``. It is asked for every combination that domains in these fields could yield.
+    """
+
+    fields: tuple[str, ...]
+    broken: Callable[[dict[str, Any]], str | None]
+
+
+_KINDS: dict[str, type[Configurable]] = {}
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
+class Configurable:
+    """Base of methods and recipes: a frozen dataclass whose fields hold values or domains.
+
+    Subclasses are decorated with ``@dataclass(frozen=True, kw_only=True)``, declare ``kind`` (their
+    stable name in files and storages) and their fields with :func:`setting`.
+
+    Raises:
+        ValueError: when a field holds a value, or a domain that could yield a value, which the
+            field does not take, or when a rule over several fields is broken.
+    """
+
+    kind: ClassVar[str]
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kind" in cls.__dict__:
+            _KINDS[cls.kind] = cls
+
+    def __post_init__(self) -> None:
+        for name, declared in settings(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, list):
+                value = tuple(value)
+                object.__setattr__(self, name, value)
+            _check_field(f"{type(self).__name__}.{name}", declared, value)
+        for rule in self.rules:
+            possible = [_possible(getattr(self, name)) for name in rule.fields]
+            for combination in itertools.product(*possible):
+                sentence = rule.broken(dict(zip(rule.fields, combination, strict=True)))
+                if sentence:
+                    raise ValueError(f"{type(self).__name__}: {sentence}")
+
+    def active(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Whether field ``name`` matters when the other fields hold ``values``."""
+        when = settings(type(self))[name].when
+        return all(OneOf(*allowed).takes(values[field]) for field, allowed in when.items())
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked again."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def at(self, layer: int) -> Self:
+        """The settings as they hold in one layer: every ``ByLayer`` replaced by its value there."""
+        changes = {
+            name: getattr(self, name)[layer]
+            for name in settings(type(self))
+            if isinstance(getattr(self, name), ByLayer)
+        }
+        return self.replace(**changes) if changes else self
+
+
+def settings(cls: type[Configurable]) -> dict[str, Setting]:
+    """The declared fields of a Configurable class, by name, in order."""
+    return {
+        field.name: field.metadata["setting"]
+        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if "setting" in field.metadata
+    }
+
+
+def kind_named(kind: str) -> type[Configurable]:
+    """The class registered under ``kind``; ValueError naming the known kinds otherwise."""
+    if kind not in _KINDS:
+        known = ", ".join(sorted(_KINDS))
+        raise ValueError(f"no method or recipe of kind {kind!r} is loaded; known: {known}")
+    return _KINDS[kind]
+
+
+def held(value: T | Domain[T] | ByLayer[T]) -> T:
+    """The plain value of a field of an architecture.
+
+    Raises:
+        ValueError: if the field still holds a domain (a search space, not an architecture) or one
+            value for each layer (see :meth:`Configurable.at`).
+    """
+    if isinstance(value, Domain | ByLayer):
+        raise ValueError(f"an architecture holds plain values, got {value!r}; draw from it first")
+    return value
+
+
+def is_resolved(config: Configurable) -> bool:
+    """Whether every field holds a value, so that the object can stand in an architecture."""
+    return not any(isinstance(getattr(config, name), Domain) for name in settings(type(config)))
+
+
+def _possible(value: Any) -> Iterable[Any]:
+    """The values a rule has to be asked for: all options of a Choice, the ends of a range."""
+    match value:
+        case PerLayer() | PerGroup():
+            return _possible(value.domain)
+        case Choice():
+            return [inner for option in value.options for inner in _possible(option)]
+        case Integer() | Real():
+            return (value.low, value.high)
+        case Subset():
+            return (value.items,) if value.min_size else (value.items, ())
+        case ByLayer():
+            return [inner for _, inner in value.items()]
+        case _:
+            return (value,)
+
+
+def _check_field(name: str, declared: Setting, value: Any) -> None:
+    if isinstance(value, PerLayer | PerGroup | ByLayer):
+        if not declared.by_layer:
+            raise ValueError(
+                f"{name} is one value for the whole backbone, got {value!r}; "
+                "drop the per-layer wrapper"
+            )
+        inner = value.domain if not isinstance(value, ByLayer) else None
+        options = [inner] if inner is not None else _possible(value)
+        for option in options:
+            _check_field(name, declared, option)
+    elif isinstance(value, Subset) and value.layers:
+        if not isinstance(declared.values, Layers):
+            raise ValueError(f"{name} must be {declared.values.words}, got {value!r}")
+    elif isinstance(value, Choice):
+        for option in value.options:
+            _check_field(name, declared, option)
+    elif isinstance(value, Subset):
+        if not declared.values.takes(value.items):
+            raise ValueError(f"{name} must be {declared.values.words}, got {value!r}")
+    elif isinstance(value, Integer | Real):
+        for end in (value.low, value.high):
+            if not declared.values.takes(end):
+                raise ValueError(
+                    f"{name} must be {declared.values.words}, got {value!r}; change its bounds"
+                )
+    elif not declared.values.takes(value):
+        raise ValueError(f"{name} must be {declared.values.words}, got {value!r}")

@@ -1,0 +1,59 @@
+"""Neural architecture search for parameter-efficient fine-tuning.
+
+``import peftnas`` is cheap: the names below load their packages (and torch) on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from peftnas.search import Objective, Recipe, Study
+    from peftnas.spaces import (
+        Architecture,
+        Choice,
+        Integer,
+        Maybe,
+        PerGroup,
+        PerLayer,
+        Real,
+        SearchSpace,
+        Subset,
+    )
+
+__version__ = "0.1.0"
+
+_SPACES = (
+    "Architecture",
+    "Choice",
+    "Integer",
+    "Maybe",
+    "PerGroup",
+    "PerLayer",
+    "Real",
+    "SearchSpace",
+    "Subset",
+)
+_SEARCH = ("Objective", "Recipe", "Study")
+
+__all__ = [
+    "Architecture",
+    "Choice",
+    "Integer",
+    "Maybe",
+    "Objective",
+    "PerGroup",
+    "PerLayer",
+    "Real",
+    "Recipe",
+    "SearchSpace",
+    "Study",
+    "Subset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SPACES:
+        return getattr(import_module("peftnas.spaces"), name)
+    if name in _SEARCH:
+        return getattr(import_module("peftnas.search"), name)
+    raise AttributeError(f"module 'peftnas' has no attribute {name!r}")
