@@ -1,4 +1,4 @@
-"""What a method is: a config, the modules it places at sites of a backbone, and their exact count."""
+"""What a method is: a config, modules placed at sites of a backbone, and their exact count."""
 
 from __future__ import annotations
 
@@ -46,12 +46,15 @@ class Placement(ABC):
 
     def identity(self) -> dict[str, Any]:
         """What distinguishes the training of this module; JSON values."""
-        return {"kind": self.kind} | _plain(dataclasses.asdict(self))
+        fields: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return {"kind": self.kind} | fields
 
     def function(self) -> dict[str, Any]:
         """What distinguishes the class of functions that it can reach; JSON values."""
         hidden = {
-            field.name for field in dataclasses.fields(self) if not field.metadata.get("function", True)
+            field.name
+            for field in dataclasses.fields(self)
+            if not field.metadata.get("function", True)
         }
         return {name: value for name, value in self.identity().items() if name not in hidden}
 
@@ -102,6 +105,10 @@ class LinearDelta(nn.Module):
         """x (B, T, n_in) -> delta (B, T, n_out)."""
         raise NotImplementedError
 
+    def weight_delta(self) -> Tensor | None:
+        """What it adds to the weight, (n_out, n_in); ``None`` when it depends on the input."""
+        return None
+
 
 class BiasDelta(nn.Module):
     """Adds one vector to the output of a linear layer or of a norm."""
@@ -119,9 +126,9 @@ class Rescale(nn.Module):
 class SublayerDelta(nn.Module):
     """Adds to the residual stream after a sublayer F (attention or ffn).
 
-    ``reads`` names its input: ``output`` h = F(.), ``sum`` h + x, ``normed_sum`` LN(h + x) with the
-    sublayer's own post-norm, ``residual`` x, ``normed_input`` what F itself reads, ``stream`` the
-    residual stream after the sublayer (post-LN: after the norm; its delta is added there too).
+    ``reads`` names its input: ``output`` h = F(.), ``sum`` h + x, ``normed_sum`` LN(h + x) with
+    the sublayer's own post-norm, ``residual`` x, ``normed_input`` what F itself reads, ``stream``
+    the residual stream after the sublayer (post-LN: after the norm; its delta is added there too).
     """
 
     reads: Literal["output", "sum", "normed_sum", "residual", "normed_input", "stream"]
@@ -151,7 +158,7 @@ class PromptVectors(nn.Module):
 
 
 class TrainsBackbone(nn.Module):
-    """Marks full fine-tuning: the backbone's own parameters are trained, and put back on detach."""
+    """Marks full fine-tuning: the backbone's own parameters are trained, put back on detach."""
 
 
 def _plain(value: Any) -> Any:

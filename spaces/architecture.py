@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from peftnas.spaces.fields import Configurable, is_resolved
+from peftnas.spaces.fields import Configurable, default_of, is_resolved, settings
+from peftnas.spaces.serial import from_json, to_json
+
+FORMAT = 1
 
 
 class Placement(Protocol):
-    """One module at one site, as a method places it on a backbone."""
+    """One module at one site, as a method places it on a backbone. Hashable, equal by value."""
 
     @property
-    def site(self) -> str: ...
+    def site(self) -> str:
+        """Address of the place, such as ``layers[3].attention.query``."""
 
     def count(self) -> int:
         """Trainable parameters of the module."""
 
     def identity(self) -> dict[str, Any]:
         """What distinguishes its training; JSON values."""
+
+    def function(self) -> dict[str, Any]:
+        """What distinguishes the functions that it can reach; JSON values."""
 
 
 class Anatomy(Protocol):
@@ -55,10 +64,56 @@ class Architecture:
     def __init__(self, *methods: Configurable) -> None:
         for method in methods:
             if not isinstance(method, Configurable):
-                raise ValueError(f"Architecture takes methods, got {method!r}")
+                raise ValueError(
+                    f"Architecture takes methods, got {method!r}; pass objects such as "
+                    "LoRA(rank=8)"
+                )
             if not is_resolved(method):
                 raise ValueError(
                     f"Architecture takes methods that hold values, got {method!r}; "
                     "a method that holds domains belongs in a SearchSpace"
                 )
         object.__setattr__(self, "methods", methods)
+
+    def __repr__(self) -> str:
+        return f"Architecture({', '.join(map(repr, self.methods))})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, exact: ``{"format": 1, "methods": [{"kind": "lora", ...all fields}]}``."""
+        return {"format": FORMAT, "methods": [to_json(method) for method in self.methods]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The architecture that :meth:`to_dict` wrote.
+
+        Raises:
+            ValueError: if the format, a kind or a field is unknown, or a value is not allowed.
+        """
+        if data.get("format") != FORMAT or not isinstance(data.get("methods"), list):
+            raise ValueError(
+                f"an architecture has format {FORMAT} and a list of methods, got format "
+                f"{data.get('format')!r}; read it with the version that wrote it"
+            )
+        return cls(*map(from_json, data["methods"]))
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as one line of JSON text."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The architecture that :meth:`to_json` wrote; errors as :meth:`from_dict`."""
+        return cls.from_dict(json.loads(text))
+
+    def words(self) -> str:
+        """One readable line; "head only" when there is no method."""
+        return " + ".join(map(_words, self.methods)) or "head only"
+
+
+def _words(method: Configurable) -> str:
+    own = getattr(method, "words", None)
+    if callable(own):
+        return str(own())
+    held = {name: getattr(method, name) for name in settings(type(method))}
+    changed = [f"{k}={v!r}" for k, v in held.items() if v != default_of(type(method), k)]
+    return f"{method.kind}({', '.join(changed)})" if changed else method.kind

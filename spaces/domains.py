@@ -124,6 +124,15 @@ class Choice(Domain[Any]):
             seen.append((type(option), option))
         self.options = options
 
+    def __contains__(self, value: object) -> bool:
+        """Whether ``value`` is one of the options, or lies in an option that is a domain."""
+        return any(
+            value in option
+            if isinstance(option, Integer | Real | Choice | Subset)
+            else type(value) is type(option) and value == option
+            for option in self.options
+        )
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Choice) and _typed(self.options) == _typed(other.options)
 
@@ -207,6 +216,19 @@ class Subset(Domain[tuple[Any, ...]]):
 
     def _state(self) -> tuple[Any, ...]:
         return (self.items, self.min_size, self.layers)
+
+
+class Inclusion(Choice):
+    """Whether one item of a ``Subset`` is taken: what the walk asks for each of its items.
+
+    Attributes:
+        likelihood: share of the still possible subsets that hold the item; taking it with this
+            probability draws every valid subset equally often.
+    """
+
+    def __init__(self, likelihood: float) -> None:
+        super().__init__(False, True)
+        self.likelihood = likelihood
 
 
 def _typed(values: tuple[Any, ...]) -> list[tuple[type, Any]]:

@@ -180,14 +180,15 @@ class Rule:
 
 
 _KINDS: dict[str, type[Configurable]] = {}
+_SETTINGS: dict[type, dict[str, Setting]] = {}  # every object made asks for its class's
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
 class Configurable:
     """Base of methods and recipes: a frozen dataclass whose fields hold values or domains.
 
-    Subclasses are decorated with ``@dataclass(frozen=True, kw_only=True)``, declare ``kind`` (their
-    stable name in files and storages) and their fields with :func:`setting`.
+    Subclasses are decorated with ``@dataclass(frozen=True, kw_only=True)``, declare ``kind``
+    (their stable name in files and storages) and their fields with :func:`setting`.
 
     Raises:
         ValueError: when a field holds a value, or a domain that could yield a value, which the
@@ -210,45 +211,81 @@ class Configurable:
                 object.__setattr__(self, name, value)
             _check_field(f"{type(self).__name__}.{name}", declared, value)
         for rule in self.rules:
-            possible = [_possible(getattr(self, name)) for name in rule.fields]
-            for combination in itertools.product(*possible):
-                sentence = rule.broken(dict(zip(rule.fields, combination, strict=True)))
-                if sentence:
-                    raise ValueError(f"{type(self).__name__}: {sentence}")
+            self._check_rule(rule)
+
+    def _check_rule(self, rule: Rule) -> None:
+        possible = [_possible(getattr(self, name)) for name in rule.fields]
+        for combination in itertools.product(*possible):
+            sentence = rule.broken(dict(zip(rule.fields, combination, strict=True)))
+            if sentence:
+                raise ValueError(f"{type(self).__name__}: {sentence}")
 
     def active(self, name: str, values: Mapping[str, Any]) -> bool:
         """Whether field ``name`` matters when the other fields hold ``values``."""
         when = settings(type(self))[name].when
-        return all(OneOf(*allowed).takes(values[field]) for field, allowed in when.items())
+        return not when or all(
+            _holds(values[field], OneOf(*allowed)) for field, allowed in when.items()
+        )
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, checked again."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        """A copy with some fields changed, these (and the rules over them) checked again."""
+        cls, declared = type(self), settings(type(self))
+        if (
+            cls.__post_init__ is not Configurable.__post_init__
+            or not changes.keys() <= declared.keys()
+        ):
+            return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        changed = {
+            name: value for name, value in changes.items() if value is not getattr(self, name)
+        }
+        if not changed:
+            return self
+        # spaces are drawn and counted by copies: checking only what changed is what keeps it fast
+        copy = object.__new__(cls)
+        copy.__dict__.update(self.__dict__)
+        for name, value in changed.items():
+            value = tuple(value) if isinstance(value, list) else value
+            copy.__dict__[name] = value
+            _check_field(f"{cls.__name__}.{name}", declared[name], value)
+        for rule in self.rules:
+            if not changed.keys().isdisjoint(rule.fields):
+                copy._check_rule(rule)
+        return copy
 
     def at(self, layer: int) -> Self:
-        """The settings as they hold in one layer: every ``ByLayer`` replaced by its value there."""
+        """The settings as they hold in one layer: each ``ByLayer`` replaced by its value."""
         changes = {
-            name: getattr(self, name)[layer]
-            for name in settings(type(self))
-            if isinstance(getattr(self, name), ByLayer)
+            name: value[layer]
+            for name, value in self.__dict__.items()
+            if isinstance(value, ByLayer)
         }
         return self.replace(**changes) if changes else self
 
 
-def settings(cls: type[Configurable]) -> dict[str, Setting]:
+def settings(cls: type[Configurable]) -> Mapping[str, Setting]:
     """The declared fields of a Configurable class, by name, in order."""
-    return {
-        field.name: field.metadata["setting"]
-        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if "setting" in field.metadata
-    }
+    if cls not in _SETTINGS:
+        _SETTINGS[cls] = {
+            field.name: field.metadata["setting"]
+            for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+            if "setting" in field.metadata
+        }
+    return _SETTINGS[cls]
+
+
+def default_of(cls: type[Configurable], name: str) -> Any:
+    """The default of a field; ``dataclasses.MISSING`` where it has none."""
+    return cls.__dataclass_fields__[name].default  # type: ignore[attr-defined]
 
 
 def kind_named(kind: str) -> type[Configurable]:
     """The class registered under ``kind``; ValueError naming the known kinds otherwise."""
     if kind not in _KINDS:
         known = ", ".join(sorted(_KINDS))
-        raise ValueError(f"no method or recipe of kind {kind!r} is loaded; known: {known}")
+        raise ValueError(
+            f"a kind must be that of a loaded class ({known or 'none yet'}), got {kind!r}; import "
+            "its module first (peftnas.methods for those that come with peftnas)"
+        )
     return _KINDS[kind]
 
 
@@ -267,6 +304,13 @@ def held(value: T | Domain[T] | ByLayer[T]) -> T:
 def is_resolved(config: Configurable) -> bool:
     """Whether every field holds a value, so that the object can stand in an architecture."""
     return not any(isinstance(getattr(config, name), Domain) for name in settings(type(config)))
+
+
+def _holds(value: Any, allowed: OneOf) -> bool:
+    """Whether ``value`` is allowed; of values layer by layer, whether one of them is."""
+    if isinstance(value, ByLayer):
+        return any(allowed.takes(inner) for _, inner in value.items())
+    return allowed.takes(value)
 
 
 def _possible(value: Any) -> Iterable[Any]:

@@ -1,0 +1,250 @@
+"""Bottleneck adapters: serial (Houlsby, Pfeiffer, after the norm) and parallel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from peftnas.methods.base import Method, Placement, SublayerDelta
+from peftnas.methods.gates import (
+    GateSpec,
+    GateTokens,
+    gate_setting,
+    gate_spec,
+    gate_tokens_setting,
+)
+from peftnas.methods.layers import active_layers, place_words, value_words
+from peftnas.spaces.domains import Domain
+from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, Rule, Whole, held, setting
+from peftnas.spaces.structure import ByLayer
+
+if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
+
+Reads = Literal["output", "sum", "normed_sum", "residual", "normed_input", "stream"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": nn.functional.relu,
+    "gelu": nn.functional.gelu,
+    "silu": nn.functional.silu,
+    "tanh": torch.tanh,
+    "identity": lambda x: x,
+}
+
+_SUBLAYERS = {"attention": ("attention",), "ffn": ("ffn",), "both": ("attention", "ffn")}
+_DEFAULT_PLACEMENT = {"attention": "houlsby", "ffn": "pfeiffer", "both": "houlsby"}
+
+
+@dataclass(frozen=True)
+class AdapterPlacement(Placement):
+    """One adapter at one sublayer.
+
+    Attributes:
+        width: width d of the residual stream.
+        bottleneck: r, at least 1.
+        activation: a key of ``ACTIVATIONS``.
+        reads: what the down projection reads; see :class:`SublayerDelta`.
+        scale: constant s, or "learned".
+        gate: its gate, or ``None``.
+    """
+
+    kind: ClassVar[str] = "adapter"
+    width: int
+    bottleneck: int
+    activation: str
+    reads: Reads
+    # s folds into the up projection: another training, but the same functions
+    scale: float | Literal["learned"] = field(metadata={"function": False})
+    gate: GateSpec | None
+
+    def count(self) -> int:
+        """2dr + r + d, one more for a learned scale, d + 1 more for a gate."""
+        d, r = self.width, self.bottleneck
+        scale = 1 if self.scale == "learned" else 0
+        return 2 * d * r + r + d + scale + (self.gate.count() if self.gate else 0)
+
+    def build(self, generator: torch.Generator) -> BottleneckAdapter:
+        return BottleneckAdapter(self, generator)
+
+
+class BottleneckAdapter(SublayerDelta):
+    """``A(z) = G * s * (U phi(D z + b_D) + b_U)``; zero at the start, since U and b_U are 0.
+
+    D starts Kaiming-uniform (a = sqrt 5), b_D at 0, a learned s at 1.
+    """
+
+    def __init__(self, placement: AdapterPlacement, generator: torch.Generator) -> None:
+        super().__init__()
+        self.placement = placement
+        self.reads = placement.reads
+        width, bottleneck = placement.width, placement.bottleneck
+        down = torch.empty(bottleneck, width)
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
+        self.down = _linear(down)
+        self.up = _linear(torch.zeros(width, bottleneck))
+        self.scale: nn.Parameter | float = (
+            nn.Parameter(torch.ones(())) if placement.scale == "learned" else placement.scale
+        )
+        self.gate = placement.gate.build(generator) if placement.gate else None
+
+    def forward(self, z: Tensor, tokens: Tensor | None) -> Tensor:
+        """z (B, T, d) -> what is added to the residual stream, (B, T, d)."""
+        hidden = ACTIVATIONS[self.placement.activation](self.down(z))
+        delta: Tensor = self.up(hidden) * self.scale
+        if self.gate is not None:
+            delta = delta * self.gate(z, tokens).unsqueeze(1)
+        return delta
+
+
+def _undefined_placement(values: dict[str, Any]) -> str | None:
+    if values["insertion"] != "serial" or values["placement"] != "pfeiffer":
+        return None
+    if values["site"] == "ffn":
+        return None
+    return (
+        f"placement 'pfeiffer' is defined for site 'ffn' only, got site {values['site']!r}; "
+        "take placement=None (the site's default) or 'houlsby' there"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter(Method):
+    """Bottleneck adapter ``A(z) = s * (U phi(D z + b_D) + b_U)`` at a sublayer F with h = F(.).
+
+    x is the residual stream before the sublayer, LN the sublayer's own (frozen) norm:
+
+    ========================  =================================  ========================
+    insertion, placement      post-LN                            pre-LN, h = F(LN x)
+    ========================  =================================  ========================
+    serial, houlsby           ``LN(x + h + A(h))``               ``x + h + A(h)``
+    serial, pfeiffer          ``LN(x + h + A(LN(x + h)))``       ``x + h + A(x + h)``
+    serial, after_ln          ``z + A(z)``, ``z = LN(x + h)``    the same as pfeiffer
+    parallel, residual        ``LN(x + h + A(x))``               ``x + h + A(x)``
+    parallel, normed          the same as residual               ``x + h + A(LN x)``
+    ========================  =================================  ========================
+
+    Source: Houlsby et al. 1902.00751; Pfeiffer et al. 2005.00247; He et al. 2110.04366 (parallel,
+    the scale s, which multiplies the up bias too); gate: Mao et al. 2110.07577.
+    """
+
+    kind: ClassVar[str] = "adapter"
+    formula: ClassVar[str] = (
+        "each site: 2*d*bottleneck + bottleneck + d (+1 learned scale) (+d+1 gate)"
+    )
+    source: ClassVar[str] = (
+        "Houlsby 1902.00751, Pfeiffer 2005.00247, He 2110.04366; details as in `adapters`"
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(("site", "insertion", "placement"), _undefined_placement),
+    )
+
+    site: str | Domain[str] = setting(
+        OneOf("attention", "ffn", "both"),
+        default="ffn",
+        help="the sublayer that it is added to",
+    )
+    insertion: str | Domain[str] = setting(
+        OneOf("serial", "parallel"),
+        default="serial",
+        help="reads the sublayer's output (serial) or its input (parallel)",
+    )
+    placement: str | None | Domain[str | None] = setting(
+        OneOf(None, "houlsby", "pfeiffer", "after_ln"),
+        default=None,
+        when={"insertion": ("serial",)},
+        help="where a serial one sits; None: pfeiffer at ffn, houlsby at attention and both",
+    )
+    parallel_input: str | Domain[str] = setting(
+        OneOf("normed", "residual"),
+        default="normed",
+        when={"insertion": ("parallel",)},
+        help="pre-LN backbones: it reads what the sublayer reads, or the bare residual stream",
+    )
+    bottleneck: int | Domain[int] | ByLayer[int] = setting(
+        Whole(0), default=64, by_layer=True, size=True, help="width r inside; 0 = absent"
+    )
+    activation: str | Domain[str] | ByLayer[str] = setting(
+        OneOf(*ACTIVATIONS), default="relu", by_layer=True, help="nonlinearity inside"
+    )
+    scale: float | Literal["learned"] | Domain[Any] = setting(
+        AnyOf(OneOf("learned"), Number(0, above=True)),
+        default=1.0,
+        help="s: a constant, or 'learned' (starts at 1)",
+    )
+    layers: tuple[int, ...] | None | Domain[Any] = setting(
+        Layers(), default=None, help="layers in which it is active; None: all"
+    )
+    gate: str | None | Domain[str | None] = gate_setting()
+    gate_tokens: GateTokens | Domain[GateTokens] = gate_tokens_setting()
+
+    def place(self, anatomy: Anatomy) -> Iterator[AdapterPlacement]:
+        scale: float | Literal["learned"] = held(self.scale)
+        for layer in active_layers(self, anatomy):
+            here = self.at(layer)
+            bottleneck = held(here.bottleneck)
+            for sublayer in _SUBLAYERS[held(self.site)] if bottleneck else ():
+                yield AdapterPlacement(
+                    site=f"layers[{layer}].{sublayer}",
+                    width=anatomy.width,
+                    bottleneck=bottleneck,
+                    activation=held(here.activation),
+                    reads=self._reads(anatomy.norm_order),
+                    scale="learned" if scale == "learned" else float(scale),
+                    gate=gate_spec(held(self.gate), anatomy.width, held(self.gate_tokens)),
+                )
+
+    def normal(self, anatomy: Anatomy) -> Self:
+        """One name for placements and inputs that are the same on this backbone."""
+        post = anatomy.norm_order == "post"
+        if self.insertion == "parallel":
+            return self.replace(parallel_input="normed") if post else self
+        placement = self._placement()
+        if placement == "after_ln" and self.site == "ffn" and not post:
+            placement = "pfeiffer"
+        default = _DEFAULT_PLACEMENT[held(self.site)]
+        return self.replace(placement=None if placement == default else placement)
+
+    def words(self) -> str:
+        """For example ``adapter ffn serial (pfeiffer) bottleneck 16 relu in layers 0-2``."""
+        if self.insertion == "serial":
+            how = f"serial ({self._placement()})"
+        else:
+            how = f"parallel ({self.parallel_input})"
+        where = "+".join(_SUBLAYERS[held(self.site)])
+        parts = [
+            f"adapter {where} {how} bottleneck {value_words(self.bottleneck)}",
+            value_words(self.activation),
+        ]
+        if self.scale != 1:
+            parts.append(f"scale {self.scale}")
+        if self.gate is not None:
+            parts.append("gated")
+        return " ".join(parts) + place_words(self.layers)
+
+    def _placement(self) -> str:
+        return held(self.placement) or _DEFAULT_PLACEMENT[held(self.site)]
+
+    def _reads(self, norm_order: str) -> Reads:
+        post = norm_order == "post"
+        if self.insertion == "parallel":
+            return "residual" if post or self.parallel_input == "residual" else "normed_input"
+        placement = self._placement()
+        if placement == "houlsby":
+            return "output"
+        if not post:
+            return "sum"
+        return "normed_sum" if placement == "pfeiffer" else "stream"
+
+
+def _linear(weight: Tensor) -> nn.Linear:
+    """A Linear layer with this weight (n_out, n_in) and bias 0; draws no random numbers."""
+    n_out, n_in = weight.shape
+    layer = nn.Linear(n_in, n_out, device="meta")
+    layer.weight = nn.Parameter(weight)
+    layer.bias = nn.Parameter(torch.zeros(n_out))
+    return layer

@@ -1,0 +1,227 @@
+"""Attach an architecture to a model, and take it off again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from peftnas.methods.anatomy import Anatomy
+from peftnas.methods.base import Placement
+from peftnas.methods.count import place
+from peftnas.methods.describe import describe
+from peftnas.methods.full import WholeBackbone
+from peftnas.methods.hooks import Hooks, Placed, is_attached
+from peftnas.methods.merge import Merged, Merger
+from peftnas.methods.wiring import Call
+from peftnas.spaces.architecture import Architecture
+
+
+class AttachedModules(nn.Module):
+    """The trainable modules of an architecture while it is attached to a model.
+
+    ``parameters()`` and ``state_dict()`` hold these modules alone, named by their site:
+    ``layers[3].attention.query.lora.A``. ``train()`` and ``eval()`` switch their dropout; the
+    backbone has its own mode.
+
+    Attributes:
+        architecture: what is attached.
+        anatomy: of the backbone.
+        placed: every placement with its module.
+    """
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        anatomy: Anatomy,
+        architecture: Architecture,
+        placed: Sequence[Placed],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.anatomy = anatomy
+        self.placed = tuple(placed)
+        self._call = Call(dropout=dropout)
+        self._hooks = Hooks(base, anatomy, placed, self._call)
+        self._flags = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
+        for parameter, _ in self._flags:
+            parameter.requires_grad_(False)
+        for _, module in placed:
+            if isinstance(module, WholeBackbone):
+                module.adopt(base)
+        for placement, module in placed:
+            _register(self, placement, module)
+        self._merger: Merger | None = None
+        self._attached = True
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Addresses of the changed places, each once, in the order of the architecture."""
+        return tuple(dict.fromkeys(placement.site for placement, _ in self.placed))
+
+    @property
+    def count(self) -> int:
+        """Elements that are trained, counted on the modules themselves."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def prompt_length(self) -> int:
+        """Positions that prompts add to every sequence."""
+        return self._hooks.model.length
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether what can be merged is in the backbone's weights now."""
+        return self._merger is not None
+
+    def real(self, hidden: Tensor) -> Tensor:
+        """The model's output (B, l + T, ...) at real positions only, (B, T, ...)."""
+        return self._hooks.model.real(hidden)
+
+    def at(self, site: str, kind: str) -> nn.Module:
+        """The (first) module of a kind at a site; ``KeyError`` if there is none."""
+        for placement, module in self.placed:
+            if placement.site == site and placement.kind == kind:
+                return module
+        raise KeyError(f"no {kind!r} at {site!r}; attached at {', '.join(self.sites)}")
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode (dropout on what modules read) or not."""
+        self._call.training = mode
+        return super().train(mode)
+
+    def merge(self) -> Merged:
+        """Fold what is a constant change of weights into the backbone; again: no effect.
+
+        Returns:
+            What was folded, and what still runs as a module (gated deltas, adapters, prefixes,
+            prompts).
+        """
+        self._check_attached("merge")
+        if self._merger is None:
+            self._merger = Merger(self._hooks, self.placed)
+        return self._merger.report
+
+    def unmerge(self) -> None:
+        """Undo :meth:`merge`; the backbone's weights are again what they were, bit for bit."""
+        if self._merger is not None:
+            self._merger.undo()
+            self._merger = None
+
+    def detach(self) -> None:
+        """Take everything off: the backbone is bit for bit what it was; again: no effect.
+
+        The modules keep their trained values, so the state can still be read and saved.
+        """
+        if not self._attached:
+            return
+        self.unmerge()
+        self._hooks.remove()
+        for _, module in self.placed:
+            if isinstance(module, WholeBackbone):
+                module.release()
+        for parameter, flag in self._flags:
+            parameter.requires_grad_(flag)
+        self._flags = []
+        self._call.tokens = None
+        self._attached = False
+
+    def save(self, folder: str | Path) -> None:
+        """Write tensors and architecture into a folder; see :mod:`peftnas.methods.checkpoint`."""
+        from peftnas.methods.checkpoint import save
+
+        save(self, folder)
+
+    def _check_attached(self, what: str) -> None:
+        if not self._attached:
+            raise RuntimeError(f"{what} needs attached modules, these are detached; attach again")
+
+
+def attach(
+    model: PreTrainedModel,
+    architecture: Architecture,
+    *,
+    seed: int = 0,
+    anatomy: Anatomy | None = None,
+    dropout: float = 0.0,
+) -> AttachedModules:
+    """Attach an architecture to a model: freezes the backbone, adds trainable modules by hooks.
+
+    Module tree and state dict of the model stay as they are; a task head is not touched, nor is
+    its ``requires_grad``. Modules lie on the backbone's device in its dtype, in float32 where that
+    has 16 bits (they compute in the backbone's dtype).
+
+    Args:
+        model: a transformers model, with or without a task head.
+        architecture: methods holding values; none: nothing is added, the backbone is frozen.
+        seed: of the initial values; each module draws from its own generator, whatever else is
+            attached.
+        anatomy: of this model, if it has been described already.
+        dropout: probability in [0, 1) of dropout on what LoRA and adapters read, in training.
+    Raises:
+        ValueError: if a method names a site that the backbone lacks, or the model already carries
+            an architecture.
+    """
+    base = _base_of(model)
+    if is_attached(base):
+        raise ValueError(
+            "one architecture at a time can be attached to a model, and one is; detach it first, "
+            "or attach one Architecture that holds the methods of both"
+        )
+    if not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+    anatomy = anatomy or describe(model)
+    placements = place(architecture, anatomy)
+    like = next(parameter for parameter in base.parameters() if parameter.is_floating_point())
+    dtype = torch.float32 if like.dtype.itemsize < 4 else like.dtype
+    placed = [
+        (placement, placement.build(generator).to(like.device, dtype))
+        for placement, generator in zip(placements, _generators(placements, seed), strict=True)
+    ]
+    return AttachedModules(base, anatomy, architecture, placed, dropout)
+
+
+def _base_of(model: PreTrainedModel) -> PreTrainedModel:
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(f"attach needs a transformers model, got a {type(model).__name__}")
+    base = model.base_model
+    assert isinstance(base, PreTrainedModel)
+    return base
+
+
+def _generators(placements: Sequence[Placement], seed: int) -> list[torch.Generator]:
+    """One generator for each module, by what and where it is, not by its place in the list."""
+    names = [json.dumps(placement.identity(), sort_keys=True) for placement in placements]
+    alike: dict[tuple[str, str], list[str]] = {}
+    for placement, name in zip(placements, names, strict=True):
+        alike.setdefault((placement.site, placement.kind), []).append(name)
+    used: dict[tuple[str, str], int] = {}
+    generators = []
+    for placement, name in zip(placements, names, strict=True):
+        twins = used.setdefault((placement.site, name), 0)
+        used[placement.site, name] += 1
+        index = sorted(alike[placement.site, placement.kind]).index(name) + twins
+        text = f"{seed}|{placement.site}|{placement.kind}|{index}"
+        digest = hashlib.sha256(text.encode()).digest()
+        generators.append(torch.Generator().manual_seed(int.from_bytes(digest[:7], "big")))
+    return generators
+
+
+def _register(root: nn.Module, placement: Placement, module: nn.Module) -> None:
+    """Put a module into the tree under its site and kind (lora, lora2, ...)."""
+    node = root
+    for part in placement.site.split("."):
+        if part not in dict(node.named_children()):
+            node.add_module(part, nn.Module())
+        node = node.get_submodule(part)
+    name, number = placement.kind, 2
+    while name in dict(node.named_children()):
+        name, number = f"{placement.kind}{number}", number + 1
+    node.add_module(name, module)

@@ -1,0 +1,141 @@
+"""BitFit: trains bias vectors, as deltas on the frozen ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+from torch import nn
+
+from peftnas.methods.anatomy import LinearSite, NormSite, linear_address, outer_norm_address
+from peftnas.methods.base import BiasDelta, Method, Placement
+from peftnas.methods.layers import active_layers, place_words
+from peftnas.spaces.domains import Domain
+from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, held, setting
+
+if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
+
+LINEARS = ("query", "key", "value", "output", "up", "gate_proj", "down")
+NORMS = ("attention_norm", "ffn_norm")
+OUTER = ("embeddings_norm", "embeddings_project", "final_norm", "pooler")
+TARGETS = LINEARS + NORMS + OUTER
+
+
+@dataclass(frozen=True)
+class BitFitPlacement(Placement):
+    """The delta of one bias vector; ``width``: its length."""
+
+    kind: ClassVar[str] = "bitfit"
+    width: int
+
+    def count(self) -> int:
+        """The vector's length."""
+        return self.width
+
+    def build(self, generator: torch.Generator) -> BitFitDelta:
+        return BitFitDelta(self)
+
+
+class BitFitDelta(BiasDelta):
+    """A vector added to a bias, zero at the start."""
+
+    def __init__(self, placement: BitFitPlacement) -> None:
+        super().__init__()
+        self.placement = placement
+        self.value = nn.Parameter(torch.zeros(placement.width))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitFit(Method):
+    """BitFit: ``W x + b + delta`` with delta trained, for biases of linears and of norms.
+
+    ``layers`` restricts the biases inside layers; those outside (norm of the embeddings, final
+    norm, pooler) are chosen by ``targets`` alone.
+
+    The key bias adds the same to all logits of a query, so it has no effect where positions are
+    learned embeddings and no prefix is attached; the canonical form drops it there.
+
+    Source: Ben Zaken et al. 2106.10199.
+    """
+
+    kind: ClassVar[str] = "bitfit"
+    formula: ClassVar[str] = "each target: n_out of the linear, or the width of the norm"
+    source: ClassVar[str] = "Ben Zaken 2106.10199"
+
+    targets: tuple[str, ...] | None | Domain[tuple[str, ...] | None] = setting(
+        AnyOf(OneOf(None), SomeOf(*TARGETS)),
+        default=None,
+        help="biases that are trained; None: all that the backbone has",
+    )
+    layers: tuple[int, ...] | None | Domain[Any] = setting(
+        Layers(), default=None, help="layers in which it is active; None: all"
+    )
+
+    def place(self, anatomy: Anatomy) -> Iterator[BitFitPlacement]:
+        layers = active_layers(self, anatomy)
+        for target in self.named_targets(anatomy):
+            if target in OUTER:
+                yield _placement(_outer_site(anatomy, target))
+                continue
+            for layer in layers:
+                yield _placement(_site(anatomy, layer, target))
+
+    def named_targets(self, anatomy: Anatomy) -> tuple[str, ...]:
+        """The targets by name, in the declared order.
+
+        Raises:
+            ValueError: if one of them has no bias in this backbone, or none has.
+        """
+        known = biases(anatomy)
+        named: tuple[str, ...] | None = held(self.targets)
+        if named is None and not known:
+            raise ValueError(
+                f"BitFit needs a bias to train, this {anatomy.model_type} backbone has none; "
+                "leave BitFit out"
+            )
+        missing = [name for name in named or () if name not in known]
+        if missing:
+            raise ValueError(
+                f"BitFit targets {missing} have no bias in this {anatomy.model_type} backbone; "
+                f"take some of {', '.join(known) or 'another method'}"
+            )
+        return known if named is None else tuple(name for name in known if name in named)
+
+    def normal(self, anatomy: Anatomy) -> Self:
+        named = self.named_targets(anatomy)
+        return self.replace(targets=None if named == biases(anatomy) else named)
+
+    def words(self) -> str:
+        """For example ``bitfit on query, up in layers 0-2``."""
+        named: tuple[str, ...] | None = held(self.targets)
+        return f"bitfit on {', '.join(named or ('all biases',))}" + place_words(self.layers)
+
+
+def biases(anatomy: Anatomy) -> tuple[str, ...]:
+    """The targets that have a bias in a backbone, in the declared order."""
+    found: list[str] = []
+    for target in TARGETS:
+        site = _outer_site(anatomy, target) if target in OUTER else _site(anatomy, 0, target)
+        if site is not None and site.bias:
+            found.append(target)
+    return tuple(found)
+
+
+def _site(anatomy: Anatomy, layer: int, target: str) -> LinearSite | NormSite | None:
+    if target in NORMS:
+        return anatomy.norms.get(f"layers[{layer}].{target.removesuffix('_norm')}.norm")
+    return anatomy.linears.get(linear_address(layer, target))
+
+
+def _outer_site(anatomy: Anatomy, target: str) -> LinearSite | NormSite | None:
+    return anatomy.norms.get(outer_norm_address(target)) or anatomy.linears.get(target)
+
+
+def _placement(site: LinearSite | NormSite | None) -> BitFitPlacement:
+    assert site is not None
+    return BitFitPlacement(
+        site.address, site.n_out if isinstance(site, LinearSite) else site.width
+    )

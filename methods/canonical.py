@@ -1,0 +1,118 @@
+"""Canonical form of an architecture on a backbone: two spellings of one network become one.
+
+Rules by their numbers in section 5 of the methods' reference: 1 (absent parts), 2 (fields without
+an effect), 5 (order), 6 (layer by layer values), 7 (through ``Method.normal``), 9 (key bias).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from peftnas.methods.base import Method
+from peftnas.methods.bitfit import BitFit
+from peftnas.methods.layers import active_layers
+from peftnas.methods.prefix import Prefix
+from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.fields import AnyOf, Number, Setting, SomeOf, Values, default_of, settings
+from peftnas.spaces.structure import ByLayer
+
+if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
+
+
+def canonical(architecture: Architecture, anatomy: Anatomy) -> Architecture:
+    """The architecture without anything that has no effect on this backbone.
+
+    Applying it twice changes nothing more. The count stays, except where trained parameters
+    have no effect (a key bias).
+
+    Raises:
+        ValueError: if a method names a site or layer that the backbone does not have.
+    """
+    methods = [_normal(method, anatomy) for method in architecture.methods]
+    present = [method for method in methods if method is not None]
+    present = _without_idle_key_bias(present, anatomy)
+    return Architecture(*sorted(present, key=_order))
+
+
+def _order(method: Method) -> tuple[str, str]:
+    return method.kind, repr(method)
+
+
+def _normal(method: Any, anatomy: Anatomy) -> Method | None:
+    if not isinstance(method, Method):
+        raise ValueError(f"an architecture holds methods, got {method!r}; leave it out")
+    if not any(True for _ in method.place(anatomy)):
+        return None
+    own = _plain_fields(method, anatomy).normal(anatomy)
+    # a method's own rule may leave other fields without an effect
+    return None if own is None else _plain_fields(own, anatomy)
+
+
+def _plain_fields(method: Method, anatomy: Anatomy) -> Method:
+    """Every field in its one normal spelling."""
+    declared = settings(type(method))
+    layers = _layers_with_size(method, active_layers(method, anatomy), declared)
+    values = {name: getattr(method, name) for name in declared}
+    for name, setting in declared.items():
+        if isinstance(values[name], ByLayer):
+            values[name] = _by_layer(values[name], layers)
+        values[name] = _plain(values[name], setting.values)
+    if "layers" in values:
+        values["layers"] = None if layers == tuple(range(anatomy.n_layers)) else layers
+    for name in declared:
+        if not method.active(name, values):
+            values[name] = default_of(type(method), name)
+    return method.replace(**values)
+
+
+def _layers_with_size(
+    method: Method, layers: tuple[int, ...], declared: Mapping[str, Setting]
+) -> tuple[int, ...]:
+    for name, setting in declared.items():
+        sizes = getattr(method, name)
+        if setting.size and isinstance(sizes, ByLayer):
+            layers = tuple(layer for layer in layers if sizes[layer] != 0)
+    return layers
+
+
+def _by_layer(table: ByLayer[Any], layers: tuple[int, ...]) -> Any:
+    values = {layer: table[layer] for layer in layers}
+    distinct = list(dict.fromkeys(values.values()))
+    return distinct[0] if len(distinct) == 1 else ByLayer(values)
+
+
+def _plain(value: Any, values: Values) -> Any:
+    if isinstance(values, SomeOf):
+        return tuple(item for item in values.items if item in value)
+    if isinstance(value, int) and not isinstance(value, bool) and _takes_fractions(values):
+        return float(value)  # 4 and 4.0 are one scale
+    return value
+
+
+def _takes_fractions(values: Values) -> bool:
+    if isinstance(values, AnyOf):
+        return any(_takes_fractions(kind) for kind in values.kinds)
+    return isinstance(values, Number)
+
+
+def _without_idle_key_bias(methods: list[Method], anatomy: Anatomy) -> list[Method]:
+    """Rule 9: a key bias shifts all logits of a query alike, unless prefix keys go without it."""
+    if not anatomy.learned_positions:
+        return methods
+    prefixed = {
+        layer
+        for method in methods
+        if isinstance(method, Prefix)
+        for layer in active_layers(method, anatomy)
+    }
+    kept: list[Method] = []
+    for method in methods:
+        if isinstance(method, BitFit) and prefixed.isdisjoint(active_layers(method, anatomy)):
+            targets = tuple(name for name in method.named_targets(anatomy) if name != "key")
+            reduced = _normal(method.replace(targets=targets), anatomy)
+            kept.extend([reduced] if reduced is not None else [])
+        else:
+            kept.append(method)
+    return kept

@@ -1,0 +1,62 @@
+"""The layers in which a method is active, and how they read in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from peftnas.spaces.fields import settings
+from peftnas.spaces.structure import ByLayer
+
+if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
+    from peftnas.methods.base import Method
+
+
+def active_layers(method: Method, anatomy: Anatomy) -> tuple[int, ...]:
+    """The layers in which ``method`` acts on a backbone, in ascending order.
+
+    Its field ``layers`` says which (``None``: all); a field that holds values layer by layer
+    leaves out the layers for which it has none.
+
+    Raises:
+        ValueError: if the backbone does not have one of the layers.
+    """
+    every = range(anatomy.n_layers)
+    named = getattr(method, "layers", None)
+    active = set(every if named is None else named)
+    tables = [getattr(method, name) for name in settings(type(method))]
+    by_layer = [table.layers for table in tables if isinstance(table, ByLayer)]
+    missing = sorted(active.union(*by_layer).difference(every))
+    if missing:
+        raise ValueError(
+            f"{type(method).__name__} needs layers in 0..{anatomy.n_layers - 1} on this backbone, "
+            f"got {missing}; leave them out"
+        )
+    return tuple(sorted(active.intersection(*by_layer)))
+
+
+def layer_words(layers: Iterable[int]) -> str:
+    """Layer numbers with runs drawn together, such as ``0-2,5``."""
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and runs[-1][-1] == layer - 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ",".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def value_words(value: Any) -> str:
+    """A field's value in words; values layer by layer as ``4 (layers 0-1), 8 (layers 2)``."""
+    if not isinstance(value, ByLayer):
+        return str(value)
+    groups: dict[Any, list[int]] = {}
+    for layer, inner in value.items():
+        groups.setdefault(inner, []).append(layer)
+    return ", ".join(f"{inner} (layers {layer_words(at)})" for inner, at in groups.items())
+
+
+def place_words(layers: tuple[int, ...] | Any) -> str:
+    """The field ``layers`` in words: nothing for all layers, else `` in layers 0-2``."""
+    return "" if layers is None else f" in layers {layer_words(layers)}"

@@ -1,0 +1,116 @@
+"""Prompt tuning: trained vectors among the inputs of the first layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from peftnas.methods.base import Method, Placement, PromptVectors
+from peftnas.spaces.domains import Domain
+from peftnas.spaces.fields import OneOf, Whole, held, setting
+
+if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
+
+Entry = Literal["word_embeddings", "hidden"]
+Position = Literal["before", "after_first"]
+
+
+@dataclass(frozen=True)
+class PromptPlacement(Placement):
+    """The prompt of a backbone.
+
+    Attributes:
+        length: l, how many vectors.
+        width: width of the embeddings (electra: may differ from the width of the stream).
+        entry: where the vectors enter; see :class:`Prompt`.
+        position: before token 0, or between tokens 0 and 1.
+    """
+
+    kind: ClassVar[str] = "prompt"
+    length: int
+    width: int
+    entry: Entry
+    position: Position
+
+    def count(self) -> int:
+        """length * width."""
+        return self.length * self.width
+
+    def build(self, generator: torch.Generator) -> SoftPrompt:
+        return SoftPrompt(self, generator)
+
+
+class SoftPrompt(PromptVectors):
+    """The vectors (l, width), drawn uniformly from [-0.5, 0.5]."""
+
+    def __init__(self, placement: PromptPlacement, generator: torch.Generator) -> None:
+        super().__init__()
+        self.placement = placement
+        self.entry = placement.entry
+        self.position = placement.position
+        start = torch.rand(placement.length, placement.width, generator=generator) - 0.5
+        self.embedding = nn.Parameter(start)
+
+    def forward(self) -> Tensor:
+        """The vectors, (l, width)."""
+        return self.embedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt(Method):
+    """Prompt tuning: ``[P; E(x)]``, P (l, d) trained; l more tokens in every layer.
+
+    - entry "word_embeddings": the vectors stand where word embeddings stand, so they get positions
+      and token type 0 (and real tokens shift by l) and pass the embedding norm. HF peft's form.
+    - entry "hidden": they enter after the whole embedding layer, without position, type or norm;
+      real tokens keep their positions. The form of the library `adapters`. Where positions do not
+      enter with the embeddings (llama: rotary) it is the same as "word_embeddings".
+
+    The start is the paper's, uniform in [-0.5, 0.5], which is about ten times as large as the word
+    embeddings of the bert family (std 0.04): it wants a large learning rate. Never the identity,
+    never mergeable, carries no gate.
+
+    Source: Lester et al. 2104.08691.
+    """
+
+    kind: ClassVar[str] = "prompt"
+    formula: ClassVar[str] = "length * width of the embeddings"
+    source: ClassVar[str] = "Lester 2104.08691; entries as in HF peft and in `adapters`"
+
+    length: int | Domain[int] = setting(
+        Whole(0), default=10, size=True, help="vectors l put in; 0 = absent"
+    )
+    entry: Entry | Domain[Any] = setting(
+        OneOf("word_embeddings", "hidden"),
+        default="word_embeddings",
+        help="enter as word embeddings (with positions), or after the embedding layer (bare)",
+    )
+    position: Position | Domain[Any] = setting(
+        OneOf("before", "after_first"),
+        default="before",
+        help="before the first token, or right after it (CLS, BOS)",
+    )
+
+    def place(self, anatomy: Anatomy) -> Iterator[PromptPlacement]:
+        length = held(self.length)
+        if length:
+            yield PromptPlacement(
+                site="embeddings",
+                length=length,
+                width=anatomy.embedding_width,
+                entry=held(self.normal(anatomy).entry),
+                position=held(self.position),
+            )
+
+    def normal(self, anatomy: Anatomy) -> Self:
+        """One name for both entries where they are the same."""
+        return self if anatomy.learned_positions else self.replace(entry="word_embeddings")
+
+    def words(self) -> str:
+        """For example ``prompt length 10 (word_embeddings, before)``."""
+        return f"prompt length {self.length} ({self.entry}, {self.position})"

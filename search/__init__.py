@@ -1,0 +1,48 @@
+"""How a space is explored: studies, objectives, samplers, the driver, results.
+
+The names below load on first use, so that reading results needs neither torch nor Ray.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from peftnas.search.backbone import Backbone
+    from peftnas.search.errors import UsageError
+    from peftnas.search.objectives import Objective
+    from peftnas.search.recipe import Recipe
+    from peftnas.search.results import StudyResults, TrialRow, open_results
+    from peftnas.search.run import RunSummary, run_study
+    from peftnas.search.study import Study
+
+__all__ = [
+    "Backbone",
+    "Objective",
+    "Recipe",
+    "RunSummary",
+    "Study",
+    "StudyResults",
+    "TrialRow",
+    "UsageError",
+    "open_results",
+    "run_study",
+]
+
+_HOMES = {
+    "Backbone": "backbone",
+    "Objective": "objectives",
+    "Recipe": "recipe",
+    "RunSummary": "run",
+    "Study": "study",
+    "StudyResults": "results",
+    "TrialRow": "results",
+    "UsageError": "errors",
+    "open_results": "results",
+    "run_study": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'peftnas.search' has no attribute {name!r}")
+    return getattr(import_module(f"peftnas.search.{_HOMES[name]}"), name)

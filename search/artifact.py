@@ -1,0 +1,135 @@
+"""Artifact: the folder that a complete trial leaves: modules, head, and what they are.
+
+It appears whole or not at all, so a folder that is there is a finished trial::
+
+    modules/           what methods/checkpoint.py writes
+    head.safetensors   the head, by its parameters' names
+    result.json        the job, its result, and what one has to know to load the tensors
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save_file
+
+from peftnas.methods.checkpoint import load, save
+from peftnas.methods.describe import describe
+from peftnas.search.backbone import Backbone
+from peftnas.search.classifier import Classifier
+from peftnas.search.head import build_head
+from peftnas.search.jobs import TrialJob, TrialResult
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MODULES = "modules"
+HEAD = "head.safetensors"
+RESULT = "result.json"
+_FORMAT = 1
+_STALE_S = 3600.0
+
+
+def write_tensors(folder: Path, classifier: Classifier, backbone: Backbone) -> Path:
+    """Write modules and head beside where the artifact will be; see :func:`commit`.
+
+    Args:
+        folder: of the artifact; its parent is made.
+        classifier: trained.
+        backbone: what it was trained on, named in the files.
+    Returns:
+        The folder that was written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for stale in folder.parent.glob(".*.part"):
+        # a young one may belong to a worker that is writing, even to one whose driver is gone
+        if time.time() - stale.stat().st_mtime > _STALE_S:
+            shutil.rmtree(stale)
+    draft = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.part"
+    draft.mkdir()
+    save(classifier.attached, draft / MODULES, backbone=backbone.name, sha256=backbone.sha256)
+    head = {name: tensor.cpu() for name, tensor in classifier.head.state_dict().items()}
+    save_file(head, draft / HEAD)
+    return draft
+
+
+def commit(
+    draft: Path, folder: Path, job: TrialJob, result: TrialResult, facts: dict[str, Any]
+) -> None:
+    """Make a written draft the artifact of a trial, in one move.
+
+    Args:
+        draft: from :func:`write_tensors`.
+        folder: of the artifact; what is there is replaced.
+        job: the trial's job.
+        result: its result, complete.
+        facts: see ``Bench.facts``.
+    """
+    content = {
+        "format": _FORMAT,
+        "key": job.key,
+        "seed": job.seed,
+        "job": job.to_dict(),
+        "result": result.to_dict(),
+        **facts,
+    }
+    (draft / RESULT).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(draft, folder)
+
+
+def finished_result(folder: Path | str, key: str) -> TrialResult | None:
+    """The result of the trial whose artifact lies in ``folder``.
+
+    Args:
+        folder: of the artifact.
+        key: of the job that it must come from.
+    Returns:
+        ``None`` if there is no artifact, or one of another key.
+    """
+    content = read_result(folder)
+    if content is None or content["key"] != key:
+        return None
+    return TrialResult.from_dict({**content["result"], "checkpoint": str(folder)})
+
+
+def read_result(folder: Path | str) -> dict[str, Any] | None:
+    """The content of ``result.json``; ``None`` if there is none that can be read."""
+    try:
+        content: dict[str, Any] = json.loads((Path(folder) / RESULT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return content if content.get("format") == _FORMAT else None
+
+
+def load_artifact(folder: Path | str, base: PreTrainedModel) -> Classifier:
+    """The trained classifier of an artifact, on a backbone; detach it after use.
+
+    Args:
+        folder: of the artifact.
+        base: the backbone that it was trained on, without a task head.
+    Raises:
+        ValueError: if there is no artifact in the folder.
+    """
+    content = read_result(folder)
+    if content is None:
+        raise ValueError(f"no checkpoint lies in {str(folder)!r}; train the trial again")
+    head = build_head(
+        base,
+        content["n_outputs"],
+        content["job"]["recipe"]["pooling"],
+        causal=describe(base).causal,
+        dropout=0.0,
+        seed=0,
+    )
+    head.load_state_dict(load_file(Path(folder) / HEAD))
+    classifier = Classifier(base, load(Path(folder) / MODULES, base), head.to(base.device))
+    classifier.train(False)
+    return classifier

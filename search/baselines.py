@@ -1,0 +1,98 @@
+"""Baselines: what people do today, trained once under the study's recipe and not tuned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil  # type: ignore[import-untyped]
+
+from peftnas.search.recipe import Recipe
+from peftnas.search.records import Plan
+from peftnas.search.seeds import derive_seed
+from peftnas.spaces import Architecture
+from peftnas.spaces.domains import Domain
+from peftnas.spaces.fields import default_of, settings
+
+if TYPE_CHECKING:
+    from peftnas.methods.base import Method
+    from peftnas.spaces.bound import BoundSpace
+
+# weights, gradients and two moments of AdamW, four bytes each
+_BYTES_A_PARAMETER = 16
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One architecture that everybody knows.
+
+    Attributes:
+        name: as tables show it.
+        learning_rate: taken where the study's recipe searches the learning rate.
+    """
+
+    name: str
+    learning_rate: float
+
+
+HEAD_ONLY = Baseline("head only", 1e-2)
+LORA = Baseline("LoRA r=8 on query and value", 1e-3)
+BITFIT = Baseline("BitFit", 3e-3)
+FULL = Baseline("full fine-tuning", 1e-4)
+
+BASELINES = (HEAD_ONLY, LORA, BITFIT, FULL)
+
+
+def baseline_recipe(recipe: Recipe, baseline: Baseline) -> Recipe:
+    """The study's recipe with a constant where it holds a domain.
+
+    The learning rate takes the baseline's own, every other field its default.
+    """
+    constants: dict[str, Any] = {}
+    for name in settings(Recipe):
+        if isinstance(getattr(recipe, name), Domain):
+            constants[name] = default_of(Recipe, name)
+            if name == "learning_rate":
+                constants[name] = baseline.learning_rate
+    return recipe.replace(**constants)
+
+
+def plan_baseline(
+    baseline: Baseline, bound: BoundSpace, recipe: Recipe, study_seed: int
+) -> Plan | str:
+    """What to train for a baseline, or the reason why it does not apply to this backbone."""
+    if baseline is FULL and (reason := _does_not_fit(bound.anatomy.backbone_parameters)):
+        return reason
+    try:
+        architecture = bound.canonical(Architecture(*_methods(baseline)))
+    except ValueError as error:
+        return f"does not apply to this backbone: {error}"
+    if baseline is not HEAD_ONLY and bound.count(architecture) == 0:
+        return f"does not apply to this backbone: it has nothing that {baseline.name} trains"
+    train_key = bound.train_key(architecture)
+    values = baseline_recipe(recipe, baseline).to_dict()
+    seed = derive_seed(study_seed, train_key, values)
+    words = architecture.words()
+    return Plan(architecture.to_dict(), values, train_key, seed, words, baseline.name)
+
+
+def _methods(baseline: Baseline) -> tuple[Method, ...]:
+    from peftnas.methods import BitFit, FullFineTuning, LoRA
+
+    if baseline is LORA:
+        return (LoRA(rank=8, targets=("query", "value")),)
+    if baseline is BITFIT:
+        return (BitFit(),)
+    if baseline is FULL:
+        return (FullFineTuning(),)
+    return ()
+
+
+def _does_not_fit(parameters: int) -> str | None:
+    needed, free = _BYTES_A_PARAMETER * parameters, psutil.virtual_memory().available
+    if needed <= free:
+        return None
+    return (
+        f"does not fit: needs about {needed / 1e9:.1f} GB for weights, gradients and moments, "
+        f"{free / 1e9:.1f} GB are free"
+    )

@@ -1,0 +1,111 @@
+"""Bench: what stays in a worker between trials, the frozen backbone and the tokenised data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from peftnas.search.backbone import Backbone
+from peftnas.search.batches import Tokens, tokenise
+from peftnas.search.tasks import Task, TaskData
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The tokens of both splits that a trial sees."""
+
+    train: Tokens
+    validation: Tokens
+
+
+@dataclass(frozen=True)
+class BenchSpec:
+    """What a bench is made of; goes to workers, so that none has to tokenise again.
+
+    Attributes:
+        backbone: its folder has to exist where the worker runs.
+        task: scores predictions.
+        data: train and validation texts.
+        examples: their tokens by largest length; lengths that are missing are made on the bench.
+        dtypes: number types of the backbone to load when a worker starts.
+    """
+
+    backbone: Backbone
+    task: Task
+    data: TaskData
+    examples: Mapping[int, Examples] = field(default_factory=dict)
+    dtypes: tuple[str, ...] = ("float32",)
+
+    def with_tokens(self, lengths: Iterable[int]) -> BenchSpec:
+        """The same with the texts tokenised for each of these values of ``recipe.max_length``."""
+        bench = self.build()
+        for length in lengths:
+            bench.examples(length)
+        return dataclasses.replace(self, examples=bench.tokenised)
+
+    def build(self, device: str = "cpu") -> Bench:
+        """The bench, on this machine."""
+        return Bench(self.backbone, self.data, self.task, device=device, examples=self.examples)
+
+
+class Bench:
+    """A backbone and data that many trials use one after the other.
+
+    Args:
+        backbone: loaded when a trial first needs it, once for each number type.
+        data: train and validation texts.
+        task: scores predictions.
+        device: such as "cpu" or "cuda".
+        examples: tokens that are there already, by largest length.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        data: TaskData,
+        task: Task,
+        *,
+        device: str = "cpu",
+        examples: Mapping[int, Examples] | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.data = data
+        self.task = task
+        self.device = device
+        self.anatomy = backbone.anatomy()
+        self.longest = backbone.longest()
+        self.tokenised = dict(examples or {})
+        self._models: dict[str, PreTrainedModel] = {}
+
+    def model(self, dtype: str = "float32") -> PreTrainedModel:
+        """The resident backbone; trials leave it as they found it."""
+        if dtype not in self._models:
+            self._models[dtype] = self.backbone.load(dtype, self.device)
+        return self._models[dtype]
+
+    def examples(self, max_length: int) -> Examples:
+        """The tokenised data, no example longer than ``max_length`` or than the backbone takes."""
+        length = min(max_length, self.longest)
+        if length not in self.tokenised:
+            tokenizer, pad = self.backbone.tokenizer(), self.backbone.pad_id()
+            types = getattr(self.backbone.config(), "type_vocab_size", 1) > 1
+            train, validation = (
+                tokenise(split, tokenizer, length, pad=pad, types=types)
+                for split in (self.data.train, self.data.validation)
+            )
+            self.tokenised[length] = Examples(train, validation)
+        return self.tokenised[length]
+
+    def facts(self) -> dict[str, Any]:
+        """What one has to know to use a checkpoint elsewhere; JSON values."""
+        return {
+            "backbone": {"name": self.backbone.name, "sha256": self.backbone.sha256},
+            "task": self.task.name,
+            "n_outputs": self.data.n_outputs,
+            "label_names": list(self.data.label_names),
+        }

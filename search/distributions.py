@@ -1,0 +1,112 @@
+"""THE place where a space and a recipe become Optuna distributions, and parameters a point again.
+
+What is told to a sampler is what is trained: :func:`suggest` and :func:`replay` are the same walk
+over the space, once answered by Optuna and once by the parameters that it stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from optuna.trial import Trial
+
+from peftnas.search.recipe import Recipe
+from peftnas.spaces import Architecture
+from peftnas.spaces.bound import BoundSpace
+from peftnas.spaces.domains import Integer, Real
+from peftnas.spaces.tree import Ask, Choose, Dimension, Primitive, draw_fields, field_dimensions
+
+RECIPE = "recipe"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One point of a study: the raw values by path, and what they stand for."""
+
+    values: dict[str, Primitive]
+    architecture: Architecture
+    recipe: Recipe
+
+
+def dimensions(bound: BoundSpace, recipe: Recipe) -> tuple[Dimension, ...]:
+    """Everything that a sampler may be asked for, in the order of the walk."""
+    return (*bound.dimensions(), *field_dimensions(recipe, RECIPE))
+
+
+def draw(bound: BoundSpace, recipe: Recipe, choose: Choose) -> Draw:
+    """Walk the space, then the recipe; ``choose`` answers for each active dimension."""
+    point = bound.draw(choose)
+    values, drawn = draw_fields(recipe, RECIPE, choose)
+    return Draw(point.values | values, point.architecture, cast(Recipe, drawn))
+
+
+def suggest(bound: BoundSpace, recipe: Recipe, trial: Trial) -> Draw:
+    """Let the study's sampler answer; the answers become the trial's parameters."""
+
+    def choose(path: str, domain: Ask) -> Primitive:
+        options = _labels(domain)
+        match domain:
+            case Integer(low, high, log, step):
+                return trial.suggest_int(path, low, high, step=step, log=log)
+            case Real(low, high, log):
+                return trial.suggest_float(path, low, high, log=log)
+            case _:
+                return options[trial.suggest_categorical(path, list(options))]
+
+    return draw(bound, recipe, choose)
+
+
+def replay(bound: BoundSpace, recipe: Recipe, params: Mapping[str, Any]) -> Draw:
+    """The point that the stored parameters of a trial stand for.
+
+    Raises:
+        ValueError: if a parameter is missing, not asked for, or outside its domain.
+    """
+    asked = set()
+
+    def choose(path: str, domain: Ask) -> Primitive:
+        if path not in params:
+            raise ValueError(f"no value for {path}; these parameters are of another space")
+        asked.add(path)
+        value = params[path]
+        return value if isinstance(domain, Integer | Real) else _labels(domain)[value]
+
+    found = draw(bound, recipe, choose)
+    if unasked := sorted(set(params) - asked):
+        raise ValueError(f"{unasked[0]} is not active at this point; drop it")
+    return found
+
+
+def parameters(values: Mapping[str, Primitive], known: Mapping[str, Ask]) -> dict[str, Primitive]:
+    """The Optuna parameters that stand for raw values, to enqueue a chosen point.
+
+    Args:
+        values: raw values by path, as a :class:`Draw` holds them.
+        known: the domain of each path.
+    """
+    return {path: _parameter(value, known[path]) for path, value in values.items()}
+
+
+def _parameter(value: Primitive, domain: Ask) -> Primitive:
+    if isinstance(domain, Integer | Real):
+        return value
+    return next(
+        label
+        for label, option in _labels(domain).items()
+        if type(option) is type(value) and option == value
+    )
+
+
+def _labels(domain: Ask) -> dict[Primitive, Primitive]:
+    """What Optuna chooses among for a ``Choice`` -> the option.
+
+    The options themselves, unless two of them are equal to Python and so to Optuna (1, 1.0 and
+    True): then their spellings.
+    """
+    if isinstance(domain, Integer | Real):
+        return {}
+    if len(set(domain.options)) == len(domain.options):
+        return {option: option for option in domain.options}
+    return {repr(option): option for option in domain.options}

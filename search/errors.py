@@ -1,0 +1,11 @@
+"""The error of a wrong study, space, option or storage: one sentence for the user."""
+
+from __future__ import annotations
+
+
+class UsageError(ValueError):
+    """Something the user can put right; found before anything is trained.
+
+    Its text is one sentence: the rule, the value, the remedy. The command line prints it and
+    exits with 2.
+    """

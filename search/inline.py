@@ -1,0 +1,42 @@
+"""Trials in this process instead of on workers: to debug a method or a task, and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from peftnas.search.jobs import TrialJob, TrialResult
+from peftnas.search.workers import Event, Finished
+
+
+class InlinePool:
+    """One worker that is this process: a job runs when the driver waits for an event.
+
+    Args:
+        run: runs one job; for real trials ``lambda job: run_trial(bench, job)``.
+    """
+
+    def __init__(self, run: Callable[[TrialJob], TrialResult]) -> None:
+        self._run = run
+        self._job: TrialJob | None = None
+
+    @property
+    def idle(self) -> int:
+        """1 while no job waits to be run."""
+        return int(self._job is None)
+
+    def submit(self, job: TrialJob) -> None:
+        """Take one job; it runs in :meth:`next_event`."""
+        if self._job is not None:
+            raise RuntimeError("no worker is idle; wait for an event before the next job")
+        self._job = job
+
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        """Run the waiting job to its end, however long it takes; ``None`` without one."""
+        if self._job is None:
+            return None
+        job, self._job = self._job, None
+        return Finished(job, self._run(job))
+
+    def close(self) -> None:
+        """Forget a job that waits."""
+        self._job = None

@@ -1,0 +1,89 @@
+"""How parameters are moved: loss, AdamW, learning-rate schedule, clipping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from peftnas.search.recipe import Recipe
+from peftnas.spaces.fields import held
+
+
+def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean loss of a batch: cross-entropy of classes, squared error of a regression.
+
+    Args:
+        logits: (B, n_outputs) float32.
+        labels: (B,) int64 class numbers, or float32 targets (then n_outputs is 1).
+    """
+    if labels.is_floating_point():
+        return nn.functional.mse_loss(logits.squeeze(-1), labels)
+    return nn.functional.cross_entropy(logits, labels)
+
+
+def rate_factor(schedule: str, step: int, steps: int, warmup: float) -> float:
+    """What the learning rate is multiplied with in one step; in (0, 1].
+
+    Args:
+        schedule: "linear" or "cosine", both towards 0 after the last step, or "constant".
+        step: number of the step, 0-based.
+        steps: number of all steps.
+        warmup: part of the steps in which the rate rises linearly.
+    """
+    rising = round(steps * warmup)
+    if step < rising:
+        return (step + 1) / rising
+    done = (step - rising) / max(1, steps - rising)
+    if schedule == "linear":
+        return 1.0 - done
+    if schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * done))
+    return 1.0
+
+
+class Learner:
+    """AdamW over some parameters, one call a step.
+
+    Args:
+        parameters: what is trained.
+        recipe: a recipe that holds values.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], recipe: Recipe) -> None:
+        self.parameters = list(parameters)
+        matrices = [parameter for parameter in self.parameters if parameter.dim() > 1]
+        vectors = [parameter for parameter in self.parameters if parameter.dim() <= 1]
+        decay = float(held(recipe.weight_decay))
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(
+            [group for group in groups if group["params"]], fused=True
+        )
+        self.rate = float(held(recipe.learning_rate))
+        self.schedule = held(recipe.schedule)
+        self.steps = held(recipe.steps)
+        self.warmup = float(held(recipe.warmup))
+        self.clip = float(held(recipe.clip_norm))
+
+    def step(self, loss: Tensor, step: int) -> None:
+        """One update from the gradient of ``loss``; ``step`` is 0-based."""
+        rate = self.rate * rate_factor(self.schedule, step, self.steps, self.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimiser.step()
+
+
+def evaluation_steps(steps: int, evaluations: int) -> Sequence[int]:
+    """After which steps (1-based) to evaluate: evenly spaced, the last at the end."""
+    count = min(steps, evaluations)
+    return [round(steps * (number + 1) / count) for number in range(count)]

@@ -1,0 +1,106 @@
+"""Dominance, fronts and hypervolume; numpy only, everything minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def minimised(values: Sequence[Sequence[float]], directions: Sequence[str]) -> Array:
+    """The values with every objective turned so that smaller is better.
+
+    Args:
+        values: shape (n, m); may be empty.
+        directions: "maximize" or "minimize" for each of the m objectives.
+    Returns:
+        Shape (n, m).
+    """
+    signs = [-1.0 if direction == "maximize" else 1.0 for direction in directions]
+    points = np.asarray(values, dtype=np.float64).reshape(-1, len(directions))
+    return np.multiply(points, np.asarray(signs, dtype=np.float64))
+
+
+def non_dominated(points: Array) -> NDArray[np.bool_]:
+    """Which points no other point dominates. Equal points do not dominate each other.
+
+    Args:
+        points: shape (n, m), minimised. NaN is not allowed.
+    Returns:
+        Shape (n,), True on the front.
+    """
+    _refuse_nan(points)
+    front = np.ones(len(points), dtype=bool)
+    for i, point in enumerate(points):
+        no_worse = (points <= point).all(axis=1)
+        better = (points < point).any(axis=1)
+        front[i] = not (no_worse & better).any()
+    return front
+
+
+def ranks(points: Array) -> NDArray[np.int64]:
+    """The front each point lies on when fronts are peeled off one by one; 0 is the best.
+
+    Args:
+        points: shape (n, m), minimised. NaN is not allowed.
+    Returns:
+        Shape (n,).
+    """
+    rank = np.full(len(points), -1, dtype=np.int64)
+    level = 0
+    while (left := np.flatnonzero(rank < 0)).size:
+        rank[left[non_dominated(points[left])]] = level
+        level += 1
+    return rank
+
+
+def hypervolume(points: Array, reference: Array) -> float:
+    """Volume dominated by ``points`` and bounded by ``reference``; everything minimised.
+
+    Args:
+        points: shape (n, m), any points, not only a front. NaN is not allowed.
+        reference: shape (m,), no better than any point in any objective.
+    Returns:
+        Volume, in the product of the objectives' units; 0.0 when ``n == 0``. Exact for every m;
+        the time grows like n^(m-1).
+    Raises:
+        ValueError: if a point is worse than the reference in an objective, or is NaN.
+    Source: slicing by objectives; While et al., A Faster Algorithm for Calculating Hypervolume,
+        IEEE TEVC 2006.
+    """
+    reference = np.asarray(reference, dtype=np.float64)
+    points = np.asarray(points, dtype=np.float64).reshape(-1, len(reference))
+    _refuse_nan(points)
+    outside = (points > reference).any(axis=1)
+    if outside.any():
+        raise ValueError(
+            f"hypervolume needs points no worse than the reference {reference.tolist()}, got "
+            f"{points[outside][0].tolist()}; move the reference"
+        )
+    return _volume(np.unique(points, axis=0), reference) if len(points) else 0.0
+
+
+def _volume(points: Array, reference: Array) -> float:
+    """Hypervolume of checked, distinct points."""
+    points = points[non_dominated(points)]
+    if len(reference) == 1:
+        return float(reference[0] - points[:, 0].min())
+    points = points[np.argsort(points[:, -1], kind="stable")]
+    if len(reference) == 2:
+        # along the front, the second objective rises while the first one falls
+        right = np.concatenate(([reference[0]], points[:-1, 0]))
+        return float(((right - points[:, 0]) * (reference[1] - points[:, 1])).sum())
+    heights = np.diff(np.append(points[:, -1], reference[-1]))
+    return sum(
+        float(height) * _volume(points[: i + 1, :-1], reference[:-1])
+        for i, height in enumerate(heights)
+        if height > 0
+    )
+
+
+def _refuse_nan(points: Array) -> None:
+    if np.isnan(points).any():
+        raise ValueError("objective values must not be NaN; leave out trials that failed")

@@ -1,0 +1,134 @@
+"""Everything that can be wrong with a study is found here, before a worker starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from peftnas.search import distributions
+from peftnas.search.errors import UsageError
+from peftnas.search.objectives import Constraint, Objective, parse_constraint
+from peftnas.search.samplers import check_sampler
+from peftnas.search.study import Study
+from peftnas.search.tasks import TaskData
+from peftnas.spaces.bound import BoundSpace
+from peftnas.spaces.domains import Choice
+
+if TYPE_CHECKING:
+    from peftnas.search.backbone import Backbone
+    from peftnas.search.bench import BenchSpec
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked study with what it needs opened.
+
+    Attributes:
+        study: as it was defined.
+        backbone: found, its weights hashed.
+        data: train and validation examples.
+        bound: the space on the backbone.
+        objectives: in the order of the study.
+        constraints: on exact objectives.
+        content: ``study.to_dict()`` with this backbone.
+    """
+
+    study: Study
+    backbone: Backbone
+    data: TaskData
+    bound: BoundSpace
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    content: dict[str, Any]
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of the study besides its trials; JSON values."""
+        return {
+            "backbone": {
+                "name": self.backbone.name,
+                "sha256": self.backbone.sha256,
+                "parameters": self.bound.anatomy.backbone_parameters,
+            },
+            "task": self.study.task.name,
+            "data": {
+                "train": len(self.data.train),
+                "validation": len(self.data.validation),
+                "classes": list(self.data.label_names),
+                **self.data.facts,
+            },
+            "max_parameters": self.bound.max_parameters,
+        }
+
+    def bench_spec(self) -> BenchSpec:
+        """What workers need, tokenised here once."""
+        from peftnas.search.bench import BenchSpec
+
+        recipe = self.study.recipe
+        spec = BenchSpec(
+            self.backbone, self.study.task, self.data, dtypes=tuple(_plain(recipe.dtype))
+        )
+        return spec.with_tokens(_plain(recipe.max_length))
+
+
+def prepare(
+    study: Study, *, data: Path | None = None, base: Path | None = None, sampler: str = "tpe"
+) -> Prepared:
+    """Check a study against its backbone and its data.
+
+    Args:
+        study: to check.
+        data: folder that relative sources of the task are looked for in first.
+        base: folder of the study's file; the current one by default.
+        sampler: name of the sampler that will run it.
+    Raises:
+        UsageError: for the first thing that is wrong, in one sentence.
+    """
+    from peftnas.search.backbone import find_backbone
+
+    base = base or Path.cwd()
+    with _one_sentence():
+        backbone = find_backbone(study.backbone, base=base)
+        bound = study.space.bind(backbone.anatomy())
+        bound.check_feasible()
+        objectives = study.named_objectives(bound.anatomy.backbone_parameters)
+        dimensions = distributions.dimensions(bound, study.recipe)
+        check_sampler(sampler, [(known.path, known.domain) for known in dimensions])
+        opened = study.task.open(data, base, study.seed)
+        _check_data(opened)
+        content = study.to_dict(backbone)
+    constraints = tuple(map(parse_constraint, study.constraints))
+    return Prepared(study, backbone, opened, bound, objectives, constraints, content)
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Errors of values as errors of usage: all of them mean a wrong study here."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(" ".join(str(error).split())) from error
+
+
+def _check_data(data: TaskData) -> None:
+    for name, split in (("train", data.train), ("validation", data.validation)):
+        if not len(split):
+            raise UsageError(f"the {name} split must hold examples, got none; check its source")
+    if data.label_names and len(np.unique(data.train.labels)) < 2:
+        raise UsageError(
+            "the train split must show at least two classes, got one only "
+            f"({data.label_names[int(data.train.labels[0])]!r}); check the label column"
+        )
+
+
+def _plain(held: Any) -> list[Any]:
+    """The values of a field that are known before trials are drawn."""
+    if isinstance(held, Choice):
+        return [option for option in held.options if isinstance(option, str | int)]
+    return [held] if isinstance(held, str | int) else []

@@ -1,0 +1,158 @@
+"""From ask to an accepted trial: canonical, new, within budget, or refused with the reason."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, cast
+
+from optuna.trial import Trial
+
+from peftnas.search import distributions
+from peftnas.search.distributions import Draw
+from peftnas.search.enumeration import enumerate_draws
+from peftnas.search.objectives import Constraint, costs
+from peftnas.search.recipe import Recipe
+from peftnas.search.records import Plan, Records, outcome, plan_of
+from peftnas.search.seeds import child_seed, derive_seed
+from peftnas.spaces.bound import BoundSpace
+from peftnas.spaces.sampling import uniform
+
+if TYPE_CHECKING:
+    from peftnas.methods.base import Placement
+
+REFUSALS_IN_A_ROW = 5
+"""After so many refused proposals of the sampler, a feasible draw of the space is trained."""
+
+_RANDOM_TRIES = 300
+_ENUMERATED = 20_000
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An accepted trial."""
+
+    number: int
+    plan: Plan
+
+
+class Proposer:
+    """Asks the study for points until one is worth training.
+
+    Args:
+        records: of the study.
+        bound: the space on its backbone.
+        recipe: holding values or domains.
+        constraints: on exact objectives, besides the space's own.
+        seed: of the study.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        bound: BoundSpace,
+        recipe: Recipe,
+        constraints: Sequence[Constraint] = (),
+        seed: int = 0,
+    ) -> None:
+        self.refused = 0
+        self._records = records
+        self._bound = bound
+        self._recipe = recipe
+        self._constraints = tuple(constraints)
+        self._seed = seed
+        self._domains = {
+            dimension.path: dimension.domain
+            for dimension in distributions.dimensions(bound, recipe)
+        }
+        self._seen: dict[str, int] = {}
+        for trial in records.trials():
+            plan = plan_of(trial)
+            if plan is not None and outcome(trial) != "refused":
+                self._seen[plan.key] = trial.number
+
+    def next(self) -> Proposal | None:
+        """The next trial to train; ``None`` when the space holds no point that is left."""
+        for _ in range(REFUSALS_IN_A_ROW):
+            proposal = self._ask()
+            if proposal is not None:
+                return proposal
+        filler = self._unseen()
+        if filler is None:
+            return None
+        study = self._records.study
+        study.enqueue_trial(distributions.parameters(filler.values, self._domains))
+        # what an earlier driver enqueued, and died before it asked, comes first
+        while (proposal := self._ask()) is None:
+            pass
+        return proposal
+
+    def _ask(self) -> Proposal | None:
+        trial = self._records.study.ask()
+        draw = distributions.suggest(self._bound, self._recipe, trial)
+        reason = self._broken(draw)
+        if reason is None:
+            plan = self._plan(draw)
+            twin = self._seen.get(plan.key)
+            if twin is None:
+                return self._accept(trial, plan)
+            reason = f"duplicate of trial {twin}"
+        self._records.refuse(trial.number, reason)
+        self.refused += 1
+        return None
+
+    def _accept(self, trial: Trial, plan: Plan) -> Proposal:
+        self._records.accept(trial, plan)
+        self._seen[plan.key] = trial.number
+        return Proposal(trial.number, plan)
+
+    def _plan(self, draw: Draw) -> Plan:
+        canonical = self._bound.canonical(draw.architecture)
+        train_key = self._bound.train_key(canonical)
+        recipe = draw.recipe.to_dict()
+        seed = derive_seed(self._seed, train_key, recipe)
+        return Plan(canonical.to_dict(), recipe, train_key, seed, canonical.words())
+
+    def _broken(self, draw: Draw) -> str | None:
+        """Why the point may not be trained, or ``None``."""
+        broken = self._bound.broken_constraint(draw.architecture)
+        if broken is not None:
+            return f"over budget: {broken}"
+        if not self._constraints:
+            return None
+        placed = self._bound.placed(draw.architecture)
+        parts = cast("tuple[Placement, ...]", placed.placements)
+        stored = sum(part.stored() for part in parts)
+        exact = costs(placed.count, 4 * stored, self._bound.anatomy.backbone_parameters)
+        for constraint in self._constraints:
+            broken = constraint.broken(exact)
+            if broken is not None:
+                return f"over budget: {broken}"
+        return None
+
+    def _unseen(self) -> Draw | None:
+        """A point that can be trained and was not; ``None`` when there is none, or when it is
+        neither found at random nor among the first 20,000 points.
+        """
+        return next(filter(self._trainable, self._candidates()), None)
+
+    def _candidates(self) -> Iterator[Draw]:
+        trials = len(self._records.trials())
+        choose = uniform(random.Random(child_seed(self._seed, "filler", trials)))
+        for _ in range(_RANDOM_TRIES):
+            yield distributions.draw(self._bound, self._recipe, choose)
+        # under a tight budget random points hardly ever meet it; this one does
+        feasible = self._bound.find(self._bound.sample(trials))
+        kept = feasible.values if feasible is not None else {}
+        for _ in range(_RANDOM_TRIES):
+            yield distributions.draw(
+                self._bound,
+                self._recipe,
+                lambda path, domain: kept[path] if path in kept else choose(path, domain),
+            )
+        yield from islice(enumerate_draws(self._bound, self._recipe), _ENUMERATED)
+
+    def _trainable(self, draw: Draw) -> bool:
+        return self._broken(draw) is None and self._plan(draw).key not in self._seen

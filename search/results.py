@@ -1,0 +1,242 @@
+"""A stored study as plain rows, for tables, reports and decisions. Needs no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
+
+from peftnas.search.errors import UsageError
+from peftnas.search.objectives import Objective, known_objective
+from peftnas.search.pareto import hypervolume, minimised, non_dominated
+from peftnas.search.records import Outcome, outcome
+from peftnas.search.storage import (
+    CONTENT,
+    FACTS,
+    TEST_LOOKS,
+    open_storage,
+    quiet_optuna,
+    stored_content,
+    study_names,
+)
+
+BASELINES = "/baselines"  # their study is named after the search's
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial, as plain values.
+
+    Attributes:
+        number: of the trial in its study.
+        state: "complete", "failed" (its training failed), "refused" (never trained), "running".
+        values: each objective by name; empty unless complete.
+        words: the architecture in one readable line; "" when refused.
+        architecture: canonical, as ``Architecture.to_dict``; ``None`` when refused.
+        recipe: as ``Recipe.to_dict``; empty when refused.
+        params: what the sampler was told, by path.
+        metrics: every metric of the task at the last step.
+        curve: one entry an evaluation: ``step``, ``loss`` and every metric.
+        losses: training loss of every step.
+        timing: seconds; see ``jobs.TIMES``.
+        trainable_parameters: head excluded.
+        stored_bytes: kept after folding, head excluded.
+        head_parameters: of the head.
+        reason: why it failed or was refused; "" otherwise.
+        error: the whole message or traceback of a failed training.
+        seed: everything random in it came from this.
+        train_key: equal for architectures that train the same.
+        machine_losses: how often its worker died.
+        baseline: name of the baseline; ``None`` for a trial of the search.
+        started: when it was proposed, ISO 8601 with seconds; "" when unknown.
+        finished: when it ended; "" while it is running.
+    """
+
+    number: int
+    state: Outcome
+    values: dict[str, float]
+    words: str
+    architecture: dict[str, Any] | None
+    recipe: dict[str, Any]
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    curve: list[dict[str, float]]
+    losses: list[float]
+    timing: dict[str, float]
+    trainable_parameters: int
+    stored_bytes: int
+    head_parameters: int
+    reason: str
+    error: str
+    seed: int | None
+    train_key: str
+    machine_losses: int
+    baseline: str | None
+    started: str
+    finished: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """A study as it was stored at one moment.
+
+    Attributes:
+        name: of the study.
+        objectives: in the order of the study.
+        content: what it explores (``Study.to_dict``).
+        facts: what a report says besides: backbone, data, machine, timing of the last run;
+            ``test_looks``: when the test split was looked at, for which trial, the scores.
+        trials: every trial of the search by number.
+        baselines: the untuned baselines; skipped ones are "refused" with the reason.
+    """
+
+    name: str
+    objectives: tuple[Objective, ...]
+    content: dict[str, Any]
+    facts: dict[str, Any]
+    trials: tuple[TrialRow, ...]
+    baselines: tuple[TrialRow, ...] = ()
+
+    @property
+    def finished(self) -> tuple[TrialRow, ...]:
+        """The trials that count: trained and measured."""
+        return tuple(row for row in self.trials if row.state == "complete")
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state; every state is named."""
+        found = Counter(row.state for row in self.trials)
+        return {state: found[state] for state in ("complete", "failed", "refused", "running")}
+
+    def front(self) -> tuple[TrialRow, ...]:
+        """The finished trials that no other dominates, by the last objective, then by number."""
+        rows = self.finished
+        on_front = non_dominated(self.points(rows))
+        last = self.objectives[-1].name
+        kept = [row for row, keep in zip(rows, on_front, strict=True) if keep]
+        return tuple(sorted(kept, key=lambda row: (row.values[last], row.number)))
+
+    def hypervolume(self) -> list[float]:
+        """Share of the objective space that is dominated after each finished trial, in [0, 1].
+
+        Each objective counts from its worst value (0) to its best (1), counts of parameters and
+        bytes on a logarithmic scale; so the figure of two studies on one backbone compare.
+        """
+        costs = [
+            [objective.unit_cost(row.values[objective.name]) for objective in self.objectives]
+            for row in self.finished
+        ]
+        points = np.asarray(costs, dtype=np.float64).reshape(-1, len(self.objectives))
+        reference = np.ones(len(self.objectives))
+        return [hypervolume(points[: i + 1], reference) for i in range(len(points))]
+
+    def points(self, rows: tuple[TrialRow, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Objective values of complete rows, turned so that smaller is better; shape (n, m)."""
+        values = [[row.values[objective.name] for objective in self.objectives] for row in rows]
+        return minimised(values, [objective.direction for objective in self.objectives])
+
+    def trial(self, number: int) -> TrialRow:
+        """The trial with this number.
+
+        Raises:
+            UsageError: if there is none.
+        """
+        if not 0 <= number < len(self.trials):
+            raise UsageError(
+                f"study {self.name!r} has trials 0 to {len(self.trials) - 1}, got {number}"
+                if self.trials
+                else f"study {self.name!r} has no trials yet, got {number}; run it first"
+            )
+        return self.trials[number]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return asdict(self)
+
+
+def open_results(storage_url: str, name: str) -> StudyResults:
+    """Read a study and its baselines; the study may be running at the same time.
+
+    Args:
+        storage_url: such as ``sqlite:///runs/a/study.db``.
+        name: of the study.
+    Raises:
+        UsageError: if the storage cannot be opened, or holds no such study.
+    """
+    return read_results(open_storage(storage_url), name)
+
+
+def read_results(storage: RDBStorage, name: str) -> StudyResults:
+    """As :func:`open_results`, from an open storage."""
+    content = stored_content(storage, name)
+    if content is None:
+        known = [known for known in study_names(storage) if not known.endswith(BASELINES)]
+        there = f"it holds {', '.join(known)}" if known else "it holds none yet; run the study"
+        raise UsageError(f"the storage has no study {name!r}; {there}")
+    objectives = tuple(
+        known_objective(kept["name"], kept["direction"], content["backbone"]["parameters"])
+        for kept in content["objectives"]
+    )
+    with quiet_optuna():
+        study = optuna.load_study(study_name=name, storage=storage)
+    baselines: tuple[TrialRow, ...] = ()
+    if stored_content(storage, name + BASELINES) is not None:
+        with quiet_optuna():
+            untuned = optuna.load_study(study_name=name + BASELINES, storage=storage)
+        baselines = rows_of(untuned, objectives)
+    attributes = study.user_attrs
+    return StudyResults(
+        name,
+        objectives,
+        attributes[CONTENT],
+        attributes.get(FACTS, {}) | {"test_looks": attributes.get(TEST_LOOKS, [])},
+        rows_of(study, objectives),
+        baselines,
+    )
+
+
+def rows_of(study: optuna.Study, objectives: tuple[Objective, ...]) -> tuple[TrialRow, ...]:
+    """Every trial of an Optuna study as a row, by number."""
+    return tuple(_row(trial, objectives) for trial in study.get_trials(deepcopy=False))
+
+
+def _row(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> TrialRow:
+    kept = trial.user_attrs
+    result = kept.get("result") or {}
+    state = outcome(trial)
+    values: dict[str, float] = {}
+    if state == "complete":
+        names = [objective.name for objective in objectives]
+        values = dict(zip(names, trial.values, strict=True))
+    started, finished = trial.datetime_start, trial.datetime_complete
+    return TrialRow(
+        number=trial.number,
+        state=state,
+        values=values,
+        words=kept.get("words", ""),
+        architecture=kept.get("architecture"),
+        recipe=kept.get("recipe", {}),
+        params=dict(trial.params),
+        metrics=result.get("metrics", {}),
+        curve=result.get("curve", []),
+        losses=result.get("losses", []),
+        timing=result.get("timing", {}),
+        trainable_parameters=result.get("trainable_parameters", 0),
+        stored_bytes=result.get("stored_bytes", 0),
+        head_parameters=result.get("head_parameters", 0),
+        reason=kept.get("reason", ""),
+        error=result.get("error", ""),
+        seed=kept.get("seed"),
+        train_key=kept.get("train_key", ""),
+        machine_losses=kept.get("losses_machine", 0),
+        baseline=kept.get("baseline"),
+        started=started.isoformat(timespec="seconds") if started else "",
+        finished=finished.isoformat(timespec="seconds") if finished else "",
+    )

@@ -1,0 +1,322 @@
+"""run_study: check a study, open its storage, pick up what was left, train, sum up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import optuna
+
+from peftnas.search.baselines import BASELINES as UNTUNED
+from peftnas.search.baselines import plan_baseline
+from peftnas.search.checkpoints import baseline_folder, checkpoint_folder, sweep
+from peftnas.search.driver import NOT_NEEDED, Driver, Stopped, Work
+from peftnas.search.errors import UsageError
+from peftnas.search.interrupt import StopRequest
+from peftnas.search.log import EventLog
+from peftnas.search.prepare import Prepared, prepare
+from peftnas.search.progress import Board, Progress, show
+from peftnas.search.proposals import Proposer
+from peftnas.search.records import Records
+from peftnas.search.results import BASELINES
+from peftnas.search.samplers import make_sampler
+from peftnas.search.storage import FACTS, only_writer, open_storage, open_study, sqlite_url
+from peftnas.search.study import Study
+from peftnas.search.workers import Pool
+
+DEFAULT_TRIALS = 50
+
+_SKIPPED = "skipped: "
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What one call of :func:`run_study` did.
+
+    Attributes:
+        name: of the study.
+        storage_url: where it is kept.
+        out: folder of its files.
+        stopped: "done" (the asked number is reached), "time", "interrupted", "exhausted" (the
+            space holds nothing new), "failing" (training after training failed).
+        kept: trials that were finished before this call.
+        trained: trials that this call finished.
+        resumed: trials that an earlier run had left and this call trained or told.
+        failed: trainings of this call that failed.
+        refused: proposals of this call that were not trained.
+        handed_back: trials that were running when it was interrupted.
+        last_failure: why the last failed training failed; "" without one.
+        timing: see ``Timing.summary``.
+        wall_s: seconds of the whole call.
+    """
+
+    name: str
+    storage_url: str
+    out: str
+    stopped: Stopped
+    kept: int
+    trained: int
+    resumed: int
+    failed: int
+    refused: int
+    handed_back: int
+    last_failure: str
+    timing: dict[str, Any]
+    wall_s: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the work did not fail."""
+        return self.stopped != "failing"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"ok": self.ok}
+
+    def words(self) -> str:
+        """What happened, in a few lines."""
+        lines = [
+            f"{self.kept} finished trials were kept, {self.trained} were trained now"
+            + (f" ({self.resumed} of them left by an earlier run)" if self.resumed else "")
+            + f", {self.failed} failed, {self.refused} proposals were refused."
+        ]
+        endings = {
+            "time": "The time is up; the same command goes on.",
+            "interrupted": f"Stopped: {self.handed_back} running trials were handed back; "
+            "the same command goes on.",
+            "exhausted": "The space is exhausted: every architecture and recipe in it was tried.",
+            "failing": f"Stopped, since training after training failed: {self.last_failure}",
+        }
+        if self.stopped in endings:
+            lines.append(endings[self.stopped])
+        return "\n".join(lines)
+
+
+def run_study(
+    study: Study,
+    *,
+    storage_url: str | None = None,
+    out: Path,
+    data: Path | None = None,
+    base: Path | None = None,
+    trials: int | None = None,
+    minutes: float | None = None,
+    workers: int = 1,
+    sampler: str = "tpe",
+    address: str = "local",
+    progress: bool = True,
+    baselines: bool = True,
+    modules: Sequence[ModuleType] = (),
+    make_pool: Callable[[Prepared], Pool] | None = None,
+) -> RunSummary:
+    """Run a study, or go on with it, up to a number of finished trials or for some minutes.
+
+    Args:
+        study: to run.
+        storage_url: database URL; SQLite in ``out`` by default.
+        out: folder of checkpoints and log.
+        data: folder that relative sources of the task are looked for in first.
+        base: folder of the study's file.
+        trials: finished trials that the study should have, all calls together; 50 by default,
+            unless ``minutes`` is given.
+        minutes: no trial starts later than so many minutes after this call; what runs then is
+            finished.
+        workers: processes that train, at least 1.
+        sampler: see ``samplers.SAMPLERS``.
+        address: "local" starts Ray here; "auto" or an address joins a cluster.
+        progress: whether to show what happens, on stderr.
+        baselines: whether to train the untuned baselines first, once a study.
+        modules: the user's own modules, whose classes workers cannot import.
+        make_pool: other workers than Ray's, such as :class:`~peftnas.search.inline.InlinePool`.
+    Raises:
+        UsageError: for anything wrong with the study or the arguments, before a worker starts.
+    """
+    started = time.monotonic()
+    _check_limits(trials, minutes, workers)
+    if trials is None and minutes is None:
+        trials = DEFAULT_TRIALS
+    prepared = prepare(study, data=data, base=base, sampler=sampler)
+    url = storage_url or sqlite_url(out)
+    storage = open_storage(url, create=True)
+    out = out.absolute()
+    with only_writer(url, out, study.name):
+        directions = [known.direction for known in prepared.objectives]
+        searched = open_study(storage, study.name, directions=directions, content=prepared.content)
+        untuned = open_study(
+            storage, study.name + BASELINES, directions=directions, content=prepared.content
+        )
+        searched.sampler = make_sampler(sampler, study.seed, len(searched.get_trials(False)))
+        run = _Run(prepared, out, searched, untuned)
+        run.board.target = trials
+        if minutes is not None:
+            run.board.deadline = started + 60.0 * minutes
+
+        def pool() -> Pool:
+            return make_pool(prepared) if make_pool else _ray(prepared, workers, address, modules)
+
+        settings = {"workers": workers, "sampler": sampler, "trials": trials, "minutes": minutes}
+        _keep_facts(searched, prepared)
+        with EventLog(out / "log.jsonl") as log:
+            log.write("run", study=study.name, **settings)
+            stopped, driver = run.run(pool, log, wanted=progress, baselines=baselines)
+            summary = run.summary(url, stopped, driver, workers, started)
+            log.write("ended", **summary.to_dict())
+        _keep_facts(searched, prepared, settings | summary.to_dict())
+    return summary
+
+
+class _Run:
+    """One call of run_study with everything opened."""
+
+    def __init__(
+        self, prepared: Prepared, out: Path, searched: optuna.Study, untuned: optuna.Study
+    ) -> None:
+        parameters = prepared.bound.anatomy.backbone_parameters
+        self.prepared = prepared
+        self.out = out
+        self.records = Records(searched, prepared.objectives, parameters)
+        self.baselines = Records(untuned, prepared.objectives, parameters)
+        sweep(out / "checkpoints")
+        sweep(out / "checkpoints" / "baselines")
+        self.kept = len(self.records.numbers("complete"))
+        self.left = self._left(self.records, checkpoint_folder)
+        self.board = Board(
+            prepared.study.name,
+            prepared.objectives,
+            finished=len(self.records.numbers("complete")),
+        )
+        # told at once from what workers had written, or trained again
+        self.told = self.board.finished - self.kept
+
+    def run(
+        self, pool: Callable[[], Pool], log: EventLog, *, wanted: bool, baselines: bool
+    ) -> tuple[Stopped, Driver | None]:
+        """Train what is missing; no worker starts when nothing is."""
+        work = self._untuned(log) if baselines else []
+        if self.board.target is not None and self.board.finished >= self.board.target:
+            for unneeded in self.left:
+                self.records.refuse(unneeded.number, NOT_NEEDED)
+            self.left = []
+            if not work:
+                return "done", None
+        work += self.left
+        study = self.prepared.study
+        proposer = Proposer(
+            self.records, self.prepared.bound, study.recipe, self.prepared.constraints, study.seed
+        )
+        with show(self.board, wanted=wanted) as progress:
+            progress.note(f"{self.kept} finished trials are kept; workers are starting")
+            with closing(pool()) as workers, StopRequest(progress.note) as stop:
+                driver = self._driver(workers, proposer, progress, log, stop, work)
+                return driver.run(), driver
+
+    def summary(
+        self, url: str, stopped: Stopped, driver: Driver | None, workers: int, started: float
+    ) -> RunSummary:
+        """What the call did."""
+        failures = [trial.user_attrs.get("reason", "") for trial in self.records.trials()]
+        return RunSummary(
+            name=self.prepared.study.name,
+            storage_url=url,
+            out=str(self.out),
+            stopped=stopped,
+            kept=self.kept,
+            trained=self.board.finished - self.kept,
+            resumed=self.told + len(self.left),
+            failed=self.board.failed,
+            refused=self.board.refused,
+            handed_back=len(self.records.numbers("running"))
+            + len(self.baselines.numbers("running")),
+            last_failure=next(filter(None, reversed(failures)), ""),
+            timing=driver.timing.summary(workers) if driver else {"trials": 0},
+            wall_s=time.monotonic() - started,
+        )
+
+    def _driver(
+        self,
+        pool: Pool,
+        proposer: Proposer,
+        progress: Progress,
+        log: EventLog,
+        stop: Callable[[], bool],
+        work: list[Work],
+    ) -> Driver:
+        return Driver(
+            pool, self.records, proposer, self.out, self.board, progress, log, stop, work
+        )
+
+    def _left(self, records: Records, folder: Callable[[Path, int], Path]) -> list[Work]:
+        """What an earlier run had accepted and not told, to be trained again.
+
+        A trial whose worker had written its checkpoint is told from there instead.
+        """
+        from peftnas.search.artifact import finished_result
+
+        left = []
+        for number, plan in records.recover().items():
+            work = Work(records, number, plan, folder(self.out, number))
+            result = finished_result(work.folder, plan.key)
+            if result is not None:
+                records.tell(number, result)
+            else:
+                left.append(work)
+        return left
+
+    def _untuned(self, log: EventLog) -> list[Work]:
+        """The baselines that are still to be trained; those that do not apply are noted."""
+        study = self.prepared.study
+        work = self._left(self.baselines, baseline_folder)
+        settled = {
+            trial.user_attrs.get("baseline")
+            for trial in self.baselines.trials()
+            if not trial.state.is_finished()
+            or "result" in trial.user_attrs
+            or trial.user_attrs.get("given_up")
+            or trial.user_attrs.get("reason", "").startswith(_SKIPPED)
+        }
+        for baseline in UNTUNED:
+            if baseline.name in settled:
+                continue
+            plan = plan_baseline(baseline, self.prepared.bound, study.recipe, study.seed)
+            trial = self.baselines.study.ask()
+            if isinstance(plan, str):
+                trial.set_user_attr("baseline", baseline.name)
+                self.baselines.refuse(trial.number, _SKIPPED + plan)
+                log.write("baseline skipped", baseline=baseline.name, reason=plan)
+                continue
+            self.baselines.accept(trial, plan)
+            folder = baseline_folder(self.out, trial.number)
+            work.append(Work(self.baselines, trial.number, plan, folder))
+        return work
+
+
+def _check_limits(trials: int | None, minutes: float | None, workers: int) -> None:
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1, got {workers}")
+    if trials is not None and trials < 1:
+        raise UsageError(f"trials must be at least 1, got {trials}")
+    if minutes is not None and not minutes > 0:
+        raise UsageError(f"minutes must be above 0, got {minutes:g}")
+
+
+def _ray(prepared: Prepared, workers: int, address: str, modules: Sequence[ModuleType]) -> Pool:
+    from peftnas.search.cluster.pool import WorkerPool
+
+    return WorkerPool(workers, prepared.bench_spec(), address=address, modules_by_value=modules)
+
+
+def _keep_facts(
+    study: optuna.Study, prepared: Prepared, run: dict[str, Any] | None = None
+) -> None:
+    """Keep what a report says besides the trials; ``run`` is added to what earlier runs left."""
+    runs = study.user_attrs.get(FACTS, {}).get("runs", [])
+    if run is not None:
+        ended = datetime.now().astimezone().isoformat(timespec="seconds")
+        plain = {name: value for name, value in run.items() if name not in ("storage_url", "out")}
+        runs = [*runs, {"ended": ended} | plain]
+    study.set_user_attr(FACTS, prepared.facts() | {"runs": runs})

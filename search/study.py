@@ -1,0 +1,119 @@
+"""Study: what is explored. One Python object that a study file holds under the name ``study``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftnas.search.errors import UsageError
+from peftnas.search.objectives import Objective, objective, parse_constraint
+from peftnas.search.recipe import Recipe
+from peftnas.spaces.fields import settings
+from peftnas.spaces.serial import to_json
+from peftnas.spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from peftnas.search.backbone import Backbone, Source
+    from peftnas.search.tasks import Task
+
+
+@dataclass(frozen=True)
+class Study:
+    """A backbone, a task and a space to search, and what is looked for.
+
+    Args:
+        name: letters, digits, ``.``, ``_`` and ``-``; also the folder below ``runs/``.
+        backbone: a folder, a name on the Hugging Face hub, a ``Backbone``, or a function that
+            gives one of these.
+        task: such as ``glue("sst2")``; see ``search/tasks.py``.
+        space: of architectures.
+        recipe: how each is trained; fields may hold domains, which are searched too.
+        objectives: names, one or more: metrics of the task, ``trainable_parameters``,
+            ``trainable_percent``, ``stored_bytes``. Default: the task's first metric and
+            ``trainable_parameters``.
+        constraints: bounds on exact objectives such as ``"stored_bytes <= 1MB"``; a proposal
+            beyond them is not trained.
+        seed: all random numbers of the study derive from it; at least 0.
+    Raises:
+        UsageError: if one of these is broken.
+    """
+
+    name: str
+    backbone: Source
+    task: Task
+    space: SearchSpace
+    recipe: Recipe = field(default_factory=Recipe)
+    objectives: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise UsageError(
+                "a study's name must be letters, digits, '.', '_' and '-', got "
+                f"{self.name!r}; it names a folder too"
+            )
+        if not isinstance(self.space, SearchSpace):
+            raise UsageError(f"a study's space must be a SearchSpace, got {self.space!r}")
+        if not isinstance(self.recipe, Recipe):
+            raise UsageError(f"a study's recipe must be a Recipe, got {self.recipe!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise UsageError(f"a study's seed must be a whole number >= 0, got {self.seed!r}")
+        for name in ("objectives", "constraints"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        if not self.objectives:
+            default = (self.task.metrics[0], "trainable_parameters")
+            object.__setattr__(self, "objectives", default)
+        if len(set(self.objectives)) != len(self.objectives):
+            raise UsageError(f"objectives must be distinct, got {self.objectives!r}; drop one")
+        for text in self.constraints:
+            parse_constraint(text)
+
+    def named_objectives(self, backbone_parameters: int) -> tuple[Objective, ...]:
+        """The objectives with directions and bounds.
+
+        Args:
+            backbone_parameters: of the backbone without head.
+        Raises:
+            UsageError: if one of them is unknown.
+        """
+        directions = getattr(self.task, "directions", None)
+        return tuple(
+            objective(name, self.task.metrics, backbone_parameters, directions)
+            for name in self.objectives
+        )
+
+    def to_dict(self, backbone: Backbone | None = None) -> dict[str, Any]:
+        """What makes it this study, as JSON values; a stored study of another content is another.
+
+        The path of the backbone does not count, its weights do. Nor do workers, sampler, or the
+        number of trials.
+
+        Args:
+            backbone: the opened one; found by the study's own ``backbone`` otherwise.
+        """
+        if backbone is None:
+            from peftnas.search.backbone import find_backbone
+
+            backbone = find_backbone(self.backbone)
+        parameters = backbone.anatomy().backbone_parameters
+        return {
+            "space": self.space.to_dict(),
+            "recipe": {name: to_json(getattr(self.recipe, name)) for name in settings(Recipe)},
+            "task": self.task.to_dict(),
+            "backbone": {"sha256": backbone.sha256, "parameters": parameters},
+            "objectives": [
+                {"name": known.name, "direction": known.direction}
+                for known in self.named_objectives(parameters)
+            ],
+            "constraints": list(self.constraints),
+            "seed": self.seed,
+        }
+
+
+def default_out(study: Study) -> Path:
+    """Where the files of a study lie unless ``--out`` says otherwise."""
+    return Path("runs") / study.name

@@ -1,0 +1,259 @@
+"""BoundSpace: a search space on one backbone, where it is drawn, counted, checked and encoded."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peftnas.spaces import encoding, keys, words
+from peftnas.spaces.architecture import Anatomy, Architecture, Placement
+from peftnas.spaces.budget import resolve_budget
+from peftnas.spaces.counting import Count, count_points
+from peftnas.spaces.feasible import smallest_point
+from peftnas.spaces.invert import Inversion
+from peftnas.spaces.nodes import build
+from peftnas.spaces.sampling import cover, uniform
+from peftnas.spaces.size import Size
+from peftnas.spaces.tree import Ask, Choose, Dimension, Point, Primitive, dimensions, draw
+
+if TYPE_CHECKING:
+    from peftnas.spaces.space import SearchSpace
+
+_REJECTIONS = 1000
+_REMEMBERED = 4096
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The canonical form of an architecture and what it puts on the backbone."""
+
+    architecture: Architecture
+    placements: tuple[Placement, ...]
+    count: int
+
+
+class BoundSpace:
+    """What ``SearchSpace.bind`` returns.
+
+    Attributes:
+        space: the space as it was defined.
+        anatomy: the backbone it is bound to.
+        max_parameters: the budget in trainable parameters; ``None``: no limit.
+    """
+
+    def __init__(self, space: SearchSpace, anatomy: Anatomy) -> None:
+        self.space = space
+        self.anatomy = anatomy
+        self.max_parameters = resolve_budget(space.max_parameters, anatomy.backbone_parameters)
+        self.nodes = build(space.items, anatomy.n_layers)
+        self._placed: dict[Architecture, Placed] = {}
+        for architecture in cover(self.nodes, anatomy.n_layers, space.gate):
+            self.placed(architecture)
+
+    # drawing
+
+    def draw(self, choose: Choose) -> Point:
+        """One walk through the space, see :mod:`peftnas.spaces.tree`; it may be over budget.
+
+        Args:
+            choose: called with (path, domain) once for each active dimension, in a fixed order.
+        """
+        return draw(self.nodes, self.anatomy.n_layers, self.space.gate, choose)
+
+    def replay(self, values: Mapping[str, Primitive]) -> Point:
+        """The point with these raw values.
+
+        Raises:
+            ValueError: if an active dimension has no value, or a value belongs to none.
+        """
+
+        def choose(path: str, domain: Ask) -> Any:
+            if path not in values:
+                raise ValueError(f"{path} is active and needs a value, got none; add it")
+            return values[path]
+
+        point = self.draw(choose)
+        unused = [path for path in values if path not in point.values]
+        if unused:
+            raise ValueError(
+                f"only active dimensions have a value, got one for {unused[0]}, which is not; "
+                "drop it"
+            )
+        return point
+
+    def sample(self, seed: int) -> Architecture:
+        """A random canonical architecture that meets every constraint.
+
+        Each dimension is drawn uniformly over its domain (in the logarithm with ``log``), each
+        valid subset equally often; draws that break a constraint are drawn again. Where none of
+        1000 meets them, the smallest point that does.
+
+        Args:
+            seed: the same seed gives the same architecture.
+        Raises:
+            ValueError: if no architecture meets the constraints.
+        """
+        choose = uniform(random.Random(seed))
+        for _ in range(_REJECTIONS):
+            architecture = self.draw(choose).architecture
+            if self.broken_constraint(architecture) is None:
+                return self.canonical(architecture)
+        return self.canonical(self._smallest().architecture)
+
+    def check_feasible(self) -> None:
+        """Raise ValueError, saying the budget and what it would take, if nothing meets it."""
+        self._smallest()
+
+    # one architecture
+
+    def placed(self, architecture: Architecture) -> Placed:
+        """Canonical form, placements and count of an architecture; the last few are kept."""
+        known = self._placed.get(architecture)
+        if known is None:
+            canonical = self.anatomy.canonical(architecture)
+            placements = tuple(self.anatomy.place(canonical))
+            known = Placed(canonical, placements, sum(part.count() for part in placements))
+            if len(self._placed) >= _REMEMBERED:
+                self._placed.clear()
+            self._placed[architecture] = known
+        return known
+
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """The architecture without what has no effect on this backbone."""
+        return self.placed(architecture).architecture
+
+    def count(self, architecture: Architecture) -> int:
+        """Exact number of trainable parameters, without head."""
+        return self.placed(architecture).count
+
+    def train_key(self, architecture: Architecture) -> str:
+        """Equal exactly for architectures that train the same, see :mod:`peftnas.spaces.keys`."""
+        return keys.train_key(self.placed(architecture).placements)
+
+    def function_key(self, architecture: Architecture) -> str:
+        """Equal for architectures that reach the same functions."""
+        return keys.function_key(self.placed(architecture).placements)
+
+    def broken_constraint(self, architecture: Architecture) -> str | None:
+        """The constraint that an architecture breaks, in one sentence; ``None`` if it breaks none.
+
+        Constraints are ``max_parameters`` and ``at_least_one_method``.
+        """
+        placed = self.placed(architecture)
+        if self.max_parameters is not None and placed.count > self.max_parameters:
+            return (
+                f"trainable parameters must be <= {self.max_parameters:,} (max_parameters="
+                f"{self.space.max_parameters!r}), got {placed.count:,}"
+            )
+        if self.space.at_least_one_method and not placed.placements:
+            return "at least one method must be present, got the bare head"
+        return None
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether some point gives this architecture (up to its spelling) and meets the limits."""
+        return self.why_not(architecture) is None
+
+    def why_not(self, architecture: Architecture) -> str | None:
+        """The rule by which an architecture is outside, in one sentence; ``None`` when inside."""
+        try:
+            broken = self.broken_constraint(architecture)
+        except ValueError as error:  # a site or layer that the backbone does not have
+            return str(error)
+        if broken is not None:
+            return broken
+        found = self._inversion.find(architecture)
+        return found if isinstance(found, str) else None
+
+    def find(self, architecture: Architecture) -> Point | None:
+        """A point that gives this architecture (up to its spelling); ``None`` if there is none.
+
+        Raises:
+            ValueError: if the architecture names a site or layer that the backbone does not have.
+        """
+        found = self._inversion.find(architecture)
+        return None if isinstance(found, str) else found
+
+    # the whole space
+
+    def size(self) -> Size:
+        """Number of distinct architectures (``train_key``) that meet every constraint."""
+        return self._count.distinct
+
+    def raw_size(self) -> Size:
+        """Number of points that meet every constraint: assignments of the active dimensions."""
+        return self._count.raw
+
+    def parameter_range(self) -> tuple[int, int]:
+        """Fewest and most trainable parameters of an architecture that meets every constraint.
+
+        Exact where ``size`` is; otherwise what was found by descent and by sampling.
+
+        Raises:
+            ValueError: if no architecture meets the constraints.
+        """
+        if self._count.parameters is not None:
+            return self._count.parameters
+        low = self.count(self._smallest().architecture)
+        return low, max(self.count(self.sample(seed)) for seed in range(100))
+
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """Every dimension that some walk asks, in the order of the walk and of the encoding."""
+        return self._dimensions
+
+    def encode(self, point: Point | Architecture) -> NDArray[np.float64]:
+        """A point as a vector, see :mod:`peftnas.spaces.encoding`.
+
+        Args:
+            point: a point, or an architecture of the space (then of a point that gives it).
+        Returns:
+            Shape (len(dimensions()),), in [0, 1], NaN where a dimension is inactive.
+        Raises:
+            ValueError: if the architecture is no point of the space.
+        """
+        if isinstance(point, Architecture):
+            found = self._inversion.find(point)
+            if isinstance(found, str):
+                raise ValueError(f"only an architecture of the space has a vector: {found}")
+            point = found
+        return encoding.encode(self._dimensions, point.values)
+
+    def decode(self, vector: Sequence[float] | NDArray[Any]) -> Point:
+        """The point at a vector; columns of inactive dimensions are ignored.
+
+        Raises:
+            ValueError: if the length is wrong, or an active column is not in [0, 1].
+        """
+        return self.draw(encoding.decoder(self._dimensions, vector))
+
+    def tree(self) -> str:
+        """The space in words, one line for each method and field."""
+        return words.tree(self.space, self.max_parameters)
+
+    @cached_property
+    def _dimensions(self) -> tuple[Dimension, ...]:
+        return dimensions(self.nodes, self.anatomy.n_layers, self.space.gate)
+
+    @cached_property
+    def _inversion(self) -> Inversion:
+        return Inversion(self)
+
+    @cached_property
+    def _count(self) -> Count:
+        return count_points(self)
+
+    def _smallest(self) -> Point:
+        point = smallest_point(self)
+        broken = self.broken_constraint(point.architecture)
+        if broken is not None:
+            raise ValueError(
+                f"no architecture meets the budget of the space: {broken} at the smallest point "
+                f"({self.canonical(point.architecture).words()}); raise max_parameters or lower "
+                "the smallest sizes"
+            )
+        return point

@@ -1,0 +1,124 @@
+"""How many points and architectures a bound space has: by looking at all, or by its structure."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from peftnas.spaces.assign import Unstructured
+from peftnas.spaces.domains import Choice, Integer, Real, Subset
+from peftnas.spaces.enumerate import all_points
+from peftnas.spaces.fields import settings
+from peftnas.spaces.nodes import Fork, Leaf, Node, Presence
+from peftnas.spaces.sampling import uniform
+from peftnas.spaces.size import Size
+from peftnas.spaces.structural import count_structure
+from peftnas.spaces.structure import PerGroup, PerLayer
+from peftnas.spaces.tree import Point
+
+if TYPE_CHECKING:
+    from peftnas.spaces.bound import BoundSpace
+
+_FEW = 2_000
+_MANY = 20_000
+_SAMPLES = 500
+
+
+@dataclass(frozen=True)
+class Count:
+    """What counting a space found.
+
+    Attributes:
+        distinct: architectures with different ``train_key`` that meet every constraint.
+        raw: points that meet every constraint.
+        parameters: fewest and most trainable parameters of these; ``None`` where not exact.
+    """
+
+    distinct: Size
+    raw: Size
+    parameters: tuple[int, int] | None
+
+
+def count_points(bound: BoundSpace) -> Count:
+    """Count a space: one by one when it is small, else by structure, else within bounds."""
+    reals = tuple(d.path for d in bound.dimensions() if isinstance(d.domain, Real))
+    points = all_points(bound, _FEW)
+    if points is not None:
+        return _one_by_one(bound, points, reals)
+    try:
+        found = count_structure(bound)
+    except Unstructured:
+        found = None
+    if found is None or found.distinct[0] < found.distinct[1] or found.raw[0] < found.raw[1]:
+        points = all_points(bound, _MANY)
+        if points is not None:
+            return _one_by_one(bound, points, reals)
+    if found is None:
+        return _loosely(bound, reals)
+    return Count(Size(*found.distinct, reals), Size(*found.raw, reals), found.parameters)
+
+
+def _one_by_one(bound: BoundSpace, points: Iterable[Point], reals: tuple[str, ...]) -> Count:
+    keys: dict[str, int] = {}
+    raw = 0
+    for point in points:
+        if bound.broken_constraint(point.architecture) is None:
+            raw += 1
+            keys[bound.train_key(point.architecture)] = bound.count(point.architecture)
+    counts = keys.values()
+    return Count(
+        Size(len(keys), len(keys), reals),
+        Size(raw, raw, reals),
+        (min(counts), max(counts)) if counts else None,
+    )
+
+
+def _loosely(bound: BoundSpace, reals: tuple[str, ...]) -> Count:
+    """Bounds for any space: what was seen in samples, and the product of all domains."""
+    gate = bound.space.gate
+    high = len(gate.options) if isinstance(gate, Choice) else 1
+    for node in bound.nodes:
+        high *= _at_most(node, bound.anatomy.n_layers)
+    points: set[tuple[tuple[str, object], ...]] = set()
+    keys: set[str] = set()
+    choose = uniform(random.Random(0))
+    for _ in range(_SAMPLES):
+        point = bound.draw(choose)
+        if bound.broken_constraint(point.architecture) is None:
+            points.add(tuple(point.values.items()))
+            keys.add(bound.train_key(point.architecture))
+    return Count(Size(len(keys), high, reals), Size(len(points), high, reals), None)
+
+
+def _at_most(node: Node | None, n_layers: int) -> int:
+    """An upper bound of the points of one item."""
+    match node:
+        case None:
+            return 1
+        case Presence():
+            return 1 + _at_most(node.leaf, n_layers)
+        case Fork():
+            return sum(_at_most(option, n_layers) for _, option in node.options)
+        case Leaf():
+            fields = [getattr(node.method, name) for name in settings(type(node.method))]
+            return math.prod(_values_at_most(held, n_layers) for held in fields)
+
+
+def _values_at_most(held: Any, n_layers: int) -> int:
+    match held:
+        case Integer():
+            return len(held)
+        case Choice():
+            return sum(_values_at_most(option, n_layers) for option in held.options)
+        case Subset():
+            n = len(held.items)
+            return sum(math.comb(n, size) for size in range(held.min_size, n + 1))
+        case PerLayer(inner):
+            return math.prod([_values_at_most(inner, n_layers)] * n_layers)
+        case PerGroup(n, inner):
+            return math.prod([_values_at_most(inner, n_layers)] * n)
+        case _:
+            return 1

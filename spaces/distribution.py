@@ -1,0 +1,98 @@
+"""How many outcomes have how many trainable parameters, for parts and for what they combine to."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+Distribution = dict[int, int]
+"""Trainable parameters -> number of outcomes."""
+
+_PRODUCTS = 2_000_000
+
+
+def add(*parts: Distribution) -> Distribution:
+    """Outcomes of either part."""
+    total: Distribution = {}
+    for part in parts:
+        for count, number in part.items():
+            total[count] = total.get(count, 0) + number
+    return total
+
+
+def combine(one: Distribution, other: Distribution, budget: int | None) -> Distribution:
+    """Outcomes of both parts together; those over ``budget`` are left out."""
+    total: Distribution = {}
+    for a, n in one.items():
+        for b, m in other.items():
+            if budget is None or a + b <= budget:
+                total[a + b] = total.get(a + b, 0) + n * m
+    return total
+
+
+def number_within(parts: Iterable[Distribution], budget: int | None) -> tuple[int, int]:
+    """How many combinations of one outcome of each part stay within ``budget``.
+
+    Returns:
+        Bounds, equal unless the parts have so many different counts that they had to be rounded.
+    """
+    parts = list(parts)
+    if budget is None:
+        number = 1
+        for part in parts:
+            number *= sum(part.values())
+        return number, number
+    halves = _halves(parts, budget)
+    if halves is None:
+        coarse = [max(budget // 400, 1) * up for up in (1, -1)]
+        low, high = (
+            number_within([_rounded(part, step) for part in parts], budget)[0] for step in coarse
+        )
+        return low, high
+    left, right = halves
+    counts = sorted(right)
+    below = [0, *accumulate(right[count] for count in counts)]
+    number = sum(n * below[bisect_right(counts, budget - count)] for count, n in left.items())
+    return number, number
+
+
+def extremes(parts: Iterable[Distribution], budget: int | None) -> tuple[int, int] | None:
+    """Smallest and largest count within ``budget`` of any combination; ``None`` if not known."""
+    parts = list(parts)
+    if not all(parts):
+        return None
+    low = sum(min(part) for part in parts)
+    high = sum(max(part) for part in parts)
+    if budget is None or high <= budget:
+        return low, high
+    halves = _halves(parts, budget)
+    if halves is None or low > budget:
+        return None
+    left, right = halves
+    counts = sorted(right)
+    fitting = [(a, bisect_right(counts, budget - a)) for a in left]
+    return low, max(a + counts[i - 1] for a, i in fitting if i)
+
+
+def _halves(
+    parts: Sequence[Distribution], budget: int
+) -> tuple[Distribution, Distribution] | None:
+    """Two distributions that together stand for all parts; ``None`` when that is too much work."""
+    halves: list[Distribution] = [{0: 1}, {0: 1}]
+    for part in sorted(parts, key=len, reverse=True):
+        smaller = 0 if len(halves[0]) <= len(halves[1]) else 1
+        if len(halves[smaller]) * len(part) > _PRODUCTS:
+            return None
+        halves[smaller] = combine(halves[smaller], part, budget)
+    return halves[0], halves[1]
+
+
+def _rounded(part: Distribution, step: int) -> Distribution:
+    """Counts rounded up to multiples of ``step``, or down for a negative step."""
+    size = abs(step)
+    total: Distribution = {}
+    for count, number in part.items():
+        near = -(-count // size) * size if step > 0 else count // size * size
+        total[near] = total.get(near, 0) + number
+    return total

@@ -1,0 +1,185 @@
+"""From an architecture back to a point of the space: which answers give it?
+
+Fields are inverted one by one against the canonical form, several methods of a kind by trying each
+place in the space; a candidate counts only when replaying it gives the same ``train_key``. Where
+this finds nothing in a small space, all its points are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from peftnas.spaces import keys
+from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.domains import Choice
+from peftnas.spaces.enumerate import all_points
+from peftnas.spaces.fields import Configurable
+from peftnas.spaces.invert_fields import Outside, fit, vanish
+from peftnas.spaces.nodes import Fork, Leaf, Node, Presence, leaves
+from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
+
+if TYPE_CHECKING:
+    from peftnas.spaces.bound import BoundSpace
+
+_CANDIDATES = 64
+_SMALL_SPACE = 2000
+
+Values = dict[str, Primitive]
+
+
+class Inversion:
+    """Finds points for architectures of one bound space."""
+
+    def __init__(self, bound: BoundSpace) -> None:
+        self._bound = bound
+
+    def find(self, architecture: Architecture) -> Point | str:
+        """A point with the ``train_key`` of ``architecture``, or why there is none.
+
+        Raises:
+            ValueError: if the architecture names a site or layer that the backbone does not have.
+        """
+        canonical = self._bound.canonical(architecture)
+        key = self._bound.train_key(architecture)
+        reasons: list[str] = []
+        for form in dict.fromkeys((canonical, architecture)):
+            search = _Search(self._bound, form, key)
+            found = search.run()
+            if found is not None:
+                return found
+            reasons += search.reasons
+        values = self._small_space.get(key)
+        if values is not None:
+            return self._bound.replay(values)
+        return reasons[0] if reasons else "no combination of the space's choices gives this"
+
+    @cached_property
+    def _small_space(self) -> dict[str, Values]:
+        points = all_points(self._bound, _SMALL_SPACE)
+        if points is None:
+            return {}
+        return {self._bound.train_key(point.architecture): point.values for point in points}
+
+
+class _Search:
+    """Backtracking over the items of the space, for one spelling of the architecture."""
+
+    def __init__(self, bound: BoundSpace, wanted: Architecture, key: str) -> None:
+        self.reasons: list[str] = []
+        self._bound = bound
+        self._wanted = wanted.methods
+        self._key = key
+        self._left = _CANDIDATES
+
+    def run(self) -> Point | None:
+        kinds = {leaf.method.kind for leaf in leaves(self._bound.nodes)}
+        for method in self._wanted:
+            if method.kind not in kinds:
+                known = ", ".join(sorted(kinds))
+                self.reasons = [f"the method must be one of {known}, got {method.kind}"]
+                return None
+        for gate in self._gates():
+            used = frozenset[int]()
+            for values in self._items(self._bound.nodes, used, gate):
+                point = self._point(values, gate)
+                self._left -= 1
+                if self._bound.train_key(point.architecture) == self._key:
+                    return point
+                if self._left <= 0:
+                    return None
+        return None
+
+    def _gates(self) -> list[Any]:
+        """The tied gate's possible values, those that the architecture holds first."""
+        gate = self._bound.space.gate
+        if not isinstance(gate, Choice):
+            return [gate]
+        held = [getattr(method, "gate", None) for method in self._wanted]
+        return sorted(gate.options, key=lambda option: option not in held)
+
+    def _point(self, values: Values, gate: Any) -> Point:
+        bound = self._bound
+        preset = {**values, "gate": gate} if isinstance(bound.space.gate, Choice) else values
+        return draw(bound.nodes, bound.anatomy.n_layers, bound.space.gate, _preset(preset))
+
+    def _items(self, nodes: tuple[Node, ...], used: frozenset[int], gate: Any) -> Iterator[Values]:
+        """Values for the remaining items that use up the remaining methods."""
+        if not nodes:
+            if len(used) == len(self._wanted):
+                yield {}
+            elif not self.reasons:
+                extra = next(m for i, m in enumerate(self._wanted) if i not in used)
+                self.reasons.append(f"the space has no place for this many {extra.kind}")
+            return
+        for values, index in self._node(nodes[0], used, gate):
+            taken = used if index is None else used | {index}
+            for rest in self._items(nodes[1:], taken, gate):
+                yield values | rest
+
+    def _node(
+        self, node: Node | None, used: frozenset[int], gate: Any
+    ) -> Iterator[tuple[Values, int | None]]:
+        """Values of one item, and which of the wanted methods they give."""
+        match node:
+            case None:
+                yield {}, None
+            case Leaf():
+                yield from self._leaf(node, used, gate)
+            case Presence(path, leaf):
+                for values, index in self._leaf(leaf, used, gate, may_vanish=False):
+                    yield {path: True} | values, index
+                yield {path: False}, None
+            case Fork(path, options):
+                for label, option in sorted(options, key=lambda pair: pair[1] is None):
+                    for values, index in self._node(option, used, gate):
+                        yield {**values, path: label}, index
+
+    def _leaf(
+        self, leaf: Leaf, used: frozenset[int], gate: Any, may_vanish: bool = True
+    ) -> Iterator[tuple[Values, int | None]]:
+        n_layers = self._bound.anatomy.n_layers
+        for index, method in enumerate(self._wanted):
+            if index in used or method.kind != leaf.method.kind:
+                continue
+            tied = gate if self._bound.space.gate is not None else _UNTIED
+            try:
+                yield fit(leaf, method, n_layers, self._equal(index), tied), index
+            except Outside as outside:
+                self.reasons.append(str(outside))
+        if may_vanish:
+            values = vanish(leaf, n_layers)
+            if values is not None:
+                yield values, None
+            elif all(method.kind != leaf.method.kind for method in self._wanted):
+                self.reasons.append(f"{leaf.path} must be present, got an architecture without it")
+
+    def _equal(self, index: int) -> Any:
+        """Whether changing fields of one wanted method leaves the training the same."""
+
+        def equal(changed: Configurable) -> bool:
+            methods = list(self._wanted)
+            methods[index] = changed
+            try:
+                placed = self._bound.placed(Architecture(*methods))
+            except ValueError:  # names a site or layer that the backbone does not have
+                return False
+            return keys.train_key(placed.placements) == self._key
+
+        return equal
+
+
+def _preset(values: Values) -> Choose:
+    """The given answers; an open question (which the key then decides on) gets its first value."""
+
+    def choose(path: str, domain: Ask) -> Any:
+        if path in values and values[path] in domain:
+            return values[path]
+        return domain.options[0] if isinstance(domain, Choice) else domain.low
+
+    return choose
+
+
+_UNTIED = object()
+"""Stands for the gate where the space ties none."""

@@ -1,0 +1,105 @@
+"""JSON form of values, domains and structure, exact both ways.
+
+Plain values stand for themselves and a list for a tuple. An object with ``kind`` is a method or a
+recipe with all its fields; every other object has one key that names its type, such as
+``{"integer": {"low": 1, "high": 64, "log": true, "step": 1}}`` or ``{"by_layer": {"0": 8}}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from peftnas.spaces.domains import Choice, Integer, Real, Subset
+from peftnas.spaces.fields import Configurable, kind_named, settings
+from peftnas.spaces.structure import ByLayer, Maybe, PerGroup, PerLayer
+
+
+def to_json(value: Any) -> Any:
+    """The JSON form of a value, a domain, structure, a method or a recipe.
+
+    Raises:
+        ValueError: if ``value`` is none of these.
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case tuple() | list():
+            return [to_json(inner) for inner in value]
+        case Configurable():
+            fields = {name: to_json(getattr(value, name)) for name in settings(type(value))}
+            return {"kind": value.kind} | fields
+        case Integer(low, high, log, step):
+            return {"integer": {"low": low, "high": high, "log": log, "step": step}}
+        case Real(low, high, log):
+            return {"real": {"low": low, "high": high, "log": log}}
+        case Choice():
+            return {"choice": [to_json(option) for option in value.options]}
+        case Subset():
+            items = None if value.layers else list(value.items)
+            return {"subset": {"items": items, "min_size": value.min_size}}
+        case Maybe(content):
+            return {"maybe": to_json(content)}
+        case PerLayer(domain):
+            return {"per_layer": to_json(domain)}
+        case PerGroup(n, domain):
+            return {"per_group": {"n": n, "domain": to_json(domain)}}
+        case ByLayer():
+            return {"by_layer": {str(layer): to_json(inner) for layer, inner in value.items()}}
+    raise ValueError(
+        "only plain values, domains, structure, methods and recipes have a JSON form, got "
+        f"{value!r}; hold one of these"
+    )
+
+
+def from_json(data: Any) -> Any:
+    """What :func:`to_json` was given; lists come back as tuples.
+
+    Raises:
+        ValueError: if an object names no known type, kind or field, or breaks a rule of its type.
+    """
+    if isinstance(data, list):
+        return tuple(from_json(inner) for inner in data)
+    if not isinstance(data, dict):
+        return data
+    if "kind" in data:
+        return _configurable(data)
+    name, content = next(iter(data.items())) if len(data) == 1 else ("", None)
+    if name not in _READERS:
+        raise ValueError(
+            f"an object must have `kind` or exactly one key of {', '.join(_READERS)}, got keys "
+            f"{', '.join(map(repr, data)) or 'none'}; write it with to_dict"
+        )
+    return _READERS[name](content)
+
+
+def _configurable(data: dict[str, Any]) -> Configurable:
+    cls = kind_named(data["kind"])
+    known = settings(cls)
+    unknown = [name for name in data if name != "kind" and name not in known]
+    if unknown:
+        raise ValueError(
+            f"{cls.__name__} has the fields {', '.join(known)}, got {', '.join(unknown)}; "
+            "drop them, or read the file with the version that wrote it"
+        )
+    return cls(**{name: from_json(value) for name, value in data.items() if name != "kind"})
+
+
+def _subset(content: Any) -> Subset:
+    if content["items"] is None:
+        return Subset.of_layers(min_size=content["min_size"])
+    return Subset(*content["items"], min_size=content["min_size"])
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "integer": lambda content: Integer(**content),
+    "real": lambda content: Real(**content),
+    "choice": lambda content: Choice(*map(from_json, content)),
+    "subset": _subset,
+    "maybe": lambda content: Maybe(from_json(content)),
+    "per_layer": lambda content: PerLayer(from_json(content)),
+    "per_group": lambda content: PerGroup(content["n"], from_json(content["domain"])),
+    "by_layer": lambda content: ByLayer(
+        {int(layer): from_json(value) for layer, value in content.items()}
+    ),
+}

@@ -1,0 +1,285 @@
+"""THE walk: how a space is drawn, one question for each active dimension, in a fixed order.
+
+Random sampling, Optuna's suggestions, decoding, enumeration and replay differ only in who answers.
+A path is readable and unique: ``adapter`` (present?), ``adapter.bottleneck``,
+``lora.targets.query`` (an item of a subset), ``adapter.layers.3``, ``layers[3].lora.rank``
+(``PerLayer``), ``groups[1].lora.rank`` (``PerGroup``), ``gate``, ``adapter2...`` (the second of a
+kind), ``method`` (which of several whole methods) with ``method.lora.rank`` below it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.domains import Choice, Inclusion, Integer, Real, Subset
+from peftnas.spaces.fields import Configurable, default_of, settings
+from peftnas.spaces.nodes import Fork, Leaf, Node, Presence, label_options
+from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+
+Primitive = bool | int | float | str | None
+Ask = Integer | Real | Choice
+Choose = Callable[[str, Ask], Any]
+"""Answers one question: the path of a dimension and its domain -> a value of the domain.
+
+A ``Choice`` handed out here has plain values only: labels stand for methods and nested domains.
+"""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One draw: the raw value of every active dimension, and the architecture that they give.
+
+    The architecture is as drawn, not yet canonical.
+    """
+
+    values: dict[str, Primitive]
+    architecture: Architecture
+
+
+def draw(nodes: Iterable[Node], n_layers: int, gate: Any, choose: Choose) -> Point:
+    """Walk a space once.
+
+    Args:
+        nodes: the space on a backbone (``nodes.build``).
+        n_layers: layers of the backbone.
+        gate: value or ``Choice`` tied across all methods with a field ``gate``; ``None``: none.
+        choose: answers each question.
+    Raises:
+        ValueError: if ``choose`` answers with a value outside the domain.
+    """
+    walk = Walk(choose, n_layers, gate)
+    methods = [method for node in nodes for method in walk.node(node)]
+    return Point(walk.values, Architecture(*methods))
+
+
+def draw_fields(
+    config: Configurable, path: str, choose: Choose
+) -> tuple[dict[str, Primitive], Configurable]:
+    """Walk the fields of one object that stands outside a space, such as a recipe.
+
+    Returns:
+        The raw values by path (``recipe.learning_rate``), and the object holding values.
+    """
+    walk = Walk(choose, 0, None)
+    return walk.values, walk.method(Leaf(path, config))
+
+
+class Walk:
+    """One walk under way: asks ``choose`` and keeps the answers in ``values``."""
+
+    def __init__(self, choose: Choose, n_layers: int, gate: Any) -> None:
+        self.values: dict[str, Primitive] = {}
+        self._choose = choose
+        self._n_layers = n_layers
+        self._gate = gate
+        self._tied: list[Any] = []
+
+    def node(self, node: Node | None) -> list[Configurable]:
+        """The methods that a node yields: none, or one."""
+        match node:
+            case None:
+                return []
+            case Leaf():
+                return [self.method(node)]
+            case Presence(path, leaf):
+                return [self.method(leaf)] if self.ask(path, Choice(False, True)) else []
+            case Fork(path):
+                return self.node(node.option(self.ask(path, node.labels)))
+
+    def method(self, leaf: Leaf) -> Configurable:
+        """The method with every domain replaced by a draw."""
+        method = leaf.method
+        drawn: dict[str, Any] = {}
+        for name in field_order(method):
+            held = getattr(method, name)
+            if name in drawn:
+                continue
+            if not method.active(name, drawn):
+                drawn[name] = inactive_value(method, name)
+            elif name == "gate" and self._gate is not None:
+                drawn[name] = self.gate()
+            else:
+                drawn[name] = self.field(method, f"{leaf.path}.{name}", name, held, drawn)
+        return method.replace(**drawn)
+
+    def field(
+        self, method: Configurable, path: str, name: str, held: Any, drawn: dict[str, Any]
+    ) -> Any:
+        """The value of one active field, given the fields ``drawn`` before it."""
+        layers = active_layers(drawn.get("layers"), self._n_layers)
+        value = self.value(path, held, layers)
+        return inactive_value(method, name) if value is _NOWHERE else value
+
+    def value(self, path: str, domain: Any, layers: Sequence[int]) -> Any:
+        """A value from what a field holds; ``layers``: where the method is active."""
+        match domain:
+            case Integer() | Real():
+                return self.ask(path, domain)
+            case Choice():
+                labels = label_options(domain)
+                label = self.ask(path, Choice(*(label for _, label in labels)))
+                return self.value(f"{path}.{label}", labels[(type(label), label)], layers)
+            case Subset():
+                return self._subset(path, domain)
+            case PerLayer(inner):
+                drawn = {i: self.value(f"layers[{i}].{path}", inner, layers) for i in layers}
+                return ByLayer(drawn) if drawn else _NOWHERE
+            case PerGroup():
+                return self._per_group(path, domain, layers)
+            case _:
+                return domain
+
+    def gate(self) -> Any:
+        """The gate tied across methods, asked when the first method needs it."""
+        if not self._tied:
+            self._tied.append(self.value("gate", self._gate, ()))
+        return self._tied[0]
+
+    def ask(self, path: str, domain: Ask) -> Any:
+        """One answer, checked and kept."""
+        value = self._choose(path, domain)
+        if value not in domain:
+            raise ValueError(
+                f"{path} must be drawn from {domain!r}, got {value!r}; change the value"
+            )
+        self.values[path] = value
+        return value
+
+    def _subset(self, path: str, domain: Subset) -> tuple[Any, ...]:
+        taken: list[Any] = []
+        for i, item in enumerate(domain.items):
+            left, missing = len(domain.items) - i, domain.min_size - len(taken)
+            if missing == left:
+                return (*taken, *domain.items[i:])
+            likelihood = _subsets(left - 1, missing - 1) / _subsets(left, missing)
+            if self.ask(f"{path}.{item}", Inclusion(likelihood)):
+                taken.append(item)
+        return tuple(taken)
+
+    def _per_group(self, path: str, domain: PerGroup[Any], layers: Sequence[int]) -> Any:
+        groups = {layer: domain.group_of(layer, self._n_layers) for layer in layers}
+        drawn = {
+            group: self.value(f"groups[{group}].{path}", domain.domain, layers)
+            for group in sorted(set(groups.values()))
+        }
+        return ByLayer({layer: drawn[groups[layer]] for layer in layers}) if drawn else _NOWHERE
+
+
+_NOWHERE = object()
+"""A per-layer draw of a method that is active in no layer."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One question that the walk can ask: its path and its domain (plain values only)."""
+
+    path: str
+    domain: Ask
+
+
+def dimensions(nodes: Iterable[Node], n_layers: int, gate: Any) -> tuple[Dimension, ...]:
+    """Every question that some walk asks, once, in the order of the walk."""
+    listing = _Listing(n_layers, gate)
+    for node in nodes:
+        listing.node(node)
+    return tuple(listing.found.values())
+
+
+def field_dimensions(config: Configurable, path: str) -> tuple[Dimension, ...]:
+    """The questions of :func:`draw_fields`."""
+    listing = _Listing(0, None)
+    listing.node(Leaf(path, config))
+    return tuple(listing.found.values())
+
+
+class _Listing:
+    """Visits all branches where the walk takes one."""
+
+    def __init__(self, n_layers: int, gate: Any) -> None:
+        self.found: dict[str, Dimension] = {}
+        self._n_layers = n_layers
+        self._gate = gate
+
+    def node(self, node: Node | None) -> None:
+        match node:
+            case Presence(path, leaf):
+                self._add(path, Choice(False, True))
+                self.node(leaf)
+            case Fork(path):
+                self._add(path, node.labels)
+                for _, option in node.options:
+                    self.node(option)
+            case Leaf(path, method):
+                for name in field_order(method):
+                    if name == "gate" and self._gate is not None:
+                        self.value("gate", self._gate)
+                    else:
+                        self.value(f"{path}.{name}", getattr(method, name))
+
+    def value(self, path: str, domain: Any) -> None:
+        match domain:
+            case Integer() | Real():
+                self._add(path, domain)
+            case Choice():
+                labels = label_options(domain)
+                self._add(path, Choice(*(label for _, label in labels)))
+                for (_, label), option in labels.items():
+                    self.value(f"{path}.{label}", option)
+            case Subset():
+                free = domain.items if domain.min_size < len(domain.items) else ()
+                for item in free:
+                    self._add(f"{path}.{item}", Choice(False, True))
+            case PerLayer(inner):
+                for layer in range(self._n_layers):
+                    self.value(f"layers[{layer}].{path}", inner)
+            case PerGroup(n, inner):
+                for group in range(n):
+                    self.value(f"groups[{group}].{path}", inner)
+
+    def _add(self, path: str, domain: Ask) -> None:
+        self.found.setdefault(path, Dimension(path, domain))
+
+
+def field_order(method: Configurable) -> list[str]:
+    """The fields in the order of the walk: ``layers`` first, since per-layer draws need it."""
+    declared = settings(type(method))
+    names = list(declared)
+    if "layers" in declared and not declared["layers"].when:
+        names.remove("layers")
+        names.insert(0, "layers")
+    return names
+
+
+def active_layers(layers: tuple[int, ...] | None, n_layers: int) -> tuple[int, ...]:
+    """The layer numbers that a drawn ``layers`` field stands for."""
+    return tuple(range(n_layers)) if layers is None else layers
+
+
+def inactive_value(method: Configurable, name: str) -> Any:
+    """What a field takes while it does not matter: its default, else its first possible value."""
+    default = default_of(type(method), name)
+    return _first(getattr(method, name)) if default is dataclasses.MISSING else default
+
+
+def _first(domain: Any) -> Any:
+    match domain:
+        case Integer(low) | Real(low):
+            return low
+        case Choice():
+            return _first(domain.options[0])
+        case Subset():
+            return domain.items
+        case PerLayer(inner) | PerGroup(_, inner):
+            return _first(inner)
+        case _:
+            return domain
+
+
+def _subsets(items: int, at_least: int) -> int:
+    """How many subsets of so many items have at least so many members."""
+    return sum(math.comb(items, size) for size in range(max(at_least, 0), items + 1))

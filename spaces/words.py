@@ -1,0 +1,102 @@
+"""A space as a tree in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from peftnas.spaces.domains import Choice, Integer, Real, Subset
+from peftnas.spaces.fields import Configurable, default_of, settings
+from peftnas.spaces.structure import Maybe, PerGroup, PerLayer
+
+if TYPE_CHECKING:
+    from peftnas.spaces.space import SearchSpace
+
+
+def tree(space: SearchSpace, max_parameters: int | None) -> str:
+    """The space, one line for each method and field that is drawn or differs from its default.
+
+    Args:
+        space: the space as defined.
+        max_parameters: its budget on the backbone; ``None``: no limit.
+    """
+    lines = ["search space"]
+    blocks = [_item(item) for item in space.items]
+    if space.gate is not None:
+        blocks.append([f"gate: {domain_words(space.gate)}, one for all methods that can carry it"])
+    limits = []
+    if max_parameters is not None:
+        percent = f" ({space.max_parameters} of the backbone)"
+        note = percent if isinstance(space.max_parameters, str) else ""
+        limits.append(f"at most {max_parameters:,} trainable parameters{note}")
+    if space.at_least_one_method:
+        limits.append("at least one method")
+    blocks += [[limit] for limit in limits]
+    return "\n".join(lines + _branches(blocks))
+
+
+def domain_words(value: Any) -> str:
+    """A domain, or a held value, in words."""
+    match value:
+        case Integer(low, high, log, step):
+            notes = [", log scale"] if log else [f", step {step}"] if step > 1 else []
+            return f"{low} to {high}{''.join(notes)}"
+        case Real(low, high, log):
+            return f"{low:g} to {high:g} (real{', log scale' if log else ''})"
+        case Choice(options=options):
+            return "one of " + ", ".join(map(domain_words, options))
+        case Subset(layers=True, min_size=size):
+            return f"a subset of the layers, at least {size}"
+        case Subset(items=items, min_size=size):
+            return f"a subset of {', '.join(map(str, items))}, at least {size}"
+        case PerLayer(inner):
+            return f"for each layer {domain_words(inner)}"
+        case PerGroup(n, inner):
+            return f"for each of {n} groups of layers {domain_words(inner)}"
+        case None:
+            return "none"
+        case tuple():
+            return "(" + ", ".join(map(str, value)) + ")"
+        case _:
+            return str(value)
+
+
+def _item(item: Any) -> list[str]:
+    match item:
+        case None:
+            return ["no method"]
+        case Maybe(Configurable() as method):
+            return [f"{method.kind}, or absent", *_branches(_fields(method))]
+        case Maybe(Choice(options=options)):
+            blocks = [_item(option) for option in (None, *options)]
+            return ["one of", *_branches(blocks)]
+        case Choice(options=options):
+            return ["one of", *_branches([_item(option) for option in options])]
+        case Maybe(content):
+            return _item(content)
+        case _:
+            return [item.kind, *_branches(_fields(item))]
+
+
+def _fields(method: Configurable) -> list[list[str]]:
+    cls = type(method)
+    lines = []
+    for name, declared in settings(cls).items():
+        value = getattr(method, name)
+        if value == default_of(cls, name):
+            continue
+        conditions = [
+            f"{field} is {' or '.join(map(domain_words, allowed))}"
+            for field, allowed in declared.when.items()
+        ]
+        when = f" (when {' and '.join(conditions)})" if conditions else ""
+        lines.append([f"{name}: {domain_words(value)}{when}"])
+    return lines
+
+
+def _branches(blocks: list[list[str]]) -> list[str]:
+    lines = []
+    for i, block in enumerate(blocks):
+        last = i == len(blocks) - 1
+        lines.append(("└─ " if last else "├─ ") + block[0])
+        lines += [("   " if last else "│  ") + line for line in block[1:]]
+    return lines

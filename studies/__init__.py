@@ -1,0 +1,1 @@
+"""What is explored: tasks, ready-made studies, the command line."""

@@ -1,0 +1,156 @@
+"""``peftnas status``, ``front``, ``report``: look at a stored study, running or not."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftnas.studies.cli import options, output
+
+if TYPE_CHECKING:
+    from peftnas.search.results import StudyResults, TrialRow
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """``status``, ``front`` and ``report``."""
+    status = options.add_command(
+        commands,
+        "status",
+        "say how far a study is: trials by state, failures, baselines, best points",
+        "peftnas status quickstart",
+    )
+    options.add_study(status)
+    status.set_defaults(act=show_status)
+    front = options.add_command(
+        commands,
+        "front",
+        "print the Pareto front: trial, objectives, architecture in one line",
+        "peftnas front quickstart\npeftnas front my_study.py --json",
+    )
+    options.add_study(front)
+    front.set_defaults(act=show_front)
+    report = options.add_command(
+        commands,
+        "report",
+        "write one HTML file that opens offline: front, curves, table, facts",
+        "peftnas report quickstart --to report.html",
+    )
+    options.add_study(report)
+    report.add_argument("--to", metavar="HTML", help="file to write (OUT/report.html)")
+    report.set_defaults(act=write_report)
+
+
+def show_status(arguments: argparse.Namespace) -> int:
+    """Print how far the study is."""
+    results, opened = _results(arguments)
+    facts = {
+        "study": results.name,
+        "storage": opened.url,
+        "trials": results.counts(),
+        "hypervolume": (results.hypervolume() or [0.0])[-1],
+        "front": [row.number for row in results.front()],
+        "baselines": [_brief(row, results) for row in results.baselines],
+        "failures": [
+            {"trial": row.number, "reason": row.reason}
+            for row in results.trials
+            if row.state == "failed"
+        ],
+        "test_looks": results.facts.get("test_looks", []),
+    }
+    if arguments.json:
+        output.print_json(facts)
+        return 0
+    console = output.console()
+    counts = ", ".join(f"{count} {state}" for state, count in facts["trials"].items())
+    console.print(f"{results.name}: {counts}")
+    console.print(f"front: {len(facts['front'])} points, hypervolume {facts['hypervolume']:.4f}")
+    for row in results.baselines:
+        console.print(f"baseline {row.baseline}: {_values(row, results) or row.reason}")
+    for failure in facts["failures"]:
+        console.print(f"trial {failure['trial']} failed: {failure['reason']}")
+    for look in facts["test_looks"]:
+        console.print(f"test split looked at on {look['when']} for trial {look['trial']}")
+    console.print(f"storage: {opened.url}")
+    return 0
+
+
+def show_front(arguments: argparse.Namespace) -> int:
+    """Print the non-dominated trials."""
+    results, _ = _results(arguments)
+    rows = results.front()
+    if arguments.json:
+        output.print_json(
+            {
+                "study": results.name,
+                "objectives": [objective.to_dict() for objective in results.objectives],
+                "front": [_brief(row, results) | {"trial": row.number} for row in rows],
+            }
+        )
+        return 0
+    print_front(results)
+    return 0
+
+
+def write_report(arguments: argparse.Namespace) -> int:
+    """Write the report's HTML file."""
+    from peftnas.search import report
+
+    results, opened = _results(arguments)
+    path = Path(arguments.to).expanduser() if arguments.to else opened.out / "report.html"
+    options.check_writable(path)
+    report.write_report(results, path)
+    if arguments.json:
+        output.print_json({"report": str(path.absolute())})
+    else:
+        output.console().print(f"report: {path}")
+    return 0
+
+
+def print_front(results: StudyResults) -> None:
+    """The front as a table for people."""
+    rows = results.front()
+    if not rows:
+        output.console().print("no finished trial yet")
+        return
+    heads = ["trial", *(objective.words for objective in results.objectives), "architecture"]
+    cells = [
+        [
+            str(row.number),
+            *(output.number(row.values[objective.name]) for objective in results.objectives),
+            row.words,
+        ]
+        for row in rows
+    ]
+    title = f"{results.name}: {len(rows)} points on the front of {len(results.finished)} trials"
+    output.print_table(title, heads, cells)
+
+
+def _results(arguments: argparse.Namespace) -> tuple[StudyResults, options.Opened]:
+    from peftnas.search.results import open_results
+
+    with output.stdout_for_json(arguments.json):
+        opened = options.open_study(arguments)
+        return open_results(opened.url, opened.study.name), opened
+
+
+def _brief(row: TrialRow, results: StudyResults) -> dict[str, Any]:
+    brief: dict[str, Any] = {
+        "state": row.state,
+        "values": row.values,
+        "words": row.words,
+        "architecture": row.architecture,
+        "recipe": row.recipe,
+        "trainable_parameters": row.trainable_parameters,
+    }
+    if row.baseline is not None:
+        brief |= {"baseline": row.baseline, "reason": row.reason}
+    return brief
+
+
+def _values(row: TrialRow, results: StudyResults) -> str:
+    return ", ".join(
+        f"{objective.name} {output.number(row.values[objective.name])}"
+        for objective in results.objectives
+        if objective.name in row.values
+    )

@@ -1,0 +1,77 @@
+"""The command ``peftnas``: its parser, and what its exit codes mean."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from peftnas import __version__
+from peftnas.search.errors import UsageError
+from peftnas.studies.cli import doctor, look, methods, run, ship, space
+from peftnas.studies.errors import WorkFailedError
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+DESCRIPTION = """\
+Search the parameter-efficient fine-tuning architectures of a pretrained transformer on the
+Pareto front of accuracy against budget.
+"""
+EPILOG = """\
+FILE is a Python file with a module-level `study`, or the word quickstart.
+Everything of a study lies in --out (default runs/NAME): study.db, checkpoints/, report.html.
+
+example:
+  peftnas run quickstart --trials 12
+  peftnas front quickstart
+
+exit codes: 0 done, 1 the work failed, 2 wrong usage (nothing was started)
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage in front of it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(
+        prog="peftnas",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"peftnas {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for group in (run, space, look, ship, methods, doctor):
+        group.add_commands(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments; those of the process by default.
+    Returns:
+        0 done, 1 the work failed, 2 wrong usage.
+    """
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has printed help, the version or what is wrong
+        return stop.code if isinstance(stop.code, int) else WRONG_USAGE
+    try:
+        return int(arguments.act(arguments))
+    except UsageError as error:
+        print(f"peftnas: {' '.join(str(error).split())}", file=sys.stderr)
+        return WRONG_USAGE
+    except WorkFailedError as error:
+        print(f"peftnas: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("peftnas: interrupted; the same command goes on from here", file=sys.stderr)
+        return FAILED

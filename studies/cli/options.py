@@ -1,0 +1,196 @@
+"""What all commands about a study share: their arguments, and the study that these name."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peftnas.search.errors import UsageError
+from peftnas.studies.hub import offline_when_unreachable
+
+if TYPE_CHECKING:
+    from peftnas.search.backbone import Backbone
+    from peftnas.search.study import Study
+    from peftnas.studies.files import StudyFile
+
+
+def add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    says: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """A command with its one-line help and an example under it."""
+    return commands.add_parser(
+        name,
+        help=says,
+        description=f"{says[0].upper()}{says[1:]}.",
+        epilog="example:\n" + "\n".join(f"  {line}" for line in example.splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    command.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
+def add_study(command: argparse.ArgumentParser) -> None:
+    """FILE and the options that say where its study lives and how it differs from the file."""
+    command.add_argument("file", metavar="FILE", help="Python file with a `study`, or quickstart")
+    command.add_argument("--out", metavar="FOLDER", help="folder of the study (runs/NAME)")
+    command.add_argument("--storage", metavar="URL", help="database (sqlite:///OUT/study.db)")
+    command.add_argument("--data", metavar="FOLDER", help="where relative data paths start from")
+    command.add_argument("--backbone", metavar="FOLDER", help="weights to use for the file's own")
+    command.add_argument("--seed", metavar="S", type=int, help="seed of the study")
+    command.add_argument(
+        "--set",
+        metavar="FIELD=VALUE",
+        action="append",
+        default=[],
+        dest="changes",
+        help="change a field, such as recipe.steps=200; repeatable",
+    )
+    add_json(command)
+
+
+def add_trial(command: argparse.ArgumentParser) -> None:
+    """``--trial N``."""
+    command.add_argument(
+        "--trial", metavar="N", type=whole(0), required=True, help="number of the trial"
+    )
+
+
+class whole:  # noqa: N801 - argparse puts the name of a type into its messages
+    """A whole number of at least ``low``, as a type for argparse."""
+
+    def __init__(self, low: int) -> None:
+        self.low = low
+
+    def __call__(self, text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = self.low - 1
+        if number < self.low:
+            raise argparse.ArgumentTypeError(f"must be a whole number >= {self.low}, got {text!r}")
+        return number
+
+
+def minutes(text: str) -> float:
+    """A positive number of minutes, as a type for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of minutes > 0, got {text!r}")
+    return number
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The study that a command is about.
+
+    Attributes:
+        study: with everything that the command line changed.
+        file: where it was defined.
+        out: its folder.
+        storage_url: the given one; ``None`` for ``study.db`` in ``out``.
+        data: folder given with ``--data``.
+    """
+
+    study: Study
+    file: StudyFile
+    out: Path
+    storage_url: str | None
+    data: Path | None
+
+    @property
+    def url(self) -> str:
+        """The storage's URL, given or not."""
+        from peftnas.search.storage import sqlite_url
+
+        return self.storage_url or sqlite_url(self.out)
+
+
+def open_study(arguments: argparse.Namespace) -> Opened:
+    """Load FILE and apply the options; nothing is opened or started yet.
+
+    Raises:
+        UsageError: if the file, or an option, is wrong.
+    """
+    from peftnas.studies.files import changed, load_study
+
+    data = None
+    if arguments.data is not None:
+        data = Path(arguments.data).expanduser().absolute()
+        if not data.is_dir():
+            raise UsageError(f"--data must be a folder, but there is no folder {arguments.data}")
+    file = load_study(arguments.file)
+    study = file.study
+    with as_usage():
+        if arguments.backbone is not None:
+            folder = Path(arguments.backbone).expanduser().absolute()
+            study = replace(study, backbone=str(folder))
+        if arguments.seed is not None:
+            study = replace(study, seed=arguments.seed)
+        study = changed(study, arguments.changes)
+    out = Path(arguments.out).expanduser() if arguments.out else Path("runs") / study.name
+    return Opened(study, file, out.absolute(), arguments.storage, data)
+
+
+def find_backbone(opened: Opened) -> Backbone:
+    """The study's backbone.
+
+    Raises:
+        UsageError: if it is missing, or is not one.
+    """
+    from peftnas.search.backbone import BackboneError
+    from peftnas.search.backbone import find_backbone as find
+
+    source, base = opened.study.backbone, opened.file.base
+    local = not isinstance(source, str) or Path(source).is_dir() or (base / source).is_dir()
+    if local:
+        return find(source, base=base)
+    with offline_when_unreachable() as offline:
+        try:
+            return find(source, base=base)
+        except BackboneError as error:
+            if not offline or error.__cause__ is None:  # it can only be a path
+                raise
+            raise BackboneError(
+                f"backbone {source!r} is no folder here, and not from the hub ({offline}); "
+                "correct the path, or name a folder with --backbone"
+            ) from error
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file to write that is a folder, or whose folder is not there.
+
+    Raises:
+        UsageError: with the reason.
+    """
+    if path.is_dir():
+        raise UsageError(f"--to must name a file, got the folder {path}")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"--to must lie in an existing folder, but there is no {folder}")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"--to must lie in a folder that can be written, got {folder}")
+
+
+@contextmanager
+def as_usage() -> Iterator[None]:
+    """Take any ValueError for wrong usage: for code that only checks what the user wrote."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error

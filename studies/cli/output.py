@@ -1,0 +1,80 @@
+"""Printing: tables for people, JSON for programs, and never both."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console() -> Console:
+    """Where people read; words in square brackets are printed as they are."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout; NaN and infinities, which JSON lacks, become null."""
+    print(json.dumps(_plain(value), indent=2))
+
+
+def print_table(
+    title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int | None = None
+) -> None:
+    """A table whose last column wraps where the terminal is narrow.
+
+    Args:
+        title: above the table.
+        heads: of the columns.
+        rows: their cells.
+        numbers: how many columns after the first are numbers, set to the right; all but the last
+            by default, the first included.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    last = len(heads) - 1
+    right = range(last) if numbers is None else range(1, 1 + numbers)
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column, head in enumerate(heads):
+        wraps = column == last and column not in right
+        justify: Literal["right", "left"] = "right" if column in right else "left"
+        table.add_column(head, justify=justify, no_wrap=not wraps, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(file=sys.stdout).print(table)
+
+
+@contextlib.contextmanager
+def stdout_for_json(wanted: bool) -> Iterator[None]:
+    """While JSON is wanted, whatever libraries print goes to stderr instead of into it."""
+    with contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext():
+        yield
+
+
+def number(value: float | int | None) -> str:
+    """A number as a table shows it: whole ones with their thousands grouped, else 4 decimals."""
+    if value is None:
+        return "-"
+    if float(value).is_integer() and value != 1:
+        return f"{int(value):,}"
+    return f"{value:.4f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,126 @@
+"""``peftnas run``: search, or go on with a search."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from peftnas.search.errors import UsageError
+from peftnas.studies.cli import look, options, output
+from peftnas.studies.errors import WorkFailedError
+
+if TYPE_CHECKING:
+    from peftnas.search.run import RunSummary
+
+EXAMPLE = """\
+peftnas run quickstart --trials 12
+peftnas run my_study.py --data data/ --minutes 30 --workers 4 --set recipe.steps=200"""
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """``run``."""
+    command = options.add_command(
+        commands, "run", "search until N trials are finished; again: go on with the same", EXAMPLE
+    )
+    options.add_study(command)
+    command.add_argument(
+        "--trials",
+        metavar="N",
+        type=options.whole(1),
+        help="finished trials the study shall have, all runs together (50 without --minutes)",
+    )
+    command.add_argument(
+        "--minutes",
+        metavar="M",
+        type=options.minutes,
+        help="start no trial after M minutes of this run",
+    )
+    command.add_argument(
+        "--workers",
+        metavar="W",
+        type=options.whole(1),
+        default=_usable_cores(),
+        help="processes that train (one a usable core: %(default)s)",
+    )
+    command.add_argument(
+        "--sampler", metavar="NAME", default="tpe", help="proposes the points (%(default)s)"
+    )
+    command.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        default="local",
+        help="Ray cluster to join, or auto; local starts one here (%(default)s)",
+    )
+    command.add_argument(
+        "--no-baselines", action="store_true", help="do not train the untuned baselines"
+    )
+    command.set_defaults(act=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the study, write its report, print the front; 1 when the work failed."""
+    from peftnas.search.report import write_report
+    from peftnas.search.results import open_results
+
+    with output.stdout_for_json(arguments.json):
+        opened = options.open_study(arguments)
+        summary = _search(arguments, opened)
+        results = open_results(opened.url, opened.study.name)
+        report = opened.out / "report.html"
+        write_report(results, report)
+    if arguments.json:
+        front = [row.number for row in results.front()]
+        output.print_json(summary.to_dict() | {"report": str(report), "front": front})
+    else:
+        _print(summary)
+        look.print_front(results)
+        output.console().print(f"report: {report}")
+    return 0 if summary.ok else 1
+
+
+def _search(arguments: argparse.Namespace, opened: options.Opened) -> RunSummary:
+    from peftnas.search.run import run_study
+
+    with options.as_usage():
+        study = replace(opened.study, backbone=options.find_backbone(opened))
+    try:
+        return run_study(
+            study,
+            storage_url=opened.storage_url,
+            out=opened.out,
+            data=opened.data,
+            base=opened.file.base,
+            trials=arguments.trials,
+            minutes=arguments.minutes,
+            workers=arguments.workers,
+            sampler=arguments.sampler,
+            address=arguments.address,
+            progress=True,
+            baselines=not arguments.no_baselines,
+            modules=(opened.file.module,) if opened.file.by_value else (),
+        )
+    except ConnectionError as error:
+        raise UsageError(
+            f"--address {arguments.address}: no Ray cluster answers there ({error}); "
+            "correct it, or leave it out to start Ray here"
+        ) from error
+    except RuntimeError as error:
+        from peftnas.search.cluster.pool import WorkerStartError
+
+        if isinstance(error, WorkerStartError):
+            raise WorkFailedError(str(error)) from error
+        raise
+
+
+def _print(summary: RunSummary) -> None:
+    console = output.console()
+    console.print(summary.words())
+    console.print(f"study {summary.name} in {summary.out}")
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,110 @@
+"""``peftnas export`` and ``evaluate``: take one trained point out of a study."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peftnas.studies.cli import options, output
+
+if TYPE_CHECKING:
+    from peftnas.studies.trained import TrainedTrial
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """``export`` and ``evaluate``."""
+    export = options.add_command(
+        commands,
+        "export",
+        "write one trial as a folder: modules, head, tokenizer, and the lines that load it",
+        "peftnas export quickstart --trial 7 --to best/",
+    )
+    options.add_study(export)
+    options.add_trial(export)
+    export.add_argument("--to", metavar="DIR", required=True, help="new or empty folder")
+    export.set_defaults(act=export_trial)
+    evaluate = options.add_command(
+        commands,
+        "evaluate",
+        "score one trial on the test split; the study records that and when",
+        "peftnas evaluate quickstart --trial 7",
+    )
+    options.add_study(evaluate)
+    options.add_trial(evaluate)
+    evaluate.set_defaults(act=evaluate_trial)
+
+
+def export_trial(arguments: argparse.Namespace) -> int:
+    """Export a finished trial and print how to load it."""
+    from peftnas.studies import export
+
+    folder = Path(arguments.to).expanduser()
+    with output.stdout_for_json(arguments.json):
+        export.check_target(folder)
+        with _trained(arguments) as (trained, opened):
+            export.export(trained, opened.study.name, folder)
+    lines = export.loading_lines(folder)
+    if arguments.json:
+        output.print_json({"folder": str(folder.absolute()), "load": lines, "note": trained.note})
+    else:
+        output.console().print(f"exported trial {arguments.trial} to {folder}; load it with\n")
+        output.console().print(lines)
+    return 0
+
+
+def evaluate_trial(arguments: argparse.Namespace) -> int:
+    """Score a finished trial on the test split, and record that."""
+    from peftnas.studies.evaluate import evaluate, record_look
+
+    with output.stdout_for_json(arguments.json):
+        with _trained(arguments) as (trained, opened):
+            study = opened.study
+            with options.as_usage():
+                test = study.task.test(opened.data, opened.file.base, study.seed)
+            scores = evaluate(trained, test)
+        record_look(opened.url, study.name, arguments.trial, scores)
+    validation = trained.row.metrics
+    if arguments.json:
+        output.print_json(
+            {
+                "trial": arguments.trial,
+                "test_rows": len(test),
+                "test": scores,
+                "validation": validation,
+                "note": trained.note,
+            }
+        )
+        return 0
+    rows = [
+        [name, output.number(validation.get(name)), output.number(value)]
+        for name, value in scores.items()
+    ]
+    title = f"{study.name}, trial {arguments.trial}: {trained.row.words}; {len(test):,} test rows"
+    output.print_table(title, ["metric", "validation", "test"], rows, numbers=2)
+    output.console().print("recorded in the study: the test split was looked at")
+    return 0
+
+
+@contextmanager
+def _trained(arguments: argparse.Namespace) -> Iterator[tuple[TrainedTrial, options.Opened]]:
+    """The trial of ``--trial`` with its tensors; says so when it is trained again."""
+    from peftnas.search.bench import Bench
+    from peftnas.search.results import open_results
+    from peftnas.studies.trained import check_same_study, finished_trial, trained_trial
+
+    opened = options.open_study(arguments)
+    results = open_results(opened.url, opened.study.name)
+    finished_trial(results, arguments.trial)
+    with options.as_usage():
+        backbone = options.find_backbone(opened)
+        check_same_study(results, opened.study, backbone)
+        data = opened.study.task.open(opened.data, opened.file.base, opened.study.seed)
+        bench = Bench(backbone, data, opened.study.task)
+    with trained_trial(results, arguments.trial, bench, opened.out) as trained:
+        if trained.note:
+            print(f"peftnas: {trained.note}", file=sys.stderr)
+        yield trained, opened

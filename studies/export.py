@@ -1,0 +1,206 @@
+"""A trained point as a folder of its own, and the way back: ``load_exported``.
+
+adapter.safetensors   the attached modules, named by site
+architecture.json     what they are and how large
+head.safetensors      the head
+export.json           backbone (name, sha256), label names, pooling, lengths, scores
+tokenizer/            of the backbone
+README.md             the three lines that load it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftnas.search.backbone import Backbone, BackboneError, find_backbone
+from peftnas.search.errors import UsageError
+from peftnas.studies import weights
+from peftnas.studies.hub import offline_when_unreachable
+
+if TYPE_CHECKING:
+    from peftnas.studies.answer import Answerer
+    from peftnas.studies.trained import TrainedTrial
+
+FORMAT = 1
+DESCRIPTION = "export.json"
+HEAD = "head.safetensors"
+TOKENIZER = "tokenizer"
+
+
+def check_target(folder: Path) -> None:
+    """Refuse to export over something that is there.
+
+    Raises:
+        UsageError: if the folder is a file, or not empty.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UsageError(
+            f"--to must be a new or an empty folder, but {folder} is not; name another"
+        )
+
+
+def loading_lines(folder: Path) -> str:
+    """The three lines of Python that load an export and use it."""
+    return (
+        "from peftnas.studies.export import load_exported\n"
+        f"classify = load_exported({str(folder.absolute())!r})\n"
+        'logits = classify(["a text"])'
+    )
+
+
+def export(trained: TrainedTrial, study: str, folder: Path) -> None:
+    """Write a trained trial to a folder, which appears whole or not at all.
+
+    Args:
+        trained: the trial with its tensors.
+        study: name of the study.
+        folder: new or empty.
+    """
+    from safetensors.torch import save_file
+
+    check_target(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        with trained.answerer() as answerer:
+            classifier = answerer.classifier
+            backbone = trained.bench.backbone
+            classifier.attached.save(draft)
+            _name_backbone(draft, backbone)
+            head = {name: tensor.cpu() for name, tensor in classifier.head.state_dict().items()}
+            save_file(head, draft / HEAD)
+            answerer.tokenizer.save_pretrained(draft / TOKENIZER)
+            facts = _facts(trained, study, answerer)
+        (draft / DESCRIPTION).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (draft / "README.md").write_text(_readme(facts, folder), encoding="utf-8")
+        draft.chmod(0o755)
+        os.replace(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def load_exported(folder: str | Path, backbone: str | Path | None = None) -> Answerer:
+    """An exported point on its backbone, ready to answer.
+
+    Args:
+        folder: written by ``peftnas export``.
+        backbone: folder of the backbone's weights; by default they are looked for where they were,
+            in the installed package, and on the hub. They must have the recorded sha256.
+    Returns:
+        A callable: texts (and their pairs) -> logits (n, n_outputs), with ``labels`` for names.
+    Raises:
+        UsageError: if the folder is no export, or the backbone is not found.
+    """
+    from safetensors.torch import load_file
+    from transformers import AutoTokenizer
+
+    from peftnas.methods import load
+    from peftnas.search.classifier import Classifier
+    from peftnas.search.head import build_head
+    from peftnas.studies.answer import Answerer
+
+    folder = Path(folder).expanduser()
+    facts = _read(folder)
+    found = _find(facts["backbone"], backbone)
+    base = found.load(facts["dtype"])
+    causal = found.anatomy().causal
+    head = build_head(
+        base, facts["n_outputs"], facts["pooling"], causal=causal, dropout=0.0, seed=0
+    )
+    head.load_state_dict(load_file(folder / HEAD))
+    classifier = Classifier(base, load(folder, base), head)
+    tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER)
+    return Answerer(classifier, found, tokenizer, facts["max_length"], facts["label_names"])
+
+
+def _facts(trained: TrainedTrial, study: str, answerer: Answerer) -> dict[str, Any]:
+    backbone, row = trained.bench.backbone, trained.row
+    return {
+        "format": FORMAT,
+        "study": study,
+        "trial": row.number,
+        "architecture": row.words,
+        "trainable_parameters": row.trainable_parameters,
+        "backbone": {
+            "name": backbone.name,
+            "sha256": backbone.sha256,
+            "folder": str(backbone.folder),
+        },
+        "task": trained.bench.task.name,
+        "label_names": list(answerer.label_names),
+        "n_outputs": trained.bench.data.n_outputs,
+        "pairs": trained.bench.data.train.pairs is not None,
+        "pooling": row.recipe["pooling"],
+        "max_length": answerer.max_length,
+        "dtype": row.recipe["dtype"],
+        "validation": row.metrics,
+    }
+
+
+def _name_backbone(folder: Path, backbone: Backbone) -> None:
+    """Write name and sha256 of the backbone into architecture.json."""
+    path = folder / "architecture.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    description["backbone"] |= {"name": backbone.name, "sha256": backbone.sha256}
+    path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _readme(facts: dict[str, Any], folder: Path) -> str:
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in facts["validation"].items())
+    pairs = "\nIts task is on pairs: `classify(texts, pairs)`.\n" if facts["pairs"] else ""
+    return f"""\
+# Trial {facts["trial"]} of the study {facts["study"]}
+
+{facts["architecture"]}: {facts["trainable_parameters"]:,} trainable parameters,
+{scores} on validation.
+
+```python
+{loading_lines(folder)}
+```
+
+`classify.labels([...])` gives the names of the classes.
+{pairs}
+The backbone is not in this folder: {facts["backbone"]["name"]}, sha256 of its weights
+{facts["backbone"]["sha256"]}. Where it is not found by itself, name its folder:
+`load_exported(..., backbone=FOLDER)`.
+"""
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} must be a folder that peftnas export wrote; it has no {path.name}"
+        )
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if facts.get("format") != FORMAT:
+        raise UsageError(
+            f"{path} must have format {FORMAT}, got {facts.get('format')!r}; "
+            "read it with the version of peftnas that wrote it"
+        )
+    return facts
+
+
+def _find(recorded: dict[str, str], given: str | Path | None) -> Backbone:
+    """The backbone with the recorded weights."""
+    name, sha256 = recorded["name"], recorded["sha256"]
+    if given is not None:
+        return Backbone(find_backbone(given).folder, name=name, sha256=sha256)
+    for folder in (Path(recorded["folder"]), weights.package_folder()):
+        if folder is not None and folder.is_dir():
+            try:
+                return Backbone(folder, name=name, sha256=sha256)
+            except BackboneError:
+                continue  # other weights lie there by now
+    if "/" in name:
+        with offline_when_unreachable():
+            return Backbone(find_backbone(name).folder, name=name, sha256=sha256)
+    raise BackboneError(
+        f"backbone {name!r} (sha256 {sha256[:8]}...) is no longer in {recorded['folder']}; "
+        "name its folder: load_exported(..., backbone=FOLDER)"
+    )

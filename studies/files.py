@@ -1,0 +1,151 @@
+"""Load the study of a FILE, and change single fields of it from the command line."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from peftnas.search.errors import UsageError
+
+if TYPE_CHECKING:
+    from peftnas.search.study import Study
+
+# words that stand for a study of this package
+READY_MADE = {"quickstart": "peftnas.studies.quickstart"}
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A study and where it was defined.
+
+    Attributes:
+        study: the module's ``study``.
+        module: the module; classes that it defines go to the workers by value.
+        base: the folder that its relative paths start from.
+        by_value: whether workers cannot import the module by its name.
+    """
+
+    study: Study
+    module: ModuleType
+    base: Path
+    by_value: bool
+
+
+def load_study(file: str) -> StudyFile:
+    """The study that FILE, or a word such as ``quickstart``, stands for.
+
+    Raises:
+        UsageError: if the file is missing, cannot be run, or has no module-level ``study``.
+    """
+    from peftnas.search.study import Study
+
+    if file in READY_MADE:
+        module = importlib.import_module(READY_MADE[file])
+        return StudyFile(module.study, module, Path.cwd(), by_value=False)
+    path = Path(file).expanduser().absolute()
+    if not path.is_file():
+        known = ", ".join(READY_MADE)
+        raise UsageError(
+            f"FILE must be a Python file that defines a study, but there is no file {file}; "
+            f"correct the path, or use the ready-made {known}"
+        )
+    module = _run_file(path, file)
+    found = getattr(module, "study", None)
+    if not isinstance(found, Study):
+        got = "none" if not hasattr(module, "study") else f"{type(found).__name__}"
+        raise UsageError(
+            f"{file} must have a module-level study = Study(...), got {got}; add it to the file"
+        )
+    return StudyFile(found, module, path.parent, by_value=True)
+
+
+def changed(study: Study, changes: Iterable[str]) -> Study:
+    """The study with fields replaced as ``--set`` says.
+
+    Args:
+        study: the study of the file.
+        changes: ``recipe.FIELD=VALUE`` or ``name=VALUE``, in order.
+    Raises:
+        UsageError: if a change names no such field, or the field does not take the value.
+    """
+    for change in changes:
+        target, equals, text = change.partition("=")
+        if not equals or not text:
+            raise UsageError(f"--set takes FIELD=VALUE such as recipe.steps=200, got {change!r}")
+        place, _, field = target.strip().rpartition(".")
+        if place == "recipe":
+            study = _with_recipe(study, field, _value(text.strip()))
+        elif target.strip() == "name":
+            study = replace(study, name=text.strip())
+        else:
+            raise UsageError(f"--set can change recipe.FIELD and name, got {target.strip()!r}")
+    return study
+
+
+def _with_recipe(study: Study, field: str, value: Any) -> Study:
+    from peftnas.spaces.fields import settings
+
+    known = settings(type(study.recipe))
+    if field not in known:
+        raise UsageError(f"--set: a recipe has no field {field!r}; its fields: {', '.join(known)}")
+    try:
+        return replace(study, recipe=study.recipe.replace(**{field: value}))
+    except ValueError as error:
+        raise UsageError(f"--set recipe.{field}: {error}") from error
+
+
+def _value(text: str) -> Any:
+    """A Python number, string or tuple; a bare word is a string."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _run_file(path: Path, shown: str) -> ModuleType:
+    """Run a file as a module of its own name, so that two files never share one."""
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    name = f"peftnas_file_{path.stem}_{digest}"
+    try:
+        code = compile(path.read_bytes(), str(path), "exec")
+    except SyntaxError as error:
+        raise UsageError(
+            f"{shown}, line {error.lineno}: {error.msg}; correct that line"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{shown} cannot be read as Python: {error}") from error
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None:  # a suffix other than .py
+        raise UsageError(f"FILE must end in .py, got {shown}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.insert(
+            0, str(path.parent)
+        )  # as python FILE would: its neighbours can be imported
+    try:
+        exec(code, module.__dict__)  # noqa: S102 - running the user's file is the purpose
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise UsageError(_sentence(error, path, shown)) from error
+    return module
+
+
+def _sentence(error: BaseException, path: Path, shown: str) -> str:
+    """Where in the file it went wrong, and why; a ValueError explains itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    place = f"{shown}, line {lines[-1]}" if lines else shown
+    reason = " ".join(str(error).split())
+    if isinstance(error, ValueError) and reason:
+        return f"{place}: {reason}"
+    return f"{place}: {type(error).__name__}: {reason}".removesuffix(": ")

@@ -1,0 +1,9 @@
+"""Tasks that a study can be about. A new kind of task is a class that fulfils ``search.Task``."""
+
+from peftnas.studies.tasks.classification import TextClassification
+from peftnas.studies.tasks.errors import DataError
+from peftnas.studies.tasks.glue import glue
+from peftnas.studies.tasks.metrics import METRICS, Metric
+from peftnas.studies.tasks.regression import TextRegression
+
+__all__ = ["METRICS", "DataError", "Metric", "TextClassification", "TextRegression", "glue"]

@@ -1,0 +1,82 @@
+"""Classification of texts and of pairs of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peftnas.search.tasks import Labels
+from peftnas.studies.tasks import labels as read_labels
+from peftnas.studies.tasks.errors import DataError
+from peftnas.studies.tasks.tables import Table
+from peftnas.studies.tasks.text import TextTask
+
+
+class TextClassification(TextTask):
+    """Which class a text, or a pair of texts, belongs to.
+
+    A split that the source lacks is held out of train: by the study's seed, class by class, equal
+    texts together. So is the test split where its labels are withheld (all -1, as GLUE's).
+
+    Args:
+        source: a csv, tsv, json, jsonl or parquet file; a folder with a file a split (train, dev
+            or validation, test); a hub name; a ``datasets.DatasetDict``; or a dict from split to
+            file. Relative paths are looked for in ``--data``, then beside the study's FILE.
+            A tsv file has no quoting; a csv file has.
+        text: column of the (first) text.
+        text_pair: column of the second text of a pair.
+        label: column of the class, strings or whole numbers.
+        metrics: what is scored; the first is the default objective. Known: accuracy, macro_f1,
+            f1 (of class 1 of two), matthews.
+        name: name of the task; by default that of the source.
+        config: configuration of a hub data set.
+        validation: share of train to hold out where there is no validation split.
+        test: the same for the test split.
+        splits: split names that replace the usual ones, such as
+            ``{"validation": "validation_matched"}``.
+    Raises:
+        ValueError: if a metric is unknown; on opening, if the data are missing or not usable.
+    """
+
+    kind: ClassVar[str] = "text_classification"
+    compares: ClassVar[Literal["classes", "numbers"]] = "classes"
+
+    def __init__(
+        self,
+        source: Any,
+        text: str = "text",
+        text_pair: str | None = None,
+        label: str = "label",
+        *,
+        metrics: str | Sequence[str] = ("accuracy", "macro_f1"),
+        name: str | None = None,
+        config: str | None = None,
+        validation: float = 0.1,
+        test: float = 0.1,
+        splits: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            source, text, text_pair, label, metrics, name, config, validation, test, splits
+        )
+
+    def _answers(self, predictions: NDArray[np.float32]) -> NDArray[Any]:
+        best: NDArray[Any] = predictions.argmax(axis=1)
+        return best
+
+    def _names(self, train: Table) -> tuple[str, ...]:
+        names = read_labels.class_names(train, self.label)
+        if "f1" in self.metrics and len(names) != 2:
+            raise DataError(
+                f"metric 'f1' is of class 1 of two, but column {self.label!r} of {train.where} "
+                f"has {len(names)} classes; use macro_f1"
+            )
+        return names
+
+    def _labels(self, table: Table, names: tuple[str, ...]) -> Labels:
+        return read_labels.class_numbers(table, self.label, names)
+
+    def _strata(self, labels: Labels) -> Sequence[Hashable]:
+        return [int(label) for label in labels]

@@ -1,0 +1,126 @@
+"""Metrics of tasks: what each is called, which way it is better, and its worst value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that compares predictions with labels.
+
+    Attributes:
+        name: the objective's name.
+        direction: which way it is better.
+        worst: the value of a useless prediction, told for predictions that are not finite.
+        of: ``classes`` compares class ids, ``numbers`` compares real numbers.
+        compute: (predictions (n,), labels (n,)) -> value.
+    """
+
+    name: str
+    direction: Literal["maximize", "minimize"]
+    worst: float
+    of: Literal["classes", "numbers"]
+    compute: Callable[[Array, Array], float]
+
+    def __call__(self, predictions: Array, labels: Array) -> float:
+        return float(self.compute(predictions, labels))
+
+
+def _accuracy(predictions: Array, labels: Array) -> float:
+    return float(np.mean(predictions == labels))
+
+
+def _macro_f1(predictions: Array, labels: Array) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+
+
+def _f1(predictions: Array, labels: Array) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, average="binary", pos_label=1, zero_division=0))
+
+
+def _matthews(predictions: Array, labels: Array) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(labels, predictions))
+
+
+def _pearson(predictions: Array, labels: Array) -> float:
+    from scipy.stats import pearsonr
+
+    return 0.0 if _constant(predictions, labels) else float(pearsonr(predictions, labels)[0])
+
+
+def _spearman(predictions: Array, labels: Array) -> float:
+    from scipy.stats import spearmanr
+
+    return 0.0 if _constant(predictions, labels) else float(spearmanr(predictions, labels)[0])
+
+
+def _constant(*arrays: Array) -> bool:
+    """Whether one side does not vary, where a correlation is undefined and counts as none."""
+    return any(len(array) < 2 or bool(np.all(array == array[0])) for array in arrays)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "maximize", 0.0, "classes", _accuracy),
+        Metric("macro_f1", "maximize", 0.0, "classes", _macro_f1),
+        Metric("f1", "maximize", 0.0, "classes", _f1),
+        Metric("matthews", "maximize", -1.0, "classes", _matthews),
+        Metric("pearson", "maximize", -1.0, "numbers", _pearson),
+        Metric("spearman", "maximize", -1.0, "numbers", _spearman),
+    )
+}
+
+
+def metric_named(name: str) -> Metric:
+    """The metric called ``name``.
+
+    Raises:
+        ValueError: if there is none; the message lists the known ones.
+    """
+    if name not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {name!r}; pick one")
+    return METRICS[name]
+
+
+def check_metrics(
+    names: str | Sequence[str], of: Literal["classes", "numbers"]
+) -> tuple[str, ...]:
+    """The metric names of a task as a tuple, each known and made for its kind of labels.
+
+    Raises:
+        ValueError: if a name is unknown, made for other labels, given twice, or none is given.
+    """
+    chosen = (names,) if isinstance(names, str) else tuple(names)
+    if not chosen or len(set(chosen)) != len(chosen):
+        raise ValueError(f"metrics must be distinct names, at least one, got {chosen!r}")
+    fitting = [metric.name for metric in METRICS.values() if metric.of == of]
+    for name in chosen:
+        if metric_named(name).of != of:
+            raise ValueError(f"metric {name!r} does not compare {of}; use {', '.join(fitting)}")
+    return chosen
+
+
+def score(names: Sequence[str], predictions: Array, labels: Array) -> dict[str, float]:
+    """The values of the named metrics.
+
+    Args:
+        names: metric names.
+        predictions: shape (n,), class ids or numbers.
+        labels: shape (n,), of the same kind.
+    """
+    return {name: METRICS[name](predictions, labels) for name in names}

@@ -1,0 +1,60 @@
+"""Regression on texts and on pairs of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peftnas.search.tasks import Labels
+from peftnas.studies.tasks import labels as read_labels
+from peftnas.studies.tasks.tables import Table
+from peftnas.studies.tasks.text import TextTask
+
+
+class TextRegression(TextTask):
+    """A number for a text, or for a pair of texts, such as a similarity from 0 to 5.
+
+    Args:
+        source, text, text_pair, name, config, validation, test, splits: as in
+            :class:`~peftnas.studies.tasks.classification.TextClassification`.
+        label: column of the number.
+        metrics: spearman, pearson or both; the first is the default objective.
+    Raises:
+        ValueError: if a metric is unknown; on opening, if the data are missing or not usable.
+    """
+
+    kind: ClassVar[str] = "text_regression"
+    compares: ClassVar[Literal["classes", "numbers"]] = "numbers"
+
+    def __init__(
+        self,
+        source: Any,
+        text: str = "text",
+        text_pair: str | None = None,
+        label: str = "label",
+        *,
+        metrics: str | Sequence[str] = ("spearman", "pearson"),
+        name: str | None = None,
+        config: str | None = None,
+        validation: float = 0.1,
+        test: float = 0.1,
+        splits: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            source, text, text_pair, label, metrics, name, config, validation, test, splits
+        )
+
+    def _answers(self, predictions: NDArray[np.float32]) -> NDArray[Any]:
+        return predictions[:, 0]
+
+    def _names(self, train: Table) -> tuple[str, ...]:
+        return ()
+
+    def _labels(self, table: Table, names: tuple[str, ...]) -> Labels:
+        return read_labels.targets(table, self.label)
+
+    def _strata(self, labels: Labels) -> Sequence[Hashable]:
+        return [0] * len(labels)

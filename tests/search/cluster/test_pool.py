@@ -1,0 +1,176 @@
+"""Worker pool: results, losses, replacements, and start-up that cannot work. Starts Ray."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+
+from peftnas.methods import FullFineTuning, LoRA
+from peftnas.methods.lora import LoRA as BaseLoRA
+from peftnas.search.artifact import finished_result
+from peftnas.search.backbone import Backbone
+from peftnas.search.cluster.faults import FaultPolicy, GiveUp, Resubmit
+from peftnas.search.cluster.pool import Event, Finished, Lost, WorkerPool, WorkerStartError
+from peftnas.search.trial import run_trial
+from tests.search import conftest
+from tests.search.conftest import JobOf, SpecOf
+
+# neither this file nor the fixtures can be imported by a worker
+BY_VALUE = (sys.modules[__name__], conftest)
+PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnLoRA(BaseLoRA):
+    """A method that a user's file defines."""
+
+    kind: ClassVar[str] = "own_lora"
+
+
+@pytest.fixture
+def pool_of() -> Iterator[Callable[..., WorkerPool]]:
+    pools: list[WorkerPool] = []
+
+    def build(*arguments: object, **options: object) -> WorkerPool:
+        size = 100 * 2**20
+        pools.append(
+            WorkerPool(*arguments, modules_by_value=BY_VALUE, object_store_bytes=size, **options)
+        )
+        return pools[-1]
+
+    yield build
+    for pool in pools:
+        pool.close()
+
+
+def next_of(pool: WorkerPool) -> Event:
+    """The next event that is one."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if event := pool.next_event(1.0):
+            return event
+    raise AssertionError("no event came")
+
+
+def wait_until(true: Callable[[], bool], pool: WorkerPool) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
+        assert pool.next_event(0.1) is None
+
+
+def test_trials_on_workers_equal_those_in_process_and_a_killed_worker_is_replaced(
+    bert: Backbone,
+    spec_of: SpecOf,
+    job_of: JobOf,
+    pool_of: Callable[..., WorkerPool],
+    tmp_path: Path,
+) -> None:
+    spec = spec_of(bert)
+    pool = pool_of(2, spec)
+    wait_until(lambda: pool.idle == 2, pool)
+    first, second = pool.worker_pids()
+    assert os.getpid() not in (first, second) and first != second
+
+    # on either worker, after others or first: what this process computes
+    job = job_of(LoRA(rank=2), steps=40, folder=str(tmp_path / "0"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    expected = run_trial(spec.build(), job_of(LoRA(rank=2), steps=40))
+    torch.set_num_threads(threads)
+    seen: list[Event] = []
+    for other in (job, job_of(FullFineTuning(), number=1), job, job_of(OwnLoRA(), number=2), job):
+        while not pool.idle:
+            seen.append(next_of(pool))
+        pool.submit(other)
+    while pool.busy:
+        seen.append(next_of(pool))
+    results = [(event.job.number, event.result) for event in seen if isinstance(event, Finished)]
+    assert sorted(number for number, _ in results) == [0, 0, 0, 1, 2]
+    assert {result.status for _, result in results} == {"complete"}
+    repeated = [result for number, result in results if number == 0]
+    assert all(result.losses == expected.losses for result in repeated)
+    assert all(result.curve == expected.curve for result in repeated)
+    assert finished_result(tmp_path / "0", job.key) is not None
+
+    # a failure of a trial leaves its worker alive
+    pool.submit(job_of(learning_rate=1e30, clip_norm=0.0))
+    event = next_of(pool)
+    assert isinstance(event, Finished) and event.result.cause == "diverged"
+    assert set(pool.worker_pids()) == {first, second}
+
+    # kill -9 of a worker in the middle of a trial; the other one's trial goes on
+    long, short = job_of(number=7, steps=10**6), job_of(number=8, steps=60)
+    pool.submit(long)
+    time.sleep(0.5)
+    victim = busy_pid(pool)
+    pool.submit(short)
+    os.kill(victim, signal.SIGKILL)
+    events = [next_of(pool), next_of(pool)]
+    (lost,) = [event for event in events if isinstance(event, Lost)]
+    (finished,) = [event for event in events if isinstance(event, Finished)]
+    assert lost.job == long and f"worker process {victim} died" in lost.reason
+    assert finished.job == short and finished.result.status == "complete"
+    wait_until(lambda: pool.idle == 2, pool)
+    assert victim not in pool.worker_pids() and len(pool.worker_pids()) == 2
+
+    # Ctrl-C in the terminal reaches the workers too: they ignore it
+    for pid in pool.worker_pids():
+        os.kill(pid, signal.SIGINT)
+    pool.submit(job_of(LoRA(rank=2), steps=40))
+    event = next_of(pool)
+    assert isinstance(event, Finished) and event.result.losses == expected.losses
+
+    pids = pool.worker_pids()
+    pool.close()
+    end = time.monotonic() + 20
+    while any(is_running(pid) for pid in pids):
+        assert time.monotonic() < end, "workers outlive their pool"
+        time.sleep(0.1)
+
+
+def test_a_worker_that_cannot_start_is_one_clear_error(
+    bert: Backbone, spec_of: SpecOf, pool_of: Callable[..., WorkerPool], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(bert.folder, tmp_path / "copy"))
+    spec = spec_of(Backbone(folder))
+    (folder / "model.safetensors").write_bytes(b"gone bad")
+    with pytest.raises(WorkerStartError, match="a worker cannot start: .*the weights in backbone"):
+        pool_of(2, spec)
+
+
+@pytest.mark.parametrize("option", ["n_workers", "threads"])
+def test_at_least_one(option: str, bert: Backbone, spec_of: SpecOf) -> None:
+    options = {"n_workers": 1, "threads": 1} | {option: 0}
+    with pytest.raises(ValueError, match=f"{option} must be at least 1, got 0"):
+        WorkerPool(options["n_workers"], spec_of(bert), threads=options["threads"])
+
+
+def test_a_trial_is_run_again_until_it_was_lost_too_often() -> None:
+    policy = FaultPolicy(max_losses=3)
+    assert policy.after(1, "killed") == policy.after(2, "killed") == Resubmit()
+    assert policy.after(3, "killed") == GiveUp("its worker died 3 times; the last time: killed")
+    with pytest.raises(ValueError, match="max_losses must be at least 1, got 0"):
+        FaultPolicy(0)
+
+
+def busy_pid(pool: WorkerPool) -> int:
+    (slot,) = [slot for slot in pool._slots if slot.job is not None]
+    assert slot.pid is not None
+    return slot.pid
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,181 @@
+"""Tiny backbones in real folders, and a task that they can learn; no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    AutoModel,
+    BertConfig,
+    DistilBertConfig,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
+
+from peftnas.methods import LoRA
+from peftnas.search.backbone import Backbone
+from peftnas.search.bench import BenchSpec
+from peftnas.search.jobs import TrialJob
+from peftnas.search.recipe import Recipe
+from peftnas.search.tasks import Split, TaskData
+from peftnas.spaces.architecture import Architecture
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "</s>")
+GOOD = tuple(f"good{n}" for n in range(3))
+BAD = tuple(f"bad{n}" for n in range(3))
+
+
+def save_tokenizer(folder: Path, *, pad: bool) -> int:
+    """Write a tokenizer of whole words; returns the size of its vocabulary."""
+    words = {word: number for number, word in enumerate((*SPECIAL, *GOOD, *BAD))}
+    inner = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    if pad:
+        inner.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", words["[CLS]"]), ("[SEP]", words["[SEP]"])],
+        )
+    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"} if pad else {}
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="[UNK]", eos_token="</s>", **names
+    ).save_pretrained(folder)
+    return len(words)
+
+
+def save_backbone(folder: Path, config: PreTrainedConfig, *, pad: bool = True) -> Path:
+    """Write a random model of a config, and its tokenizer."""
+    config.vocab_size = save_tokenizer(folder, pad=pad)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        AutoModel.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def bert_config() -> BertConfig:
+    return BertConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=40,
+        initializer_range=0.3,
+    )
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    return Backbone(save_backbone(tmp_path_factory.mktemp("bert"), bert_config()), "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def distilbert(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    config = DistilBertConfig(
+        dim=32, n_layers=2, n_heads=4, hidden_dim=48, max_position_embeddings=40
+    )
+    return Backbone(save_backbone(tmp_path_factory.mktemp("distilbert"), config))
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    """Grouped queries, no padding token."""
+    config = LlamaConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        pad_token_id=None,
+        bos_token_id=None,
+        eos_token_id=4,
+    )
+    return Backbone(save_backbone(tmp_path_factory.mktemp("llama"), config, pad=False))
+
+
+@dataclass(frozen=True)
+class GoodOrBad:
+    """Which kind of word is in the majority; with ``regression``, how large its part is."""
+
+    regression: bool = False
+    name: str = "good_or_bad"
+    metrics: tuple[str, ...] = ("accuracy",)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "regression": self.regression}
+
+    def open(self, data: Path | None, base: Path, seed: int) -> TaskData:
+        names = () if self.regression else ("bad", "good")
+        train, validation = self.split(120, seed), self.split(40, seed + 1)
+        return TaskData(train, validation, names, 1 if self.regression else 2)
+
+    def test(self, data: Path | None, base: Path, seed: int) -> Split:
+        raise AssertionError("a trial asked for the test split")
+
+    def split(self, n: int, seed: int) -> Split:
+        random = np.random.default_rng(seed)
+        texts, parts = [], []
+        for _ in range(n):
+            length = int(random.integers(1, 16))
+            good = random.random(length) < random.random()
+            texts.append(" ".join(str(random.choice(GOOD if g else BAD)) for g in good))
+            parts.append(good.mean())
+        part = np.asarray(parts)
+        if self.regression:
+            return Split(texts, None, part.astype(np.float32))
+        return Split(texts, None, (part > 0.5).astype(np.int64))
+
+    def score(self, predictions: Any, labels: Any) -> dict[str, float]:
+        if self.regression:
+            return {"error": float(np.abs(predictions[:, 0] - labels).mean())}
+        return {"accuracy": float((predictions.argmax(1) == labels).mean())}
+
+
+@pytest.fixture(scope="session")
+def good_or_bad() -> type[GoodOrBad]:
+    return GoodOrBad
+
+
+SpecOf = Callable[..., BenchSpec]
+
+
+@pytest.fixture(scope="session")
+def spec_of() -> SpecOf:
+    """A bench spec over a backbone and the tiny task."""
+
+    def build(backbone: Backbone, *, regression: bool = False) -> BenchSpec:
+        task = GoodOrBad(regression)
+        return BenchSpec(backbone, task, task.open(None, Path(), 3)).with_tokens([32])
+
+    return build
+
+
+JobOf = Callable[..., TrialJob]
+
+
+@pytest.fixture(scope="session")
+def job_of() -> JobOf:
+    """A job for some methods, short unless the recipe's changes say otherwise."""
+
+    def build(
+        *methods: Any, number: int = 0, seed: int = 11, folder: str = "", **recipe: Any
+    ) -> TrialJob:
+        changes = {"steps": 12, "batch_size": 8, "max_length": 32, "evaluations": 2} | recipe
+        return TrialJob(
+            number,
+            Architecture(*(methods or (LoRA(rank=2),))).to_dict(),
+            Recipe(**changes).to_dict(),
+            seed,
+            f"key-{number}",
+            folder,
+        )
+
+    return build

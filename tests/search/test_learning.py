@@ -1,0 +1,66 @@
+"""Learning: loss, learning rate over the steps, weight decay, clipping."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from peftnas.search.learning import Learner, evaluation_steps, loss_of, rate_factor
+from peftnas.search.recipe import Recipe
+
+
+def test_classes_have_cross_entropy_and_targets_squared_error() -> None:
+    logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+    assert loss_of(logits, torch.tensor([0, 1])).item() == pytest.approx(math.log(2))
+    assert loss_of(torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 1.0])).item() == 2.5
+
+
+@given(
+    schedule=st.sampled_from(["linear", "cosine", "constant"]),
+    steps=st.integers(1, 300),
+    warmup=st.floats(0, 1),
+)
+def test_the_rate_rises_then_falls_and_never_reaches_zero(
+    schedule: str, steps: int, warmup: float
+) -> None:
+    rates = [rate_factor(schedule, step, steps, warmup) for step in range(steps)]
+    rising = round(steps * warmup)
+    assert all(0 < rate <= 1 for rate in rates)
+    assert rates[:rising] == sorted(rates[:rising])
+    assert rates[rising:] == sorted(rates[rising:], reverse=True)
+    assert max(rates) == 1.0
+
+
+def test_schedules_end_near_zero_or_stay() -> None:
+    assert rate_factor("linear", 99, 100, 0.0) == pytest.approx(0.01)
+    assert rate_factor("cosine", 50, 100, 0.0) == pytest.approx(0.5)
+    assert rate_factor("constant", 99, 100, 0.5) == 1.0
+
+
+def test_only_matrices_decay() -> None:
+    matrix, vector = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
+    recipe = Recipe(learning_rate=0.1, weight_decay=0.5, schedule="constant", warmup=0.0)
+    learner = Learner([matrix, vector], recipe)
+    learner.step(0.0 * (matrix.sum() + vector.sum()), 0)
+    torch.testing.assert_close(matrix.detach(), torch.full((2, 2), 0.95))
+    assert torch.equal(vector.detach(), torch.ones(2))
+
+
+@pytest.mark.parametrize(("clip", "norm"), [(0.5, 0.5), (0.0, 20.0)])
+def test_the_gradient_is_clipped(clip: float, norm: float) -> None:
+    matrix = nn.Parameter(torch.ones(2, 2))
+    Learner([matrix], Recipe(clip_norm=clip)).step(10 * matrix.sum(), 0)
+    assert matrix.grad is not None
+    assert matrix.grad.norm().item() == pytest.approx(norm)
+
+
+@given(steps=st.integers(1, 500), evaluations=st.integers(1, 20))
+def test_evaluations_are_evenly_spaced_and_end_at_the_end(steps: int, evaluations: int) -> None:
+    found = evaluation_steps(steps, evaluations)
+    gaps = [b - a for a, b in zip([0, *found], found, strict=False)]
+    assert found[-1] == steps
+    assert len(found) == min(steps, evaluations)
+    assert min(gaps) >= 1 and max(gaps) - min(gaps) <= 1

@@ -1,0 +1,132 @@
+"""A stored study as rows: states, values, front, hypervolume; without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from peftnas.search.errors import UsageError
+from peftnas.search.jobs import TrialResult
+from peftnas.search.proposals import Proposer
+from peftnas.search.records import Records
+from peftnas.search.results import StudyResults, open_results
+from peftnas.search.samplers import make_sampler
+from peftnas.search.storage import open_storage, open_study, sqlite_url
+from tests.search.toys import (
+    BACKBONE,
+    RECIPE,
+    ToyAnatomy,
+    conditional_space,
+    objectives,
+    train,
+)
+
+CONTENT = {
+    "backbone": {"sha256": "0", "parameters": BACKBONE},
+    "objectives": [{"name": known.name, "direction": known.direction} for known in objectives()],
+}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Eight finished trials, two failed ones, refused ones, one running."""
+    url = sqlite_url(tmp_path_factory.mktemp("stored"))
+    storage = open_storage(url, create=True)
+    study = open_study(storage, "toy", directions=["maximize", "minimize"], content=CONTENT)
+    study.sampler = make_sampler("random", 0, 0)
+    records = Records(study, objectives(), BACKBONE)
+    bound = conditional_space(max_parameters=20).bind(ToyAnatomy())
+    proposer = Proposer(records, bound, RECIPE)
+    for i in range(10):
+        proposal = proposer.next()
+        assert proposal is not None
+        result = train(proposal.plan.job(proposal.number, ""))
+        if i in (1, 4):
+            error = "Traceback\n  line\nValueError: broken"
+            result = TrialResult("failed", cause="error", error=error)
+        records.tell(proposal.number, result)
+    assert proposer.next() is not None
+    return url
+
+
+@pytest.fixture(scope="module")
+def results(stored: str) -> StudyResults:
+    return open_results(stored, "toy")
+
+
+def test_states(results: StudyResults) -> None:
+    counts = results.counts()
+    assert (counts["complete"], counts["failed"], counts["running"]) == (8, 2, 1)
+    assert counts["refused"] > 0
+    for row in results.trials:
+        assert bool(row.values) == (row.state == "complete")
+        assert (row.architecture is None) == (row.state == "refused")
+        assert bool(row.reason) == (row.state in ("failed", "refused"))
+        assert bool(row.finished) == (row.state != "running")
+    failed = next(row for row in results.trials if row.state == "failed")
+    assert failed.reason == "error: ValueError: broken"
+    assert failed.error.startswith("Traceback")
+
+
+def test_values_are_those_measured(results: StudyResults) -> None:
+    for row in results.finished:
+        assert row.values == {
+            "accuracy": row.metrics["accuracy"],
+            "trainable_parameters": row.trainable_parameters,
+        }
+        assert row.words and row.seed is not None
+
+
+def test_the_front_holds_what_nothing_dominates(results: StudyResults) -> None:
+    front = results.front()
+    counts = [row.values["trainable_parameters"] for row in front]
+    scores = [row.values["accuracy"] for row in front]
+    assert counts == sorted(counts) and scores == sorted(scores)
+    for row in results.finished:
+        assert any(
+            best.values["accuracy"] >= row.values["accuracy"]
+            and best.values["trainable_parameters"] <= row.values["trainable_parameters"]
+            for best in front
+        )
+
+
+def test_hypervolume_grows_with_finished_trials_only(results: StudyResults) -> None:
+    growth = results.hypervolume()
+    assert len(growth) == len(results.finished)
+    assert growth == sorted(growth) and 0 < growth[-1] < 1
+
+
+def test_all_of_it_is_json(results: StudyResults) -> None:
+    data = json.loads(json.dumps(results.to_dict()))
+    assert data["trials"][0]["number"] == 0
+
+
+def test_what_is_not_there_is_said(stored: str, results: StudyResults) -> None:
+    with pytest.raises(UsageError, match="has no study 'other'; it holds toy"):
+        open_results(stored, "other")
+    with pytest.raises(UsageError, match="has trials 0 to"):
+        results.trial(10_000)
+    assert results.trial(0).number == 0
+
+
+def test_an_empty_study_has_an_empty_front(tmp_path: Path) -> None:
+    storage = open_storage(sqlite_url(tmp_path), create=True)
+    open_study(storage, "toy", directions=["maximize", "minimize"], content=CONTENT)
+    found = open_results(sqlite_url(tmp_path), "toy")
+    assert found.front() == () and found.hypervolume() == []
+    with pytest.raises(UsageError, match="has no trials yet"):
+        found.trial(0)
+
+
+def test_reading_needs_neither_torch_nor_ray(stored: str) -> None:
+    code = (
+        "import sys; from peftnas.search import open_results; "
+        f"open_results({stored!r}, 'toy').front(); "
+        "print([name for name in ('torch', 'ray', 'transformers') if name in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert printed.stdout.strip() == "[]", printed.stderr

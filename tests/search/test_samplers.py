@@ -1,0 +1,150 @@
+"""What every sampler must do, one line a sampler; and what was told is what is trained."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import optuna
+import pytest
+
+from peftnas.search import distributions
+from peftnas.search.errors import UsageError
+from peftnas.search.jobs import TrialResult
+from peftnas.search.proposals import Proposer
+from peftnas.search.records import Records
+from peftnas.search.samplers import SAMPLERS, check_sampler, make_sampler
+from peftnas.spaces import Architecture, Real, SearchSpace
+from tests.search.toys import (
+    RECIPE,
+    ToyAnatomy,
+    conditional_space,
+    finite_space,
+    records_in_memory,
+)
+from tests.search.toys import train as toy_train
+
+ANATOMY = ToyAnatomy()
+
+
+def space_for(sampler: str) -> tuple[SearchSpace, distributions.Recipe]:
+    if SAMPLERS[sampler].finite:
+        return finite_space(), distributions.Recipe()
+    return conditional_space(max_parameters=150), RECIPE
+
+
+def search(
+    sampler: str, n: int, seed: int = 0, records: Records | None = None, fail_every: int = 0
+) -> Records:
+    """Propose and train until ``n`` trials were accepted; every so-many-th training fails."""
+    space, recipe = space_for(sampler)
+    if records is None:
+        records = records_in_memory()
+    records.study.sampler = make_sampler(sampler, seed, len(records.trials()))
+    proposer = Proposer(records, space.bind(ANATOMY), recipe, seed=seed)
+    for i in range(n):
+        proposal = proposer.next()
+        assert proposal is not None
+        result = toy_train(proposal.plan.job(proposal.number, ""))
+        if fail_every and i % fail_every == 0:
+            result = TrialResult("failed", cause="diverged", error="the loss is nan")
+        records.tell(proposal.number, result)
+    return records
+
+
+def params(records: Records) -> list[dict[str, object]]:
+    return [trial.params for trial in records.trials()]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+class TestEverySampler:
+    def test_what_is_told_is_what_is_trained(self, sampler: str) -> None:
+        space, recipe = space_for(sampler)
+        bound = space.bind(ANATOMY)
+        n = {"bruteforce": 12, "gp": 13}.get(sampler, 25)
+        accepted = 0
+        for trial in search(sampler, n, fail_every=5).trials():
+            drawn = distributions.replay(bound, recipe, trial.params)
+            for value in trial.params.values():
+                assert type(value) in (bool, int, float, str, type(None))
+            if trial.user_attrs.get("ready"):
+                accepted += 1
+                trained = Architecture.from_dict(trial.user_attrs["architecture"])
+                assert bound.contains(trained), bound.why_not(trained)
+                assert bound.canonical(drawn.architecture) == trained
+                assert drawn.recipe.to_dict() == trial.user_attrs["recipe"]
+        assert accepted == n
+
+    def test_seeds(self, sampler: str) -> None:
+        first = params(search(sampler, 6, seed=1))
+        assert params(search(sampler, 6, seed=1)) == first
+        assert params(search(sampler, 6, seed=2)) != first
+
+    def test_reopened_it_does_not_repeat_its_first_proposals(self, sampler: str) -> None:
+        records = search(sampler, 3)
+        before = params(records)
+        after = params(search(sampler, 3, records=records))[len(before) :]
+        assert after != before[: len(after)]
+        duplicates = [t for t in records.trials()[len(before) :] if t.state.name == "FAIL"]
+        assert len(duplicates) <= 2
+
+    def test_it_goes_on_when_only_failures_came_before(self, sampler: str) -> None:
+        records = search(sampler, 12 if SAMPLERS[sampler].finite else 14, fail_every=1)
+        assert not records.numbers("complete")
+        assert records.study.best_trials == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp"])
+def test_it_learns_to_avoid_what_fails_and_beats_random(sampler: str) -> None:
+    """Trainings with a learning rate above 0.02 diverge; the optimum lies at 0.01."""
+    wins = 0
+    for seed in range(5):
+        learnt, blind = (_late_quality(name, seed) for name in (sampler, "random"))
+        wins += learnt > blind
+    assert wins >= 4
+
+
+def _late_quality(sampler: str, seed: int) -> float:
+    study = optuna.create_study(
+        directions=["maximize", "minimize"], sampler=make_sampler(sampler, seed, 0)
+    )
+    quality = []
+    for i in range(60):
+        trial = study.ask()
+        rate = trial.suggest_float("rate", 1e-4, 1e-1, log=True)
+        size = trial.suggest_int("size", 1, 64, log=True)
+        diverged = rate > 0.02
+        trial.set_constraint("feasible", 1.0 if diverged else 0.0)
+        score = 0.0 if diverged else 1.0 - abs(math.log10(rate / 0.01))
+        study.tell(trial, [score, 64.0] if diverged else [score, float(size)])
+        if i >= 30:
+            quality.append(score)
+    return sum(quality) / len(quality)
+
+
+def test_unknown_names_and_domains_that_do_not_fit() -> None:
+    with pytest.raises(UsageError, match="one of tpe, nsga2, .*, got 'cmaes'"):
+        check_sampler("cmaes", [])
+    with pytest.raises(UsageError, match=r"takes no Real, got recipe\.learning_rate"):
+        check_sampler("bruteforce", [("recipe.learning_rate", Real(0.1, 1.0))])
+    for name in SAMPLERS:
+        check_sampler(name, [])
+
+
+def test_brute_force_finds_every_architecture_and_then_says_so() -> None:
+    records = search("bruteforce", 12)
+    bound = finite_space().bind(ANATOMY)
+    assert bound.size() == 12
+    keys = [trial.user_attrs.get("train_key") for trial in records.trials()]
+    assert len(set(keys) - {None}) == 12
+    assert Proposer(records, bound, distributions.Recipe()).next() is None
+
+
+def test_qmc_continues_its_sequence() -> None:
+    """A study in two halves covers the space like one in a single run."""
+    random.seed(0)
+    records = search("qmc", 8)
+    search("qmc", 8, records=records)
+    rates = [trial.params["recipe.learning_rate"] for trial in records.trials()]
+    assert len(set(rates)) == len(rates)
