@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 POOL = 50  # batches that are sorted by length together
-EVALUATION_TOKENS = 4096  # of one evaluation batch, padding included
-EVALUATION_ROWS = 256
+# of one evaluation batch, padding included: on a CPU larger ones fall out of its caches
+EVALUATION_TOKENS = {"cpu": 1024, "cuda": 16384}
 
 
 @dataclass(frozen=True)
@@ -164,17 +164,18 @@ def training_order(
             yield from generator.permutation(pool.reshape(-1, size))
 
 
-def evaluation_order(lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Batches of row numbers, shortest first, each row once, bounded in tokens and rows."""
+def evaluation_order(lengths: npt.NDArray[np.int64], largest: int) -> list[npt.NDArray[np.int64]]:
+    """Batches of row numbers, shortest first, each row once.
+
+    Args:
+        lengths: tokens of each example, (n,).
+        largest: tokens of a batch at most, padding included; a longer example stands alone.
+    """
     order = np.argsort(lengths, kind="stable")
     batches, start = [], 0
     for end in range(1, len(order) + 1):
         rows = end - start + 1  # with the next one
-        if (
-            end == len(order)
-            or rows > EVALUATION_ROWS
-            or rows * lengths[order[end]] > EVALUATION_TOKENS
-        ):
+        if end == len(order) or rows * lengths[order[end]] > largest:
             batches.append(order[start:end])
             start = end
     return batches

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from peftnas.search.batches import Batch, Tokens, evaluation_order
+from peftnas.search.batches import EVALUATION_TOKENS, Batch, Tokens, evaluation_order
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -51,9 +51,10 @@ class Classifier:
         """The answers to a whole split in its order, (n, n_outputs), without dropout."""
         self.train(False)
         answers: npt.NDArray[np.float32] | None = None
+        device = self.base.device.type
         with torch.no_grad():
-            for rows in evaluation_order(tokens.lengths):
-                batch = tokens.batch(rows, self.base.device.type)
+            for rows in evaluation_order(tokens.lengths, EVALUATION_TOKENS[device]):
+                batch = tokens.batch(rows, device)
                 logits = self.logits(batch).cpu().numpy()
                 if answers is None:
                     answers = np.empty((len(tokens), logits.shape[1]), dtype=np.float32)

@@ -135,7 +135,7 @@ class Driver:
             self._waiting.remove(work)
             self._running[str(work.folder)] = work
             self.board.running[work.label] = self.board.clock()
-            if self.board.first_start is None:
+            if self.board.first_start is None and work.records is self.records:
                 self.board.first_start = self.board.clock()
             self.timing.start()
             self.log.write("started", trial=work.number, baseline=work.plan.baseline)

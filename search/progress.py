@@ -34,6 +34,7 @@ class Board:
         running: what is being trained: label -> when it started, by ``clock``.
         front: values and words of the points on the front, best first objective first.
         clock: seconds; a monotonic clock.
+        first_start: when the first trial of the search started in this run, by ``clock``.
     """
 
     name: str

@@ -20,10 +20,11 @@ from peftnas.search.driver import NOT_NEEDED, Driver, Stopped, Work
 from peftnas.search.errors import UsageError
 from peftnas.search.interrupt import StopRequest
 from peftnas.search.log import EventLog
+from peftnas.search.machine import machine_words, versions
 from peftnas.search.prepare import Prepared, prepare
 from peftnas.search.progress import Board, Progress, show
 from peftnas.search.proposals import Proposer
-from peftnas.search.records import Records
+from peftnas.search.records import Records, outcome
 from peftnas.search.results import BASELINES
 from peftnas.search.samplers import make_sampler
 from peftnas.search.storage import FACTS, only_writer, open_storage, open_study, sqlite_url
@@ -87,7 +88,7 @@ class RunSummary:
         ]
         endings = {
             "time": "The time is up; the same command goes on.",
-            "interrupted": f"Stopped: {self.handed_back} running trials were handed back; "
+            "interrupted": f"Stopped: {self.handed_back} trials under way were handed back; "
             "the same command goes on.",
             "exhausted": "The space is exhausted: every architecture and recipe in it was tried.",
             "failing": f"Stopped, since training after training failed: {self.last_failure}",
@@ -219,7 +220,11 @@ class _Run:
         self, url: str, stopped: Stopped, driver: Driver | None, workers: int, started: float
     ) -> RunSummary:
         """What the call did."""
-        failures = [trial.user_attrs.get("reason", "") for trial in self.records.trials()]
+        failures = [
+            trial.user_attrs["reason"]
+            for trial in self.records.trials()
+            if outcome(trial) == "failed"
+        ]
         return RunSummary(
             name=self.prepared.study.name,
             storage_url=url,
@@ -232,7 +237,7 @@ class _Run:
             refused=self.board.refused,
             handed_back=len(self.records.numbers("running"))
             + len(self.baselines.numbers("running")),
-            last_failure=next(filter(None, reversed(failures)), ""),
+            last_failure=failures[-1] if failures else "",
             timing=driver.timing.summary(workers) if driver else {"trials": 0},
             wall_s=time.monotonic() - started,
         )
@@ -319,4 +324,5 @@ def _keep_facts(
         ended = datetime.now().astimezone().isoformat(timespec="seconds")
         plain = {name: value for name, value in run.items() if name not in ("storage_url", "out")}
         runs = [*runs, {"ended": ended} | plain]
-    study.set_user_attr(FACTS, prepared.facts() | {"runs": runs})
+    here = {"machine": machine_words(), "versions": versions()}
+    study.set_user_attr(FACTS, prepared.facts() | here | {"runs": runs})

@@ -135,7 +135,7 @@ class _Opened:
             constant_count, spanning = sum(part.count() * n for part, n in constant), False
         blocks = tuple(_options(block, constant, constant_count) for block in fills)
         min_size = self._held.min_size if isinstance(self._held, Subset) else 0
-        raw, raw_empty = _raw(fills, constant_count, min_size, self._bound.max_parameters)
+        raw, raw_empty = _raw(fills, constant_count, min_size)
         return Box(
             constant,
             constant_count,
@@ -274,9 +274,7 @@ def _options(fills: list[_Fill], constant: Content, constant_count: int) -> froz
     return frozenset(Option(content, *facts) for content, facts in found.items())
 
 
-def _raw(
-    fills: list[list[_Fill]], constant_count: int, min_size: int, budget: int | None
-) -> tuple[Distribution, int]:
+def _raw(fills: list[list[_Fill]], constant_count: int, min_size: int) -> tuple[Distribution, int]:
     """Points by count, and those that place nothing."""
     table = {(False, 0, 0): 1}  # (something placed, layers drawn up to min_size, count) -> points
     for block in fills:
@@ -287,10 +285,8 @@ def _raw(
         merged: dict[tuple[bool, int, int], int] = {}
         for (live, drawn, count), number in table.items():
             for (more_live, more_drawn, more_count), times in kinds.items():
-                total = count + more_count
-                if budget is not None and total > budget:
-                    continue
-                state = (live or more_live, min(drawn + more_drawn, min_size), total)
+                most = min(drawn + more_drawn, min_size)
+                state = (live or more_live, most, count + more_count)
                 merged[state] = merged.get(state, 0) + number * times
         table = merged
     raw: Distribution = {}

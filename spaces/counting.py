@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from peftnas.spaces.fields import settings
 from peftnas.spaces.nodes import Fork, Leaf, Node, Presence
 from peftnas.spaces.sampling import uniform
 from peftnas.spaces.size import Size
-from peftnas.spaces.structural import count_structure
+from peftnas.spaces.structural import Structural, apart, count_structure, count_unlimited
 from peftnas.spaces.structure import PerGroup, PerLayer
 from peftnas.spaces.tree import Point
 
@@ -47,7 +48,7 @@ def count_points(bound: BoundSpace) -> Count:
     reals = tuple(d.path for d in bound.dimensions() if isinstance(d.domain, Real))
     points = all_points(bound, _FEW)
     if points is not None:
-        return _one_by_one(bound, points, reals)
+        return one_by_one(bound, points, reals)
     try:
         found = count_structure(bound)
     except Unstructured:
@@ -55,13 +56,14 @@ def count_points(bound: BoundSpace) -> Count:
     if found is None or found.distinct[0] < found.distinct[1] or found.raw[0] < found.raw[1]:
         points = all_points(bound, _MANY)
         if points is not None:
-            return _one_by_one(bound, points, reals)
+            return one_by_one(bound, points, reals)
     if found is None:
         return _loosely(bound, reals)
     return Count(Size(*found.distinct, reals), Size(*found.raw, reals), found.parameters)
 
 
-def _one_by_one(bound: BoundSpace, points: Iterable[Point], reals: tuple[str, ...]) -> Count:
+def one_by_one(bound: BoundSpace, points: Iterable[Point], reals: tuple[str, ...]) -> Count:
+    """Count a space by all its points."""
     keys: dict[str, int] = {}
     raw = 0
     for point in points:
@@ -77,11 +79,14 @@ def _one_by_one(bound: BoundSpace, points: Iterable[Point], reals: tuple[str, ..
 
 
 def _loosely(bound: BoundSpace, reals: tuple[str, ...]) -> Count:
-    """Bounds for any space: what was seen in samples, and the product of all domains."""
-    gate = bound.space.gate
-    high = len(gate.options) if isinstance(gate, Choice) else 1
-    for node in bound.nodes:
-        high *= _at_most(node, bound.anatomy.n_layers)
+    """Bounds for any space.
+
+    There are at least those seen in samples, or those of a smaller space whose items do not depend
+    on each other; at most all points, constraints aside.
+    """
+    (high, exact), low = _unlimited(bound), Structural((0, 0), (0, 0), None)
+    with contextlib.suppress(Unstructured):
+        low = count_structure(bound, apart(bound))
     points: set[tuple[tuple[str, object], ...]] = set()
     keys: set[str] = set()
     choose = uniform(random.Random(0))
@@ -90,7 +95,21 @@ def _loosely(bound: BoundSpace, reals: tuple[str, ...]) -> Count:
         if bound.broken_constraint(point.architecture) is None:
             points.add(tuple(point.values.items()))
             keys.add(bound.train_key(point.architecture))
-    return Count(Size(len(keys), high, reals), Size(len(points), high, reals), None)
+    raw = (max(low.raw[0], len(points)), high)
+    if exact and bound.max_parameters is None and not bound.space.at_least_one_method:
+        raw = (high, high)
+    return Count(Size(max(low.distinct[0], len(keys)), high, reals), Size(*raw, reals), None)
+
+
+def _unlimited(bound: BoundSpace) -> tuple[int, bool]:
+    """Number of points, constraints aside, or an upper bound of it; whether it is exact."""
+    try:
+        return count_unlimited(bound), True
+    except Unstructured:
+        gate = bound.space.gate
+        gates = len(gate.options) if isinstance(gate, Choice) else 1
+        items = [_at_most(node, bound.anatomy.n_layers) for node in bound.nodes]
+        return gates * math.prod(items), False
 
 
 def _at_most(node: Node | None, n_layers: int) -> int:

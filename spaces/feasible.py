@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.domains import Choice, Integer, Real
 from peftnas.spaces.nodes import ABSENT, Fork, Leaf, Node, Presence, leaves
-from peftnas.spaces.tree import Ask, Choose, Point, Primitive
+from peftnas.spaces.tree import Ask, Choose, Dimension, Point, Primitive
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound import BoundSpace
 
 
 def smallest_point(bound: BoundSpace) -> Point:
-    """The point with the fewest trainable parameters that a descent finds.
+    """The point with the fewest trainable parameters that descents find.
 
-    It starts from as few methods as possible, and from each method alone, with the smallest sizes;
-    then changes one dimension at a time while that helps. With ``at_least_one_method`` the bare
-    head counts as worse than everything else.
+    They start from as few methods as possible, and from each method alone with its sets empty or
+    full, all with the smallest sizes; one dimension at a time is changed while that helps. With
+    ``at_least_one_method`` the bare head counts as worse than everything else.
     """
-    starts = [bound.draw(_small(_only(bound.nodes, path))) for path in [None, *_paths(bound)]]
-    best = min(starts, key=lambda point: _cost(bound, point))
-    while True:
-        better = min(_neighbours(bound, best), key=lambda point: _cost(bound, point), default=best)
-        if _cost(bound, better) >= _cost(bound, best):
-            return best
-        best = better
+    best = bound.draw(_small({}))
+    for path in (None, *(leaf.path for leaf in leaves(bound.nodes))):
+        for full in (False, True):
+            if _cost(bound, best) == (False, 0):
+                return best
+            start = bound.draw(_small(_only(bound.nodes, path), full))
+            best = min(best, _descend(bound, start), key=lambda point: _cost(bound, point))
+    return best
+
+
+def _descend(bound: BoundSpace, point: Point) -> Point:
+    """Sweeps over all dimensions, taking every change that helps, until none does."""
+    cost, improved = _cost(bound, point), True
+    while improved:
+        improved = False
+        for dimension in bound.dimensions():
+            for value in _alternatives(dimension, point.values):
+                other = bound.draw(_small({**point.values, dimension.path: value}))
+                if _cost(bound, other) < cost:
+                    point, cost, improved = other, _cost(bound, other), True
+    return point
 
 
 def _cost(bound: BoundSpace, point: Point) -> tuple[bool, int]:
@@ -35,40 +48,39 @@ def _cost(bound: BoundSpace, point: Point) -> tuple[bool, int]:
     return (empty, placed.count)
 
 
-def _neighbours(bound: BoundSpace, point: Point) -> Iterator[Point]:
-    for dimension in bound.dimensions():
-        if dimension.path in point.values:
-            held = point.values[dimension.path]
-            for value in _alternatives(dimension.domain, held):
-                yield bound.draw(_small({**point.values, dimension.path: value}))
-
-
-def _alternatives(domain: Ask, held: Any) -> list[Any]:
-    match domain:
-        case Choice():
-            return [option for option in domain.options if option is not held]
-        case Integer():
-            near = {domain.low, held - domain.step, held + domain.step, domain.high}
+def _alternatives(dimension: Dimension, values: dict[str, Primitive]) -> list[Any]:
+    """Other values of a dimension, if it is active."""
+    if dimension.path not in values:
+        return []
+    held: Any = values[dimension.path]
+    match dimension.domain:
+        case Choice(options=options):
+            return [option for option in options if option is not held]
+        case Integer() as domain:
+            near = {domain.low, domain.low + domain.step, held - domain.step, domain.high}
             return sorted(value for value in near if value in domain and value != held)
         case Real():
             return []
 
 
-def _small(preset: dict[str, Primitive]) -> Choose:
-    """The preset value where it is valid, else the smallest: absent, low, the first option."""
+def _small(preset: dict[str, Primitive], full: bool = False) -> Choose:
+    """The preset value where it is valid, else the smallest: absent, low, the first option.
+
+    With ``full``: all items of a set, sizes above 0, the last option.
+    """
 
     def choose(path: str, domain: Ask) -> Any:
         if path in preset and preset[path] in domain:
             return preset[path]
         if isinstance(domain, Choice):
-            return ABSENT if ABSENT in domain else domain.options[0]
+            if ABSENT in domain:
+                return ABSENT
+            return domain.options[-1 if full else 0]
+        if isinstance(domain, Integer) and full and domain.low == 0 < domain.high:
+            return domain.step
         return domain.low
 
     return choose
-
-
-def _paths(bound: BoundSpace) -> list[str]:
-    return [leaf.path for leaf in leaves(bound.nodes)]
 
 
 def _only(nodes: tuple[Node, ...], path: str | None) -> dict[str, Primitive]:
@@ -80,14 +92,13 @@ def _only(nodes: tuple[Node, ...], path: str | None) -> dict[str, Primitive]:
             case Leaf():
                 return node.path == path
             case Presence():
-                if leads(node.leaf):
-                    preset[node.path] = True
-                    return True
+                preset[node.path] = leads(node.leaf)
+                return bool(preset[node.path])
             case Fork():
-                for label, option in node.options:
-                    if leads(option):
-                        preset[node.path] = label
-                        return True
+                led = [label for label, option in node.options if leads(option)]
+                if led:
+                    preset[node.path] = led[0]
+                return bool(led)
         return False
 
     for node in nodes:

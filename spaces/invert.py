@@ -16,7 +16,7 @@ from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.enumerate import all_points
 from peftnas.spaces.fields import Configurable
-from peftnas.spaces.invert_fields import Outside, fit, vanish
+from peftnas.spaces.invert_fields import Outside, fit, spellings, vanish
 from peftnas.spaces.nodes import Fork, Leaf, Node, Presence, leaves
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
 
@@ -144,10 +144,13 @@ class _Search:
             if index in used or method.kind != leaf.method.kind:
                 continue
             tied = gate if self._bound.space.gate is not None else _UNTIED
-            try:
-                yield fit(leaf, method, n_layers, self._equal(index), tied), index
-            except Outside as outside:
-                self.reasons.append(str(outside))
+            equal = self._equal(index)
+            for spelling in spellings(leaf, method, equal):
+                try:
+                    yield fit(leaf, spelling, n_layers, equal, tied), index
+                    break
+                except Outside as outside:
+                    self.reasons.append(str(outside))
         if may_vanish:
             values = vanish(leaf, n_layers)
             if values is not None:

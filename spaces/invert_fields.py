@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
@@ -16,10 +18,34 @@ Equal = Callable[[Configurable], bool]
 """Whether putting a changed method in the place of the wanted one leaves the training the same."""
 
 _FEW = 64
+_SPELLINGS = 500
 
 
 class Outside(ValueError):
     """A field of the method cannot take the wanted value; the message says which and why."""
+
+
+def spellings(leaf: Leaf, wanted: Configurable, equal: Equal) -> Iterator[Configurable]:
+    """The wanted method, then its other spellings in the values that the leaf's fields hold.
+
+    Canonical form may move a value from one field to another (the root of rsLoRA's rank into
+    alpha), so the fields with few values are tried together.
+    """
+    yield wanted
+    few = {
+        name: values
+        for name in settings(type(wanted))
+        if name != "layers" and (values := _plain_values(getattr(leaf.method, name)))
+    }
+    if math.prod(len(values) for values in few.values()) > _SPELLINGS:
+        return
+    for combination in itertools.product(*few.values()):
+        try:
+            other = wanted.replace(**dict(zip(few, combination, strict=True)))
+        except ValueError:  # a rule over several fields forbids the spelling
+            continue
+        if other != wanted and equal(other):
+            yield other
 
 
 def fit(leaf: Leaf, wanted: Configurable, n_layers: int, equal: Equal, gate: Any) -> Values:
@@ -277,6 +303,13 @@ def _nothing(path: str, held: Any, size: bool, n_layers: int) -> Values | None:
         return None
     name, n = ("groups", held.n) if isinstance(held, PerGroup) else ("layers", n_layers)
     return {f"{name}[{i}].{path}{r}": value for i in range(n) for r, value in zero.items()}
+
+
+def _plain_values(held: Any) -> tuple[Any, ...]:
+    """The values of a field without structure, if they are few."""
+    if isinstance(held, Choice):
+        return () if any(map(_is_domain, held.options)) else held.options
+    return () if _is_domain(held) or isinstance(held, ByLayer) else (held,)
 
 
 def _is_domain(value: Any) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.assign import Unstructured, assignments, parts
 from peftnas.spaces.boxes import Box, box
 from peftnas.spaces.distribution import Distribution, add, extremes, number_within
 from peftnas.spaces.domains import Choice
-from peftnas.spaces.nodes import Node
+from peftnas.spaces.nodes import Fork, Node, Presence
 from peftnas.spaces.union import Union, unions
 
 if TYPE_CHECKING:
@@ -42,20 +42,56 @@ class Structural:
     parameters: Bounds | None
 
 
-def count_structure(bound: BoundSpace) -> Structural:
+def count_structure(
+    bound: BoundSpace, groups: Sequence[Sequence[Node]] | None = None
+) -> Structural:
     """Count a bound space without listing its points.
 
+    Args:
+        bound: the space.
+        groups: items that have nothing to do with the other groups; default: all, as found by
+            ``parts``.
     Raises:
         Unstructured: if it does not have the structure that this needs.
     """
-    gate = bound.space.gate
-    values = gate.options if isinstance(gate, Choice) else (gate,)
-    found = [_part(bound, nodes, values) for nodes in parts(bound)]
+    values = _gate_values(bound)
+    found = [_part(bound, nodes, values) for nodes in groups or parts(bound)]
     sides = [unions(part.boxes, len(values), bound.max_parameters) for part in found]
     low, high = ([side[i] for side in sides] for i in (0, 1))
     distinct = _distinct(bound, low, len(values))[0], _distinct(bound, high, len(values))[1]
     raw = _raw(bound, found, len(values))
     return Structural(distinct, raw, _parameters(bound, high, len(values)))
+
+
+def count_unlimited(bound: BoundSpace) -> int:
+    """Number of points, constraints aside; items may depend on each other.
+
+    Raises:
+        Unstructured: if layers of one item depend on each other.
+    """
+    values = _gate_values(bound)
+    found = [_part(bound, (node,), values) for node in bound.nodes]
+    return _raw_within(found, len(values), None)[0]
+
+
+def apart(bound: BoundSpace) -> list[tuple[Node, ...]]:
+    """Groups of items that leave out what can be absent where items depend on each other."""
+    groups = []
+    for nodes in parts(bound):
+        needed = tuple(node for node in nodes if not _can_be_absent(node))
+        groups.append(nodes if len(nodes) == 1 else needed or nodes[-1:])
+    return groups
+
+
+def _can_be_absent(node: Node) -> bool:
+    if isinstance(node, Fork):
+        return any(option is None for _, option in node.options)
+    return isinstance(node, Presence)
+
+
+def _gate_values(bound: BoundSpace) -> tuple[Any, ...]:
+    gate = bound.space.gate
+    return gate.options if isinstance(gate, Choice) else (gate,)
 
 
 def _part(bound: BoundSpace, nodes: Sequence[Node], values: Sequence[object]) -> _Part:
@@ -106,12 +142,23 @@ def _bare_head(sides: list[Union], n_gates: int) -> bool:
 
 
 def _raw(bound: BoundSpace, found: list[_Part], n_gates: int) -> Bounds:
-    """Points of all parts: the gate is drawn only where some part asks for it."""
-    budget = bound.max_parameters
+    """Points of all parts that meet the constraints."""
+    low, high = _raw_within(found, n_gates, bound.max_parameters)
+    if not bound.space.at_least_one_method:
+        return low, high
+    without = _product([part.ungated_empty for part in found])
+    empty = without
+    for gate in range(n_gates):
+        empty += _product([part.ungated_empty + part.gated_empty[gate] for part in found])
+        empty -= without
+    return max(low - empty, 0), high - empty
+
+
+def _raw_within(found: list[_Part], n_gates: int, budget: int | None) -> Bounds:
+    """Points within a budget: the gate is drawn only where some part asks for it."""
     without = [add(part.ungated, {0: part.ungated_empty}) for part in found]
     common = number_within(without, budget)
     low, high = common
-    empty = empty_common = _product([part.ungated_empty for part in found])
     for gate in range(n_gates):
         here = [
             add(rest, part.gated[gate], {0: part.gated_empty[gate]})
@@ -119,11 +166,7 @@ def _raw(bound: BoundSpace, found: list[_Part], n_gates: int) -> Bounds:
         ]
         number = number_within(here, budget)
         low, high = low + number[0] - common[1], high + number[1] - common[0]
-        empties = [part.ungated_empty + part.gated_empty[gate] for part in found]
-        empty += _product(empties) - empty_common
-    if bound.space.at_least_one_method:
-        low, high = low - empty, high - empty
-    return max(low, 0), high
+    return low, high
 
 
 def _parameters(bound: BoundSpace, sides: list[Union], n_gates: int) -> Bounds | None:

@@ -141,9 +141,10 @@ def _bare(options: frozenset[Any], state: str) -> int | None:
 
 def _check_spanning(pool: Mapping[Box, Gates]) -> None:
     """A placement over several layers is known by its blocks only: all must be cut alike."""
-    for box in pool:
+    placing = [box for box in pool if _reach([box])]
+    for box in placing:
         if box.spanning:
-            for other in pool:
+            for other in placing:
                 if other.kinds & box.kinds and not (other.spanning and other.layers == box.layers):
                     raise Unstructured
 

@@ -8,6 +8,7 @@ import platform
 import sysconfig
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ class StdlibDocstrings:
         return {split: _as_split(sorted(found, key=_row_hash)) for split, found in rows.items()}
 
 
-def _texts_by_package(folder: Path) -> list[list[str]]:
+@lru_cache(maxsize=2)
+def _texts_by_package(folder: Path) -> tuple[tuple[str, ...], ...]:
     """Texts of each package, in the order of ``PACKAGES``; each text belongs to one package."""
     owners: dict[str, dict[int, str]] = defaultdict(dict)
     for label, place in enumerate(PACKAGES.values()):
@@ -116,7 +118,7 @@ def _texts_by_package(folder: Path) -> list[list[str]]:
         if len(found) == 1:
             [(label, text)] = found.items()
             texts[label].append(text)
-    return texts
+    return tuple(map(tuple, texts))
 
 
 def _files(place: Path) -> list[Path]:

@@ -156,8 +156,9 @@ def _readme(facts: dict[str, Any], folder: Path) -> str:
     return f"""\
 # Trial {facts["trial"]} of the study {facts["study"]}
 
-{facts["architecture"]}: {facts["trainable_parameters"]:,} trainable parameters,
-{scores} on validation.
+{facts["architecture"]}
+
+{facts["trainable_parameters"]:,} trainable parameters; {scores} on validation.
 
 ```python
 {loading_lines(folder)}
@@ -165,9 +166,9 @@ def _readme(facts: dict[str, Any], folder: Path) -> str:
 
 `classify.labels([...])` gives the names of the classes.
 {pairs}
-The backbone is not in this folder: {facts["backbone"]["name"]}, sha256 of its weights
-{facts["backbone"]["sha256"]}. Where it is not found by itself, name its folder:
-`load_exported(..., backbone=FOLDER)`.
+The backbone is not in this folder: {facts["backbone"]["name"]}, with weights of sha256
+`{facts["backbone"]["sha256"]}`.
+Where it is not found by itself, name its folder: `load_exported(..., backbone=FOLDER)`.
 """
 
 

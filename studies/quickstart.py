@@ -63,7 +63,7 @@ study = Study(
         learning_rate=Real(1e-3, 1e-2, log=True),
         pooling="mean",
         max_length=64,
-        evaluations=3,
+        evaluations=2,
     ),
     objectives=("accuracy", "trainable_parameters"),
 )

@@ -66,7 +66,9 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_import_peftnas_is_light() -> None:
-    assert not {"torch", "optuna", "ray", "transformers", "numpy"} & modules_after("import peftnas")
+    assert not {"torch", "optuna", "ray", "transformers", "numpy"} & modules_after(
+        "import peftnas"
+    )
 
 
 def test_import_spaces_is_light() -> None:

@@ -185,6 +185,9 @@ class WorkerPool:
         except RayTaskError as error:
             raise WorkerStartError(f"a worker cannot start: {_sentence(error.cause)}") from error
         except RayError as error:
+            if "creation task" in str(error):
+                last = str(error).strip().splitlines()[-1].strip()
+                raise WorkerStartError(f"a worker cannot start: {last}") from error
             self._failed_starts += 1
             if self._failed_starts >= START_TRIES:
                 raise WorkerStartError(

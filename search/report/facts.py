@@ -7,12 +7,11 @@ and place from there; any other fact is shown too, under its own name.
 from __future__ import annotations
 
 import html
-import re
-import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from peftnas.search.report.figures.points import plain, varying
+from peftnas.search.report.run_facts import recipes, run_facts, trial_times
+from peftnas.search.report.words import spaced, words
 from peftnas.search.results import StudyResults
 
 # name in StudyResults.facts or worked out here -> label, in the order of the page
@@ -24,24 +23,23 @@ LABELS = {
     "max_parameters": "budget of trainable parameters",
     "constraints": "constraints",
     "seed": "seed",
-    "sampler": "sampler",
+    "sampler": "sampler of the last run",
     "when": "trials from, to",
     "seconds_per_trial": "seconds a trial, median",
     "setup_ms": "set-up of a trial, median",
     "training_share": "training and evaluation, of the trials' time",
     "busy_share": "training and evaluation, of the workers' time",
-    "workers": "workers",
+    "workers": "workers of the last run",
     "machine": "machine",
     "data": "data",
     "recipe": "recipe, the same for all trials",
     "recipe_searched": "recipe, searched",
     "baseline_recipe": "recipe of the baselines where it is searched",
     "versions": "versions",
+    "runs": "runs",
     "test_looks": "looks at the test split",
 }
-_WIDE = {"recipe", "recipe_searched", "baseline_recipe", "test_looks", "versions", "data"}
-_LONGEST = 12  # items of a list that are shown
-_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")
+_WIDE = set(list(LABELS)[list(LABELS).index("data") :])
 
 
 def facts_html(results: StudyResults) -> str:
@@ -54,18 +52,21 @@ def facts_html(results: StudyResults) -> str:
 
 
 def all_facts(results: StudyResults) -> dict[str, Any]:
-    """What can be worked out from the rows, under what the driver recorded."""
+    """What the driver recorded, and what can be worked out from it and from the rows."""
     content = results.content
-    facts: dict[str, Any] = {
+    recorded = {name: fact for name, fact in results.facts.items() if fact not in (None, [], {})}
+    found: dict[str, Any] = {
         "backbone": content.get("backbone"),
         "constraints": content.get("constraints") or None,
         "seed": content.get("seed"),
         "when": when(results),
-        "recipe": _recipe(results),
         "test_looks": "none",
     }
-    recorded = {name: fact for name, fact in results.facts.items() if fact not in (None, [], {})}
-    return facts | _times(results) | recorded
+    found |= trial_times(results) | recipes(results) | recorded
+    found["data"] = _data(recorded.get("data"))
+    if runs := recorded.get("runs"):
+        found |= run_facts(runs)
+    return found
 
 
 def backbone_parameters(results: StudyResults) -> int:
@@ -78,43 +79,6 @@ def name_of(fact: Any) -> str:
     return words(fact["name"]) if isinstance(fact, Mapping) and "name" in fact else words(fact)
 
 
-def words(value: Any) -> str:
-    """A JSON value for people; long hex digests are cut."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, Mapping):
-        named = [words(value["name"])] if "name" in value else []
-        rest = [f"{spaced(str(k))} {words(v)}" for k, v in value.items() if k != "name"]
-        return ", ".join(named + rest)
-    if isinstance(value, list | tuple):
-        shown = [words(item) for item in value[:_LONGEST]]
-        rest = [f"{len(value) - _LONGEST} more"] if len(value) > _LONGEST else []
-        return "; ".join(shown + rest)
-    return "–" if value is None else _DIGEST.sub(r"\1…", plain(value))
-
-
-def spaced(name: str) -> str:
-    """A name in code as words."""
-    return name.replace("_", " ")
-
-
-def _times(results: StudyResults) -> dict[str, str]:
-    """How long trials took and what part of it was training, from the trials' own clocks."""
-    timings = [row.timing for row in results.trials if row.timing.get("wall_s")]
-    if not timings:
-        return {}
-    wall = [timing["wall_s"] for timing in timings]
-    setup = [1000 * timing.get("setup_s", 0.0) for timing in timings]
-    busy = sum(timing.get("train_s", 0.0) + timing.get("evaluate_s", 0.0) for timing in timings)
-    return {
-        "seconds_per_trial": f"{statistics.median(wall):.1f}",
-        "setup_ms": f"{statistics.median(setup):.0f} ms",
-        "training_share": f"{100 * busy / sum(wall):.1f} %",
-    }
-
-
 def when(results: StudyResults) -> str | None:
     """From the start of the first trial to the end of the last, to the minute."""
     starts = [row.started for row in results.trials if row.started]
@@ -124,19 +88,16 @@ def when(results: StudyResults) -> str | None:
     return f"{_minute(min(starts))} to {_minute(max(ends)) if ends else 'now'}"
 
 
+def _data(fact: Any) -> Any:
+    """The sizes of the splits, which tasks repeat under names of their own, only once."""
+    if not isinstance(fact, Mapping) or "train" not in fact:
+        return fact
+    return {k: v for k, v in fact.items() if k not in ("train_rows", "validation_rows")}
+
+
 def _minute(stamp: str) -> str:
     """``2026-03-01T10:20:30`` without its seconds."""
     return stamp.replace("T", " ")[:16]
-
-
-def _recipe(results: StudyResults) -> str | None:
-    """The recipe's fields that are the same in all trials."""
-    recipes = [row.recipe for row in results.trials if row.recipe]
-    if not recipes:
-        return None
-    different = varying(results.trials)
-    kept = {name: value for name, value in recipes[0].items() if name not in different}
-    return words(kept)
 
 
 def _item(name: str, value: str) -> str:

@@ -12,13 +12,14 @@ from pathlib import Path
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from peftnas.search.report.facts import facts_html, name_of, when, words
+from peftnas.search.report.facts import facts_html, name_of, when
 from peftnas.search.report.figures.curves import curve_metric, curves_figure
 from peftnas.search.report.figures.front import front_figure
 from peftnas.search.report.figures.hypervolume import hypervolume_figure, hypervolume_words
 from peftnas.search.report.figures.theme import DARK, LIGHT, Theme
 from peftnas.search.report.summary import budgets_html, tiles_html
 from peftnas.search.report.table import table_html
+from peftnas.search.report.words import words
 from peftnas.search.results import StudyResults
 
 # element of the page -> figure

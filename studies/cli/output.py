@@ -44,7 +44,9 @@ def print_table(
 
     last = len(heads) - 1
     right = range(last) if numbers is None else range(1, 1 + numbers)
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    if title:
+        console().print(title)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column, head in enumerate(heads):
         wraps = column == last and column not in right
         justify: Literal["right", "left"] = "right" if column in right else "left"

@@ -106,6 +106,12 @@ def _search(arguments: argparse.Namespace, opened: options.Opened) -> RunSummary
             f"--address {arguments.address}: no Ray cluster answers there ({error}); "
             "correct it, or leave it out to start Ray here"
         ) from error
+    except OSError as error:
+        if opened.out.is_dir():
+            raise
+        raise UsageError(
+            f"--out {opened.out} cannot be made: {error.strerror}; name another folder"
+        ) from error
     except RuntimeError as error:
         from peftnas.search.cluster.pool import WorkerStartError
 

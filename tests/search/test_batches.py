@@ -8,7 +8,6 @@ import torch
 
 from peftnas.search.backbone import Backbone
 from peftnas.search.batches import (
-    EVALUATION_TOKENS,
     Tokens,
     evaluation_order,
     tokenise,
@@ -104,7 +103,10 @@ def test_fewer_examples_than_a_batch_are_all_used_each_step() -> None:
 
 def test_evaluation_visits_each_row_once_within_its_bounds() -> None:
     lengths = np.random.default_rng(1).integers(1, 500, size=700)
-    batches = evaluation_order(lengths)
+    batches = evaluation_order(lengths, 1024)
     assert sorted(np.concatenate(batches).tolist()) == list(range(700))
-    assert all(len(rows) * lengths[rows].max() <= EVALUATION_TOKENS for rows in batches)
-    assert evaluation_order(np.array([9 * EVALUATION_TOKENS]))[0].tolist() == [0]
+    assert all(len(rows) * lengths[rows].max() <= 1024 for rows in batches)
+    assert [rows.tolist() for rows in evaluation_order(np.array([9, 2000, 3]), 1024)] == [
+        [2, 0],
+        [1],
+    ]

@@ -95,14 +95,14 @@ class TestEverySampler:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp"])
-def test_it_learns_to_avoid_what_fails_and_beats_random(sampler: str) -> None:
+@pytest.mark.parametrize(("sampler", "seeds"), [("tpe", 5), ("nsga2", 5), ("gp", 2)])
+def test_it_learns_to_avoid_what_fails_and_beats_random(sampler: str, seeds: int) -> None:
     """Trainings with a learning rate above 0.02 diverge; the optimum lies at 0.01."""
     wins = 0
-    for seed in range(5):
+    for seed in range(seeds):
         learnt, blind = (_late_quality(name, seed) for name in (sampler, "random"))
         wins += learnt > blind
-    assert wins >= 4
+    assert wins >= 0.8 * seeds
 
 
 def _late_quality(sampler: str, seed: int) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from peftnas.spaces import Architecture, ByLayer, Real, SearchSpace
 from tests.spaces.strategies import ANATOMIES, spaces
 from tests.spaces.toy import Box, Low, ToyAnatomy
 
 
+@settings(deadline=None)
 @given(spaces(), ANATOMIES)
 def test_round_trip(space: SearchSpace, anatomy: ToyAnatomy) -> None:
     text = json.dumps(space.to_dict())

@@ -209,14 +209,20 @@ def test_every_glue_task_is_made() -> None:
     assert glue("mnli").to_dict()["splits"]["validation"] == "validation_matched"
 
 
-def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("reachable", "says"), [(True, "Couldn't reach"), (False, "the hub cannot be reached")]
+)
+def test_a_hub_that_gives_nothing_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, reachable: bool, says: str
+) -> None:
     import datasets
 
     def load_dataset(name: str, config: str | None) -> None:
         raise ConnectionError(f"Couldn't reach {name!r} on the Hub")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(DataError, match="no file or folder here.*Couldn't reach.*--data"):
+    monkeypatch.setattr("peftnas.studies.hub._reachable", lambda endpoint: reachable)
+    with pytest.raises(DataError, match=f"no file or folder here.*{says}.*--data"):
         hub_module.open_hub("some-data", None)
 
 

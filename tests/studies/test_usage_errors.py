@@ -172,6 +172,14 @@ def test_commands_on_what_is_not_there(refused: Callable[..., str], workplace: P
     )
 
 
+def test_a_folder_that_cannot_be_made(
+    refused: Callable[..., str], workplace: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    options = ("--out", str(tmp_path / "file/out"), "--storage", f"sqlite:///{tmp_path}/study.db")
+    assert "--out" in refused(str(workplace / "study.py"), *options)
+
+
 def test_no_command_and_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["fly"], ["methods", "magic"]):
         assert main(arguments) == 2

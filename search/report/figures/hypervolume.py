@@ -49,10 +49,8 @@ def hypervolume_figure(results: StudyResults, theme: Theme = LIGHT) -> go.Figure
             name="untuned baselines alone",
             hovertemplate="untuned baselines alone: %{y:.4f}<extra></extra>",
         )
-    figure.update_xaxes(title_text="finished trials")
-    figure.update_yaxes(
-        title_text="hypervolume", tickformat=".3~f", range=_range(volumes, untuned)
-    )
+    figure.update_xaxes(title_text="finished trials", dtick=1 if len(done) < 10 else None)
+    figure.update_yaxes(title_text="hypervolume", range=_range(volumes, untuned))
     return figure
 
 

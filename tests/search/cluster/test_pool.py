@@ -1,5 +1,6 @@
 """Worker pool: results, losses, replacements, and start-up that cannot work. Starts Ray."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -144,7 +145,27 @@ def test_a_worker_that_cannot_start_is_one_clear_error(
     spec = spec_of(Backbone(folder))
     (folder / "model.safetensors").write_bytes(b"gone bad")
     with pytest.raises(WorkerStartError, match="a worker cannot start: .*the weights in backbone"):
-        pool_of(2, spec)
+        pool_of(1, spec)
+
+
+@dataclass(frozen=True)
+class Deadly(conftest.GoodOrBad):
+    """A task that ends every process but the one that made it."""
+
+    home: int = 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if os.getpid() != state["home"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_workers_that_die_while_they_start_are_not_replaced_for_ever(
+    bert: Backbone, spec_of: SpecOf, pool_of: Callable[..., WorkerPool]
+) -> None:
+    spec = dataclasses.replace(spec_of(bert), task=Deadly(home=os.getpid()))
+    with pytest.raises(WorkerStartError, match="3 workers in a row died while they started"):
+        pool_of(1, spec)
 
 
 @pytest.mark.parametrize("option", ["n_workers", "threads"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from peftnas.search.report import report_html, write_report
+from peftnas.search.report.facts import all_facts
 from peftnas.search.results import StudyResults
 
 EVIL = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & "quotes"'
@@ -135,6 +136,26 @@ def test_facts_of_the_run(row: Any, study: Any) -> None:
         assert words in text
     assert "steps 100, learning rate 0.001" in text  # the recipe, the same for all
     assert "90.0 %" in text  # training and evaluation of 9 in 10 seconds
+
+
+def test_facts_of_several_runs(row: Any, study: Any) -> None:
+    timing = {"train_s": 30.0, "evaluate_s": 10.0, "worker_wall_s": 50.0}
+    first = {"ended": "2026-01-02T03:04:05", "workers": 2, "sampler": "tpe", "trained": 4}
+    last = first | {"sampler": "gp", "timing": timing, "wall_s": 61.2, "stopped": "done"}
+    facts = all_facts(study([row(0, 0.8, 10)], runs=[first, last]))
+    assert facts["sampler"] == "gp"
+    assert facts["busy_share"] == "80.0 %"
+    assert facts["runs"][1] == "to 2026-01-02 03:04: 4 trained, 0 failed, 2 workers, 61 s, done"
+
+
+def test_searched_recipe_and_what_baselines_take(row: Any, study: Any) -> None:
+    results = study([row(0, 0.8, 10)])
+    rates = {"real": {"low": 0.001, "high": 0.01, "log": True}}
+    results.content["recipe"] = {"steps": 100, "learning_rate": rates}
+    facts = all_facts(results)
+    assert facts["recipe"] == "steps 100"
+    assert facts["recipe_searched"] == "learning rate 0.001 to 0.01, log"
+    assert "BitFit: learning rate 0.001" in facts["baseline_recipe"]
 
 
 def test_best_point_in_each_budget_beside_the_baseline(searched: StudyResults) -> None:
