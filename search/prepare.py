@@ -12,6 +12,7 @@ import numpy as np
 
 from peftnas.search import distributions
 from peftnas.search.errors import UsageError
+from peftnas.search.limits import Limits
 from peftnas.search.objectives import Constraint, Objective, parse_constraint
 from peftnas.search.samplers import check_sampler
 from peftnas.search.study import Study
@@ -94,14 +95,14 @@ def prepare(
     with _one_sentence():
         backbone = find_backbone(study.backbone, base=base)
         bound = study.space.bind(backbone.anatomy())
-        bound.check_feasible()
+        constraints = tuple(map(parse_constraint, study.constraints))
+        Limits(bound, study.recipe, constraints).check_feasible()
         objectives = study.named_objectives(bound.anatomy.backbone_parameters)
         dimensions = distributions.dimensions(bound, study.recipe)
         check_sampler(sampler, [(known.path, known.domain) for known in dimensions])
         opened = study.task.open(data, base, study.seed)
         _check_data(opened)
         content = study.to_dict(backbone)
-    constraints = tuple(map(parse_constraint, study.constraints))
     return Prepared(study, backbone, opened, bound, objectives, constraints, content)
 
 

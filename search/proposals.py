@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, cast
 
 from optuna.trial import Trial
 
 from peftnas.search import distributions
 from peftnas.search.distributions import Draw
-from peftnas.search.enumeration import enumerate_draws
-from peftnas.search.objectives import Constraint, costs
+from peftnas.search.limits import Limits
+from peftnas.search.objectives import Constraint
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Plan, Records, outcome, plan_of
 from peftnas.search.seeds import child_seed, derive_seed
 from peftnas.spaces.bound import BoundSpace
-from peftnas.spaces.sampling import uniform
-
-if TYPE_CHECKING:
-    from peftnas.methods.base import Placement
 
 REFUSALS_IN_A_ROW = 5
 """After so many refused proposals of the sampler, a feasible draw of the space is trained."""
-
-_RANDOM_TRIES = 300
-_ENUMERATED = 20_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +51,7 @@ class Proposer:
         self._records = records
         self._bound = bound
         self._recipe = recipe
-        self._constraints = tuple(constraints)
+        self._limits = Limits(bound, recipe, constraints)
         self._seed = seed
         self._domains = {
             dimension.path: dimension.domain
@@ -92,7 +82,7 @@ class Proposer:
     def _ask(self) -> Proposal | None:
         trial = self._records.study.ask()
         draw = distributions.suggest(self._bound, self._recipe, trial)
-        reason = self._broken(draw)
+        reason = self._limits.broken(draw)
         if reason is None:
             plan = self._plan(draw)
             twin = self._seen.get(plan.key)
@@ -115,44 +105,12 @@ class Proposer:
         seed = derive_seed(self._seed, train_key, recipe)
         return Plan(canonical.to_dict(), recipe, train_key, seed, canonical.words())
 
-    def _broken(self, draw: Draw) -> str | None:
-        """Why the point may not be trained, or ``None``."""
-        broken = self._bound.broken_constraint(draw.architecture)
-        if broken is not None:
-            return f"over budget: {broken}"
-        if not self._constraints:
-            return None
-        placed = self._bound.placed(draw.architecture)
-        parts = cast("tuple[Placement, ...]", placed.placements)
-        stored = sum(part.stored() for part in parts)
-        exact = costs(placed.count, 4 * stored, self._bound.anatomy.backbone_parameters)
-        for constraint in self._constraints:
-            broken = constraint.broken(exact)
-            if broken is not None:
-                return f"over budget: {broken}"
-        return None
-
     def _unseen(self) -> Draw | None:
         """A point that can be trained and was not; ``None`` when there is none, or when it is
         neither found at random nor among the first 20,000 points.
         """
-        return next(filter(self._trainable, self._candidates()), None)
-
-    def _candidates(self) -> Iterator[Draw]:
-        trials = len(self._records.trials())
-        choose = uniform(random.Random(child_seed(self._seed, "filler", trials)))
-        for _ in range(_RANDOM_TRIES):
-            yield distributions.draw(self._bound, self._recipe, choose)
-        # under a tight budget random points hardly ever meet it; this one does
-        feasible = self._bound.find(self._bound.sample(trials))
-        kept = feasible.values if feasible is not None else {}
-        for _ in range(_RANDOM_TRIES):
-            yield distributions.draw(
-                self._bound,
-                self._recipe,
-                lambda path, domain: kept[path] if path in kept else choose(path, domain),
-            )
-        yield from islice(enumerate_draws(self._bound, self._recipe), _ENUMERATED)
+        child = child_seed(self._seed, "filler", len(self._records.trials()))
+        return next(filter(self._trainable, self._limits.candidates(child)), None)
 
     def _trainable(self, draw: Draw) -> bool:
-        return self._broken(draw) is None and self._plan(draw).key not in self._seen
+        return self._limits.broken(draw) is None and self._plan(draw).key not in self._seen

@@ -11,124 +11,32 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.values import AnyOf, Layers, Number, OneOf, SomeOf, Values, Whole
+
+__all__ = [
+    "AnyOf",
+    "Configurable",
+    "Layers",
+    "Number",
+    "OneOf",
+    "Rule",
+    "Setting",
+    "SomeOf",
+    "Values",
+    "Whole",
+    "default_of",
+    "held",
+    "is_resolved",
+    "kind_named",
+    "setting",
+    "settings",
+]
 
 T = TypeVar("T")
-
-
-class Values(Protocol):
-    """What a field takes. ``words`` names it in messages and help."""
-
-    @property
-    def words(self) -> str: ...
-
-    def takes(self, value: Any) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Whole numbers from ``low`` to ``high`` (``None``: no upper limit)."""
-
-    low: int
-    high: int | None = None
-
-    @property
-    def words(self) -> str:
-        if self.high is None:
-            return f"a whole number >= {self.low}"
-        return f"a whole number in [{self.low}, {self.high}]"
-
-    def takes(self, value: Any) -> bool:
-        return (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and value >= self.low
-            and (self.high is None or value <= self.high)
-        )
-
-
-@dataclass(frozen=True)
-class Number:
-    """Real numbers from ``low`` to ``high`` (``None``: no limit); ``above`` excludes ``low``."""
-
-    low: float
-    high: float | None = None
-    above: bool = False
-
-    @property
-    def words(self) -> str:
-        low = f"> {self.low:g}" if self.above else f">= {self.low:g}"
-        return f"a number {low}" + ("" if self.high is None else f" and <= {self.high:g}")
-
-    def takes(self, value: Any) -> bool:
-        return (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and (value > self.low if self.above else value >= self.low)
-            and (self.high is None or value <= self.high)
-        )
-
-
-class OneOf:
-    """One of the named values."""
-
-    def __init__(self, *values: Any) -> None:
-        self.values = values
-
-    @property
-    def words(self) -> str:
-        return "one of " + ", ".join(map(repr, self.values))
-
-    def takes(self, value: Any) -> bool:
-        return any(type(value) is type(known) and value == known for known in self.values)
-
-
-class AnyOf:
-    """Either of several kinds of values, such as the word "learned" or a number."""
-
-    def __init__(self, *kinds: Values) -> None:
-        self.kinds = kinds
-
-    @property
-    def words(self) -> str:
-        return " or ".join(kind.words for kind in self.kinds)
-
-    def takes(self, value: Any) -> bool:
-        return any(kind.takes(value) for kind in self.kinds)
-
-
-class SomeOf:
-    """A tuple of distinct named items; empty means that the method acts nowhere."""
-
-    def __init__(self, *items: str) -> None:
-        self.items = items
-
-    @property
-    def words(self) -> str:
-        return "some of " + ", ".join(map(repr, self.items))
-
-    def takes(self, value: Any) -> bool:
-        return (
-            isinstance(value, tuple)
-            and len(set(value)) == len(value)
-            and all(item in self.items for item in value)
-        )
-
-
-class Layers:
-    """``None`` (every layer) or a tuple of distinct layer numbers, 0-based."""
-
-    words = "None (all layers), a tuple of layer numbers, or Subset.of_layers()"
-
-    def takes(self, value: Any) -> bool:
-        return value is None or (
-            isinstance(value, tuple)
-            and len(set(value)) == len(value)
-            and all(Whole(0).takes(layer) for layer in value)
-        )
 
 
 @dataclass(frozen=True)

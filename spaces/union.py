@@ -145,7 +145,7 @@ def _check_spanning(pool: Mapping[Box, Gates]) -> None:
     for box in placing:
         if box.spanning:
             for other in placing:
-                if other.kinds & box.kinds and not (other.spanning and other.layers == box.layers):
+                if other.kinds & box.kinds and other.layers != box.layers:
                     raise Unstructured
 
 

@@ -29,6 +29,7 @@ def show_space(arguments: argparse.Namespace) -> int:
     """Print the space of FILE on its backbone; needs the backbone's config, no data."""
     from peftnas.search.distributions import RECIPE
     from peftnas.spaces.tree import field_dimensions
+    from peftnas.spaces.words import domain_words
 
     with output.stdout_for_json(arguments.json), options.as_usage():
         opened = options.open_study(arguments)
@@ -37,7 +38,7 @@ def show_space(arguments: argparse.Namespace) -> int:
         bound.check_feasible()
         facts = _facts(bound, opened.study.seed)
         facts["recipe_domains"] = {
-            dimension.path: repr(dimension.domain)
+            dimension.path: domain_words(dimension.domain)
             for dimension in field_dimensions(opened.study.recipe, RECIPE)
         }
     if arguments.json:
