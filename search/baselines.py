@@ -35,10 +35,11 @@ class Baseline:
     learning_rate: float
 
 
+# constants that suit trials of some tens to some hundreds of steps
 HEAD_ONLY = Baseline("head only", 1e-2)
-LORA = Baseline("LoRA r=8 on query and value", 1e-3)
-BITFIT = Baseline("BitFit", 3e-3)
-FULL = Baseline("full fine-tuning", 1e-4)
+LORA = Baseline("LoRA r=8 on query and value", 5e-3)
+BITFIT = Baseline("BitFit", 5e-3)
+FULL = Baseline("full fine-tuning", 3e-4)
 
 BASELINES = (HEAD_ONLY, LORA, BITFIT, FULL)
 

@@ -60,9 +60,9 @@ study = Study(
     recipe=Recipe(
         steps=60,
         batch_size=32,
-        learning_rate=Real(1e-3, 1e-2, log=True),
+        learning_rate=Real(1e-3, 2e-2, log=True),
         pooling="mean",
-        max_length=64,
+        max_length=40,
         evaluations=2,
     ),
     objectives=("accuracy", "trainable_parameters"),
