@@ -22,7 +22,7 @@ from peftnas.spaces.domains import Choice
 
 if TYPE_CHECKING:
     from peftnas.search.backbone import Backbone
-    from peftnas.search.bench import BenchSpec
+    from peftnas.search.trial.bench import BenchSpec
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Prepared:
 
     def bench_spec(self) -> BenchSpec:
         """What workers need, tokenised here once."""
-        from peftnas.search.bench import BenchSpec
+        from peftnas.search.trial.bench import BenchSpec
 
         recipe = self.study.recipe
         spec = BenchSpec(

@@ -260,7 +260,7 @@ class _Run:
 
         A trial whose worker had written its checkpoint is told from there instead.
         """
-        from peftnas.search.artifact import finished_result
+        from peftnas.search.trial.artifact import finished_result
 
         left = []
         for number, plan in records.recover().items():

@@ -4,7 +4,7 @@ from peftnas.spaces.architecture import Anatomy, Architecture, Placement
 from peftnas.spaces.bound import BoundSpace
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
 from peftnas.spaces.fields import Configurable, setting
-from peftnas.spaces.size import Size
+from peftnas.spaces.sizes.size import Size
 from peftnas.spaces.space import SearchSpace
 from peftnas.spaces.structure import ByLayer, Maybe, PerGroup, PerLayer
 from peftnas.spaces.tree import Dimension, Point

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from peftnas.search.batches import Tokens, tokenise
 from peftnas.search.tasks import Split
+from peftnas.search.trial.batches import Tokens, tokenise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from peftnas.search.backbone import Backbone
-    from peftnas.search.classifier import Classifier
+    from peftnas.search.trial.classifier import Classifier
 
 
 def tokens_of(

@@ -100,8 +100,8 @@ def load_exported(folder: str | Path, backbone: str | Path | None = None) -> Ans
     from transformers import AutoTokenizer
 
     from peftnas.methods import load
-    from peftnas.search.classifier import Classifier
-    from peftnas.search.head import build_head
+    from peftnas.search.trial.classifier import Classifier
+    from peftnas.search.trial.head import build_head
     from peftnas.studies.answer import Answerer
 
     folder = Path(folder).expanduser()

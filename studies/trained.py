@@ -14,9 +14,9 @@ from peftnas.studies.errors import WorkFailedError
 
 if TYPE_CHECKING:
     from peftnas.search.backbone import Backbone
-    from peftnas.search.bench import Bench
     from peftnas.search.results import StudyResults, TrialRow
     from peftnas.search.study import Study
+    from peftnas.search.trial.bench import Bench
     from peftnas.studies.answer import Answerer
 
 
@@ -27,7 +27,7 @@ class TrainedTrial:
     Attributes:
         row: the trial as it was recorded.
         bench: its backbone and data.
-        folder: its artifact; see ``search/artifact.py``.
+        folder: its artifact; see ``search/trial/artifact.py``.
         note: what has to be said of a trial that was trained again; "" otherwise.
     """
 
@@ -39,7 +39,7 @@ class TrainedTrial:
     @contextmanager
     def answerer(self) -> Iterator[Answerer]:
         """The trained classifier on the bench's backbone, for the time inside."""
-        from peftnas.search.artifact import load_artifact
+        from peftnas.search.trial.artifact import load_artifact
         from peftnas.studies.answer import Answerer
 
         bench, backbone = self.bench, self.bench.backbone
@@ -104,9 +104,9 @@ def trained_trial(
         UsageError: if there is no such finished trial.
         WorkFailedError: if training again fails.
     """
-    from peftnas.search.artifact import finished_result
     from peftnas.search.checkpoints import checkpoint_folder
     from peftnas.search.records import trial_key
+    from peftnas.search.trial.artifact import finished_result
 
     row = finished_trial(results, number)
     key = trial_key(row.train_key, row.recipe)
@@ -125,7 +125,7 @@ def _train_again(row: TrialRow, key: str, bench: Bench, folder: Path) -> str:
     import torch
 
     from peftnas.search.jobs import TrialJob
-    from peftnas.search.trial import run_trial
+    from peftnas.search.trial.run import run_trial
 
     assert row.architecture is not None and row.seed is not None, "finished trials have both"
     job = TrialJob(row.number, row.architecture, row.recipe, row.seed, key, str(folder))

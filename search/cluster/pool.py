@@ -21,7 +21,7 @@ from peftnas.search.workers import Event, Finished, Lost
 from peftnas.spaces.fields import Configurable
 
 if TYPE_CHECKING:
-    from peftnas.search.bench import BenchSpec
+    from peftnas.search.trial.bench import BenchSpec
 
 __all__ = ["Event", "Finished", "Lost", "WorkerPool", "WorkerStartError"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from peftnas.spaces.fields import Configurable
 
 if TYPE_CHECKING:
-    from peftnas.search.bench import BenchSpec
+    from peftnas.search.trial.bench import BenchSpec
 
 # torch is imported inside methods: the numbers of threads below must be set before
 
@@ -51,6 +51,6 @@ class Worker:
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
         """Run one trial; plain values both ways."""
         from peftnas.search.jobs import TrialJob
-        from peftnas.search.trial import run_trial
+        from peftnas.search.trial.run import run_trial
 
         return run_trial(self.bench, TrialJob.from_dict(job)).to_dict()

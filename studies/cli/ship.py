@@ -92,8 +92,8 @@ def evaluate_trial(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _trained(arguments: argparse.Namespace) -> Iterator[tuple[TrainedTrial, options.Opened]]:
     """The trial of ``--trial`` with its tensors; says so when it is trained again."""
-    from peftnas.search.bench import Bench
     from peftnas.search.results import open_results
+    from peftnas.search.trial.bench import Bench
     from peftnas.studies.trained import check_same_study, finished_trial, trained_trial
 
     opened = options.open_study(arguments)

@@ -22,10 +22,10 @@ from transformers import (
 
 from peftnas.methods import LoRA
 from peftnas.search.backbone import Backbone
-from peftnas.search.bench import BenchSpec
 from peftnas.search.jobs import TrialJob
 from peftnas.search.recipe import Recipe
 from peftnas.search.tasks import Split, TaskData
+from peftnas.search.trial.bench import BenchSpec
 from peftnas.spaces.architecture import Architecture
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "</s>")

@@ -27,7 +27,7 @@ from peftnas.search.inline import InlinePool
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.prepare import Prepared
 from peftnas.search.storage import sqlite_url
-from peftnas.search.trial import run_trial
+from peftnas.search.trial.run import run_trial
 from peftnas.spaces import Integer, Maybe, Real, SearchSpace, Subset
 
 SPACE = SearchSpace(

@@ -21,7 +21,7 @@ TRIALS = 3
 
 
 def inline_pool(prepared: Prepared, *_: object) -> InlinePool:
-    from peftnas.search.trial import run_trial
+    from peftnas.search.trial.run import run_trial
 
     bench = prepared.bench_spec().build()
     return InlinePool(lambda job: run_trial(bench, job))
@@ -172,10 +172,10 @@ def test_a_trial_whose_checkpoint_is_gone_is_trained_again(
 
 def logits_of_trial(workplace: Path, folder: Path, texts: list[str]) -> np.ndarray[Any, Any]:
     """What the trial's own checkpoint answers, on the backbone as trials load it."""
-    from peftnas.search.artifact import load_artifact
     from peftnas.search.backbone import Backbone
-    from peftnas.search.batches import tokenise
     from peftnas.search.tasks import Split
+    from peftnas.search.trial.artifact import load_artifact
+    from peftnas.search.trial.batches import tokenise
 
     backbone = Backbone(workplace / "backbone")
     classifier = load_artifact(folder, backbone.load())

@@ -16,11 +16,11 @@ import torch
 
 from peftnas.methods import FullFineTuning, LoRA
 from peftnas.methods.lora import LoRA as BaseLoRA
-from peftnas.search.artifact import finished_result
 from peftnas.search.backbone import Backbone
 from peftnas.search.cluster.faults import FaultPolicy, GiveUp, Resubmit
 from peftnas.search.cluster.pool import Event, Finished, Lost, WorkerPool, WorkerStartError
-from peftnas.search.trial import run_trial
+from peftnas.search.trial.artifact import finished_result
+from peftnas.search.trial.run import run_trial
 from tests.search import conftest
 from tests.search.conftest import JobOf, SpecOf
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from peftnas.spaces.assign import Unstructured, assignments, parts
-from peftnas.spaces.boxes import Box, box
-from peftnas.spaces.distribution import Distribution, add, extremes, number_within
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.nodes import Fork, Node, Presence
-from peftnas.spaces.union import Union, unions
+from peftnas.spaces.sizes.assign import Unstructured, assignments, parts
+from peftnas.spaces.sizes.boxes import Box, box
+from peftnas.spaces.sizes.distribution import Distribution, add, extremes, number_within
+from peftnas.spaces.sizes.union import Union, unions
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound import BoundSpace

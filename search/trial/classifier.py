@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from peftnas.search.batches import EVALUATION_TOKENS, Batch, Tokens, evaluation_order
+from peftnas.search.trial.batches import EVALUATION_TOKENS, Batch, Tokens, evaluation_order
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftnas.methods.attach import AttachedModules
-    from peftnas.search.head import Head
+    from peftnas.search.trial.head import Head
 
 
 class Classifier:

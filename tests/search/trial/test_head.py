@@ -6,8 +6,8 @@ from transformers import AutoModelForSequenceClassification
 
 from peftnas.methods import Architecture, Prompt, attach
 from peftnas.search.backbone import Backbone
-from peftnas.search.batches import Batch
-from peftnas.search.head import Head, build_head, pool
+from peftnas.search.trial.batches import Batch
+from peftnas.search.trial.head import Head, build_head, pool
 
 HIDDEN = torch.tensor([[[1.0], [2.0], [6.0]], [[4.0], [5.0], [100.0]]])
 MASK = torch.tensor([[1, 1, 1], [1, 1, 0]])

@@ -20,11 +20,11 @@ from peftnas.spaces import (
     Size,
     Subset,
 )
-from peftnas.spaces.assign import Unstructured
-from peftnas.spaces.counting import one_by_one
-from peftnas.spaces.distribution import number_within
 from peftnas.spaces.enumerate import all_points
-from peftnas.spaces.structural import count_structure
+from peftnas.spaces.sizes.assign import Unstructured
+from peftnas.spaces.sizes.counting import one_by_one
+from peftnas.spaces.sizes.distribution import number_within
+from peftnas.spaces.sizes.structural import count_structure
 from tests.spaces.strategies import ANATOMIES, spaces
 from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy
 

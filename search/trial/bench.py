@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from peftnas.search.backbone import Backbone
-from peftnas.search.batches import Tokens, tokenise
 from peftnas.search.tasks import Task, TaskData
+from peftnas.search.trial.batches import Tokens, tokenise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

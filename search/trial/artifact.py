@@ -22,9 +22,9 @@ from safetensors.torch import load_file, save_file
 from peftnas.methods.checkpoint import load, save
 from peftnas.methods.describe import describe
 from peftnas.search.backbone import Backbone
-from peftnas.search.classifier import Classifier
-from peftnas.search.head import build_head
 from peftnas.search.jobs import TrialJob, TrialResult
+from peftnas.search.trial.classifier import Classifier
+from peftnas.search.trial.head import build_head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

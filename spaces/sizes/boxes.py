@@ -16,12 +16,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.architecture import Architecture, Placement
-from peftnas.spaces.assign import Assignment, Unstructured, is_open
-from peftnas.spaces.distribution import Distribution
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.enumerate import walks
 from peftnas.spaces.fields import Configurable, settings
 from peftnas.spaces.nodes import Leaf, possible_layers
+from peftnas.spaces.sizes.assign import Assignment, Unstructured, is_open
+from peftnas.spaces.sizes.distribution import Distribution
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.tree import Walk
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from peftnas.search.backbone import Backbone
-from peftnas.search.batches import (
+from peftnas.search.tasks import Split
+from peftnas.search.trial.batches import (
     Tokens,
     evaluation_order,
     tokenise,
     training_order,
 )
-from peftnas.search.tasks import Split
 from tests.search.conftest import BAD, GOOD
 
 

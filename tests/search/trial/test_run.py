@@ -12,9 +12,9 @@ import torch
 
 from peftnas.methods import IA3, Adapter, BitFit, FullFineTuning, LoRA, Prefix, Prompt
 from peftnas.search.backbone import Backbone
-from peftnas.search.bench import Bench
 from peftnas.search.jobs import TIMES, TrialJob, TrialResult
-from peftnas.search.trial import run_trial
+from peftnas.search.trial.bench import Bench
+from peftnas.search.trial.run import run_trial
 from tests.search.conftest import GoodOrBad, JobOf, SpecOf
 
 

@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 
 from peftnas.methods import attach, stored_bytes
-from peftnas.search.artifact import commit, write_tensors
-from peftnas.search.batches import training_order
-from peftnas.search.bench import Bench, BenchSpec, Examples
-from peftnas.search.classifier import Classifier
-from peftnas.search.head import build_head
 from peftnas.search.jobs import TIMES, Cause, Status, TrialJob, TrialResult
-from peftnas.search.learning import Learner, evaluation_steps, loss_of
 from peftnas.search.recipe import Recipe
 from peftnas.search.seeds import child_seed
+from peftnas.search.trial.artifact import commit, write_tensors
+from peftnas.search.trial.batches import training_order
+from peftnas.search.trial.bench import Bench, BenchSpec, Examples
+from peftnas.search.trial.classifier import Classifier
+from peftnas.search.trial.head import build_head
+from peftnas.search.trial.learning import Learner, evaluation_steps, loss_of
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import held
 

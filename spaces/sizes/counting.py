@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from peftnas.spaces.assign import Unstructured
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.enumerate import all_points
 from peftnas.spaces.fields import settings
 from peftnas.spaces.nodes import Fork, Leaf, Node, Presence
 from peftnas.spaces.sampling import uniform
-from peftnas.spaces.size import Size
-from peftnas.spaces.structural import Structural, apart, count_structure, count_unlimited
+from peftnas.spaces.sizes.assign import Unstructured
+from peftnas.spaces.sizes.size import Size
+from peftnas.spaces.sizes.structural import Structural, apart, count_structure, count_unlimited
 from peftnas.spaces.structure import PerGroup, PerLayer
 from peftnas.spaces.tree import Point
 

@@ -13,7 +13,7 @@ from peftnas.search.seeds import child_seed
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from peftnas.search.batches import Batch
+    from peftnas.search.trial.batches import Batch
 
 INIT_STD = 0.02
 

@@ -1,0 +1,1 @@
+"""The fine-tune trial: one architecture, trained and scored on a resident backbone."""
