@@ -142,7 +142,21 @@ class LoRA(Method):
             return self
         rank = held(self.rank)
         scale = self._scale(rank)
-        return self.replace(rslora=False, alpha=None if scale == 1.0 else scale * rank)
+        if scale == 1.0:
+            return self.replace(rslora=False, alpha=None)
+        for rslora in (False, True):
+            for alpha in _alphas(scale, _divisor(rank, rslora)):
+                return self.replace(rslora=rslora, alpha=alpha)
+        return self
+
+    def spelled_otherwise(self) -> Iterator[Self]:
+        """The same scale by other values of ``alpha``, with and without ``rslora``."""
+        if isinstance(self.rank, ByLayer) or self.gate is not None:
+            return
+        rank = held(self.rank)
+        for rslora in (False, True):
+            for alpha in (None, *_alphas(self._scale(rank), _divisor(rank, rslora))):
+                yield self.replace(rslora=rslora, alpha=alpha)
 
     def words(self) -> str:
         """For example ``lora rank 8 on query, value in layers 0-2``."""
@@ -159,5 +173,22 @@ class LoRA(Method):
         if self.gate is not None:
             return 1.0
         alpha: float | None = held(self.alpha)
-        divisor = math.sqrt(rank) if held(self.rslora) else rank
+        divisor = _divisor(rank, held(self.rslora))
         return float((rank if alpha is None else alpha) / divisor)
+
+
+def _divisor(rank: int, rslora: bool) -> float:
+    return math.sqrt(rank) if rslora else rank
+
+
+def _alphas(scale: float, divisor: float) -> list[float]:
+    """Every alpha that gives exactly this scale, the one with the fewest digits first."""
+    near = scale * divisor
+    steps = [near, float(round(near))]
+    for direction in (0.0, math.inf):
+        step = near
+        for _ in range(4):
+            step = math.nextafter(step, direction)
+            steps.append(step)
+    exact = {alpha for alpha in steps if alpha > 0 and alpha / divisor == scale}
+    return sorted(exact, key=lambda alpha: (len(repr(alpha)), alpha))

@@ -64,26 +64,30 @@ def plan_baseline(
     """What to train for a baseline, or the reason why it does not apply to this backbone."""
     if baseline is FULL and (reason := _does_not_fit(bound.anatomy.backbone_parameters)):
         return reason
+    recipe = baseline_recipe(recipe, baseline)
     try:
-        architecture = bound.canonical(Architecture(*_methods(baseline)))
+        methods = _methods(baseline, bound.anatomy, pooler=recipe.pooling == "native")
+        architecture = bound.canonical(Architecture(*methods))
     except ValueError as error:
         return f"does not apply to this backbone: {error}"
     if baseline is not HEAD_ONLY and bound.count(architecture) == 0:
         return f"does not apply to this backbone: it has nothing that {baseline.name} trains"
     train_key = bound.train_key(architecture)
-    values = baseline_recipe(recipe, baseline).to_dict()
+    values = recipe.to_dict()
     seed = derive_seed(study_seed, train_key, values)
     words = architecture.words()
     return Plan(architecture.to_dict(), values, train_key, seed, words, baseline.name)
 
 
-def _methods(baseline: Baseline) -> tuple[Method, ...]:
+def _methods(baseline: Baseline, anatomy: Any, *, pooler: bool) -> tuple[Method, ...]:
+    """The baseline's methods; only a native head reads the backbone's pooler."""
     from peftnas.methods import BitFit, FullFineTuning, LoRA
 
     if baseline is LORA:
         return (LoRA(rank=8, targets=("query", "value")),)
     if baseline is BITFIT:
-        return (BitFit(),)
+        targets = BitFit().named_targets(anatomy)
+        return (BitFit(targets=tuple(t for t in targets if pooler or t != "pooler")),)
     if baseline is FULL:
         return (FullFineTuning(),)
     return ()

@@ -32,6 +32,7 @@ __all__ = [
     "held",
     "is_resolved",
     "kind_named",
+    "may_hold",
     "setting",
     "settings",
 ]
@@ -160,6 +161,13 @@ class Configurable:
                 copy._check_rule(rule)
         return copy
 
+    def spelled_otherwise(self) -> Iterable[Self]:
+        """Objects with other settings that mean the same everywhere; by default none.
+
+        Where canonical form moves a value from one field to another, a space may hold either.
+        """
+        return ()
+
     def at(self, layer: int) -> Self:
         """The settings as they hold in one layer: each ``ByLayer`` replaced by its value."""
         changes = {
@@ -212,6 +220,19 @@ def held(value: T | Domain[T] | ByLayer[T]) -> T:
 def is_resolved(config: Configurable) -> bool:
     """Whether every field holds a value, so that the object can stand in an architecture."""
     return not any(isinstance(getattr(config, name), Domain) for name in settings(type(config)))
+
+
+def may_hold(held: Any, allowed: tuple[Any, ...]) -> bool:
+    """Whether one of the allowed values is, or could be drawn from, what a field holds."""
+    match held:
+        case PerLayer() | PerGroup():
+            return may_hold(held.domain, allowed)
+        case Choice():
+            return any(may_hold(option, allowed) for option in held.options)
+        case Integer() | Real() | Subset():
+            return any(value in held for value in allowed)
+        case _:
+            return _holds(held, OneOf(*allowed))
 
 
 def _holds(value: Any, allowed: OneOf) -> bool:

@@ -32,6 +32,7 @@ def spellings(leaf: Leaf, wanted: Configurable, equal: Equal) -> Iterator[Config
     alpha), so the fields with few values are tried together.
     """
     yield wanted
+    yield from filter(equal, wanted.spelled_otherwise())
     few = {
         name: values
         for name in settings(type(wanted))
@@ -190,6 +191,8 @@ class _Fitting:
             case Real():
                 return {path: float(wanted)} if wanted in held else None
             case Integer():
+                if isinstance(wanted, float) and wanted.is_integer():
+                    wanted = int(wanted)  # a field that takes fractions holds 4 as 4.0
                 if wanted in held:
                     return {path: wanted}
                 few = held.values() if len(held) <= _FEW else ()

@@ -17,8 +17,8 @@ from typing import Any
 
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice, Inclusion, Integer, Real, Subset
-from peftnas.spaces.fields import Configurable, default_of, settings
-from peftnas.spaces.nodes import Fork, Leaf, Node, Presence, label_options
+from peftnas.spaces.fields import Configurable, default_of, may_hold, settings
+from peftnas.spaces.nodes import Fork, Leaf, Node, Presence, label_options, possible_layers
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 
 Primitive = bool | int | float | str | None
@@ -215,13 +215,16 @@ class _Listing:
                 for _, option in node.options:
                     self.node(option)
             case Leaf(path, method):
+                layers = possible_layers(getattr(method, "layers", None), self._n_layers)
                 for name in field_order(method):
+                    if not self._needed(method, name):
+                        continue
                     if name == "gate" and self._gate is not None:
-                        self.value("gate", self._gate)
+                        self.value("gate", self._gate, ())
                     else:
-                        self.value(f"{path}.{name}", getattr(method, name))
+                        self.value(f"{path}.{name}", getattr(method, name), layers)
 
-    def value(self, path: str, domain: Any) -> None:
+    def value(self, path: str, domain: Any, layers: Sequence[int]) -> None:
         match domain:
             case Integer() | Real():
                 self._add(path, domain)
@@ -229,17 +232,32 @@ class _Listing:
                 labels = label_options(domain)
                 self._add(path, Choice(*(label for _, label in labels)))
                 for (_, label), option in labels.items():
-                    self.value(f"{path}.{label}", option)
+                    self.value(f"{path}.{label}", option, layers)
             case Subset():
                 free = domain.items if domain.min_size < len(domain.items) else ()
                 for item in free:
                     self._add(f"{path}.{item}", Choice(False, True))
             case PerLayer(inner):
-                for layer in range(self._n_layers):
-                    self.value(f"layers[{layer}].{path}", inner)
-            case PerGroup(n, inner):
-                for group in range(n):
-                    self.value(f"groups[{group}].{path}", inner)
+                for layer in layers:
+                    self.value(f"layers[{layer}].{path}", inner, layers)
+            case PerGroup(_, inner):
+                groups = {domain.group_of(layer, self._n_layers) for layer in layers}
+                for group in sorted(groups):
+                    self.value(f"groups[{group}].{path}", inner, layers)
+
+    def _needed(self, method: Configurable, name: str) -> bool:
+        """Whether some walk reaches a field: its conditions can be met."""
+        return all(
+            may_hold(self._possible(method, controlling), allowed)
+            for controlling, allowed in settings(type(method))[name].when.items()
+        )
+
+    def _possible(self, method: Configurable, name: str) -> Any:
+        """What a field that others depend on can come to hold."""
+        if not self._needed(method, name):
+            return inactive_value(method, name)
+        tied = name == "gate" and self._gate is not None
+        return self._gate if tied else getattr(method, name)
 
     def _add(self, path: str, domain: Ask) -> None:
         self.found.setdefault(path, Dimension(path, domain))

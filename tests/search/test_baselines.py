@@ -55,6 +55,14 @@ def test_what_they_train_does_not_depend_on_the_space(bound: BoundSpace) -> None
     assert 0 < counts[BITFIT] < counts[FULL]
 
 
+def test_bitfit_trains_the_pooler_only_where_a_head_reads_it(bound: BoundSpace) -> None:
+    for pooling, trained in (("mean", False), ("native", True)):
+        plan = plan_baseline(BITFIT, bound, Recipe(pooling=pooling), 0)
+        assert isinstance(plan, Plan)
+        placements = bound.anatomy.place(Architecture.from_dict(plan.architecture))
+        assert any(placement.site == "pooler" for placement in placements) is trained
+
+
 def test_no_biases_no_bitfit(llama: Backbone) -> None:
     bound = SearchSpace(LoRA(rank=1)).bind(llama.anatomy())
     reason = plan_baseline(BITFIT, bound, RECIPE, 0)

@@ -23,6 +23,7 @@ from peftnas.search import (
     run_study,
 )
 from peftnas.search.backbone import Backbone
+from peftnas.search.baselines import FULL
 from peftnas.search.inline import InlinePool
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.prepare import Prepared
@@ -99,7 +100,7 @@ def test_a_study_from_the_first_trial_to_the_front(
         found.baselines[3].values["trainable_parameters"]
         == found.content["backbone"]["parameters"]
     )
-    assert found.baselines[3].recipe["learning_rate"] == 1e-4
+    assert found.baselines[3].recipe["learning_rate"] == FULL.learning_rate
     assert found.baselines[1].recipe["steps"] == 4
     kept = {int(f.name) for f in (tmp_path / "checkpoints").iterdir() if f.name.isdigit()}
     assert kept == {row.number for row in found.front()}

@@ -1,0 +1,106 @@
+"""Spaces of the real methods: what is drawn is found again, whatever canonical form made of it."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import BertConfig, LlamaConfig
+
+from peftnas.methods import Adapter, Architecture, LoRA, Prefix, describe
+from peftnas.spaces import Choice, Integer, Maybe, PerGroup, PerLayer, Real, SearchSpace, Subset
+from peftnas.spaces.enumerate import walks
+from tests.methods.conftest import GROUPED, SIZES
+
+BERT = describe(BertConfig(**SIZES))
+LLAMA = describe(LlamaConfig(**GROUPED))
+
+# each has so many points that nothing but inversion can find one
+LARGE = {
+    "whole alpha": SearchSpace(LoRA(rank=Integer(1, 40), alpha=Integer(1, 100))),
+    "real alpha": SearchSpace(LoRA(rank=Integer(1, 64), alpha=Real(1.0, 32.0), targets=("up",))),
+    "rslora": SearchSpace(
+        LoRA(rank=Integer(1, 40), alpha=Integer(1, 80), rslora=Choice(False, True))
+    ),
+    "rslora, real alpha": SearchSpace(
+        Maybe(LoRA(rank=Integer(1, 64), alpha=Real(1.0, 32.0), rslora=Choice(False, True))),
+        gate=Choice(None, "unipelt"),
+    ),
+    "a choice of per-layer draws": SearchSpace(
+        LoRA(
+            rank=Choice(PerLayer(Integer(0, 20)), 4, PerGroup(2, Integer(0, 9))),
+            layers=Choice(None, (0, 2), Subset.of_layers()),
+        )
+    ),
+    "per-layer draws of an adapter": SearchSpace(
+        Maybe(
+            Adapter(
+                bottleneck=Choice(PerLayer(Choice(0, 2, 8)), 16),
+                activation=Choice("relu", PerLayer(Choice("relu", "gelu", "tanh"))),
+                scale=Choice(1.0, 2, "learned", Real(0.5, 4.0)),
+                layers=Subset.of_layers(min_size=2),
+            )
+        ),
+        max_parameters="20%",
+    ),
+}
+
+
+@pytest.mark.parametrize("anatomy", [BERT, LLAMA], ids=["bert", "llama"])
+@pytest.mark.parametrize("name", LARGE)
+def test_samples_of_large_spaces_are_inside(name, anatomy):
+    bound = LARGE[name].bind(anatomy)
+    for seed in range(40):
+        architecture = bound.sample(seed)
+        assert bound.why_not(architecture) is None, architecture
+        again = bound.decode(bound.encode(architecture)).architecture
+        assert bound.train_key(again) == bound.train_key(architecture)
+
+
+@given(st.integers(1, 300), st.none() | st.floats(1e-3, 1e4) | st.integers(1, 300), st.booleans())
+def test_canonical_form_keeps_the_scale_to_the_last_bit(rank, alpha, rslora):
+    given = LoRA(rank=rank, alpha=alpha, rslora=rslora)
+    divisor = math.sqrt(rank) if rslora else rank
+    normal = BERT.canonical(Architecture(given))
+    assert {part.scale for part in BERT.place(normal)} == {
+        (rank if alpha is None else alpha) / divisor
+    }
+    assert BERT.canonical(normal) == normal
+
+
+def test_canonical_form_keeps_a_plain_alpha():
+    for rank in range(1, 65):
+        for alpha in range(1, 65):
+            (normal,) = BERT.canonical(Architecture(LoRA(rank=rank, alpha=alpha))).methods
+            assert normal.alpha == (None if alpha == rank else alpha)
+
+
+def test_dimensions_are_those_that_some_walk_asks():
+    space = SearchSpace(
+        Maybe(LoRA(rank=PerLayer(Integer(0, 1)), layers=(0, 2))),
+        Adapter(
+            insertion="serial",
+            parallel_input=Choice("normed", "residual"),
+            gate_tokens=Choice("all", "unmasked"),
+            bottleneck=PerGroup(3, Choice(1, 2)),
+            layers=(1,),
+        ),
+        Prefix(gate_outputs=Choice(1, 2)),
+        gate=Choice(None, "unipelt"),
+    )
+    for searched in (space, SearchSpace(*space.items)):
+        bound = searched.bind(BERT)
+        asked = {path for point in walks(bound.draw) for path in point.values}
+        assert {dimension.path for dimension in bound.dimensions()} == asked
+
+
+def test_json_of_what_is_drawn_is_exact():
+    for space in LARGE.values():
+        bound = space.bind(LLAMA)
+        for seed in range(10):
+            architecture = bound.sample(seed)
+            text = json.dumps(architecture.to_dict(), allow_nan=False)
+            assert Architecture.from_dict(json.loads(text)) == architecture
