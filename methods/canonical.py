@@ -45,9 +45,10 @@ def _normal(method: Any, anatomy: Anatomy) -> Method | None:
         raise ValueError(f"an architecture holds methods, got {method!r}; leave it out")
     if not any(True for _ in method.place(anatomy)):
         return None
-    own = _plain_fields(method, anatomy).normal(anatomy)
+    plain = _plain_fields(method, anatomy)
+    own = plain.normal(anatomy)
     # a method's own rule may leave other fields without an effect
-    return None if own is None else _plain_fields(own, anatomy)
+    return own if own is None or own is plain else _plain_fields(own, anatomy)
 
 
 def _plain_fields(method: Method, anatomy: Anatomy) -> Method:

@@ -52,7 +52,8 @@ class Hooks:
         self.linears: dict[str, LinearPort] = {}
         self.norms: dict[str, NormPort] = {}
         self.prefixes: dict[int, PrefixPort] = {}
-        self.model = ModelPort(base, anatomy, _of(placed, PromptVectors), call)
+        prefixed = any(isinstance(module, PrefixKeyValues) for _, module in placed)
+        self.model = ModelPort(base, anatomy, _of(placed, PromptVectors), prefixed, call)
         self._former_attention: str | None = None
         self._handles: list[RemovableHandle] = []
         try:

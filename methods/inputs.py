@@ -22,6 +22,7 @@ class ModelPort:
         base: the base model.
         anatomy: its anatomy.
         prompts: prompts that enter together; they share entry and position.
+        prefixed: whether prefixes are attached, whose distance to the tokens is that of positions.
         call: state of the running pass; its ``tokens`` is set here.
     Raises:
         ValueError: if the prompts differ in entry or position.
@@ -32,6 +33,7 @@ class ModelPort:
         base: PreTrainedModel,
         anatomy: Anatomy,
         prompts: Sequence[PromptVectors],
+        prefixed: bool,
         call: Call,
     ) -> None:
         ways = {(prompt.entry, prompt.position) for prompt in prompts}
@@ -50,6 +52,7 @@ class ModelPort:
         self.names = list(inspect.signature(type(base).forward).parameters)[1:]
         self.words = base.get_submodule(anatomy.word_embeddings)
         self.longest = None if self.bare else longest_sequence(base, anatomy)
+        self.counts_positions = not anatomy.learned_positions and (prefixed or bool(prompts))
         self._entering = False
 
     def change_arguments(
@@ -57,6 +60,8 @@ class ModelPort:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Forward pre-hook at the base model."""
         named = dict(zip(self.names, args, strict=False)) | kwargs
+        if self.counts_positions:
+            _count_positions(named)
         if self.prompts:
             self._add_prompts(named)
         mask, words = named.get("attention_mask"), _first_given(named)
@@ -134,3 +139,18 @@ def longest_sequence(base: PreTrainedModel, anatomy: Anatomy) -> int | None:
 def _first_given(named: dict[str, Any]) -> Tensor | None:
     ids: Tensor | None = named.get("input_ids")
     return ids if ids is not None else named.get("inputs_embeds")
+
+
+def _count_positions(named: dict[str, Any]) -> None:
+    """Positions from the first real token on, where padding stands in front of it.
+
+    Rotary backbones number padding too, as only distances matter to them; but the distance to a
+    prefix or a prompt would grow by it.
+    """
+    mask, words = named.get("attention_mask"), _first_given(named)
+    given = named.get("position_ids") is not None
+    if given or words is None or not isinstance(mask, Tensor) or mask.dim() != 2:
+        return
+    if not bool(mask[:, 0].all()):
+        positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        named["position_ids"] = positions[:, -words.shape[1] :]

@@ -112,5 +112,10 @@ class Prompt(Method):
         return self if anatomy.learned_positions else self.replace(entry="word_embeddings")
 
     def words(self) -> str:
-        """For example ``prompt length 10 (word_embeddings, before)``."""
-        return f"prompt length {self.length} ({self.entry}, {self.position})"
+        """For example ``prompt length 10``; settings other than the default in brackets."""
+        unusual = [
+            str(value)
+            for value, usual in ((self.entry, "word_embeddings"), (self.position, "before"))
+            if value != usual
+        ]
+        return f"prompt length {self.length}" + (f" ({', '.join(unusual)})" if unusual else "")

@@ -98,6 +98,20 @@ class Backbone:
         with _quiet(), _readable(self.folder, "the tokenizer"):
             return AutoTokenizer.from_pretrained(self.folder)
 
+    def check(self) -> None:
+        """Read the tokenizer and the headers of the weights, so that damage is found early.
+
+        Raises:
+            BackboneError: if one of them cannot be read.
+        """
+        from safetensors import safe_open
+
+        with _readable(self.folder, "the weights"):
+            for file in _weight_files(self.folder):
+                with safe_open(file, framework="pt"):
+                    pass
+        self.tokenizer()
+
     def load(self, dtype: str = "float32", device: str = "cpu") -> PreTrainedModel:
         """The network without a task head: frozen, in eval mode, with its weights.
 
@@ -167,8 +181,13 @@ def find_backbone(source: Source, *, base: Path | None = None) -> Backbone:
     """
     if isinstance(source, Backbone):
         return source
-    if not isinstance(source, str | Path):
+    if callable(source):
         return find_backbone(source(), base=base)
+    if not isinstance(source, str | Path):
+        raise BackboneError(
+            "a study's backbone must be a folder, a name on the hub, a Backbone, or a function "
+            f"that gives one of these, got {source!r}"
+        )
     folders = [Path(source).expanduser()]
     if base is not None:
         folders.append(base / source)
@@ -186,18 +205,22 @@ def weights_sha256(folder: Path) -> str:
     Raises:
         BackboneError: if there are none.
     """
+    digest = hashlib.sha256()
+    for file in _weight_files(folder):
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         raise BackboneError(
             f"backbone folder {str(folder)!r} has no weights: model.safetensors is missing; "
             "convert other formats with save_pretrained"
         )
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()
+    return files
 
 
 def _looks_like_a_path(source: str | Path) -> bool:

@@ -79,6 +79,7 @@ class Driver:
         first: work that comes before proposals: what an earlier run left, baselines.
         faults: what happens to a trial whose worker died.
         timing: of the results of this run.
+        written: the result that a worker had written before it was lost, if it had.
     """
 
     pool: Pool
@@ -92,6 +93,7 @@ class Driver:
     first: Sequence[Work] = ()
     faults: FaultPolicy = field(default_factory=FaultPolicy)
     timing: Timing = field(default_factory=Timing)
+    written: Callable[[Work], TrialResult | None] = lambda work: None
 
     def __post_init__(self) -> None:
         self._waiting = deque(self.first)
@@ -204,6 +206,10 @@ class Driver:
         self.progress.note(f"{work.label}: {ending} ({result.timing.get('wall_s', 0):.1f} s)")
 
     def _lost(self, work: Work, reason: str) -> None:
+        result = self.written(work)
+        if result is not None:
+            self._finished(work, result)
+            return
         self._leave_board(work)
         decision = self.faults.after(work.records.lost(work.number), reason)
         self.log.write("lost", trial=work.number, baseline=work.plan.baseline, reason=reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 
@@ -15,16 +15,19 @@ class StopRequest:
     Only the main thread can receive signals; in another one nothing changes.
 
     Args:
-        note: told once, when the first signal comes.
+        note: told once, when the first signal is noticed.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
-        self._wanted = False
+        self._wanted = self._noted = False
         self._before: dict[int, Any] = {}
 
     def __call__(self) -> bool:
         """Whether a stop is wanted."""
+        if self._wanted and not self._noted:
+            self._noted = True
+            self._note("stopping: running trials are handed back; once more breaks off")
         return self._wanted
 
     def __enter__(self) -> Self:
@@ -33,12 +36,7 @@ class StopRequest:
                 self._before[number] = signal.signal(number, self._received)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
@@ -46,5 +44,4 @@ class StopRequest:
     def _received(self, number: int, frame: FrameType | None) -> None:
         if self._wanted:
             raise KeyboardInterrupt
-        self._wanted = True
-        self._note("stopping: running trials are handed back; once more breaks off")
+        self._wanted = True  # told when it is asked for: a handler may not write to a stream

@@ -46,11 +46,15 @@ class Objective:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def unit_cost(self, value: float) -> float:
-        """The value between 0 (``best``) and 1 (``worst``), logarithmic for counts."""
+        """The value between 0 (``best``) and 1 (``worst``), logarithmic for counts.
+
+        A value beyond either end counts as that end.
+        """
         best, worst = self.best, self.worst
+        value = min(max(value, min(best, worst)), max(best, worst))
         if self.log:
             best, worst, value = math.log1p(best), math.log1p(worst), math.log1p(value)
-        return min(1.0, max(0.0, (value - best) / (worst - best)))
+        return (value - best) / (worst - best)
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields as JSON values."""

@@ -83,6 +83,26 @@ def hypervolume(points: Array, reference: Array) -> float:
     return _volume(np.unique(points, axis=0), reference) if len(points) else 0.0
 
 
+def hypervolumes(points: Array, reference: Array) -> list[float]:
+    """The :func:`hypervolume` of the first 1, 2, ... n points; only the front is kept on the way.
+
+    Args:
+        points: shape (n, m), in the order in which they came. NaN is not allowed.
+        reference: shape (m,), no better than any point in any objective.
+    Returns:
+        n volumes, none smaller than the one before.
+    """
+    front = np.empty((0, len(reference)))
+    volumes: list[float] = []
+    for point in points:
+        if (front <= point).all(axis=1).any():
+            volumes.append(volumes[-1])
+            continue
+        front = np.vstack([front[~(front >= point).all(axis=1)], point])
+        volumes.append(hypervolume(front, reference))
+    return volumes
+
+
 def _volume(points: Array, reference: Array) -> float:
     """Hypervolume of checked, distinct points."""
     points = points[non_dominated(points)]

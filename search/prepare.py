@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,15 @@ class Prepared:
         }
 
     def bench_spec(self) -> BenchSpec:
-        """What workers need, tokenised here once."""
+        """What workers need, tokenised here once.
+
+        Raises:
+            UsageError: if a text has no token.
+        """
+        return self._bench_spec
+
+    @cached_property
+    def _bench_spec(self) -> BenchSpec:
         from peftnas.search.trial.bench import BenchSpec
 
         recipe = self.study.recipe
@@ -94,6 +103,7 @@ def prepare(
     base = base or Path.cwd()
     with _one_sentence():
         backbone = find_backbone(study.backbone, base=base)
+        backbone.check()
         bound = study.space.bind(backbone.anatomy())
         constraints = tuple(map(parse_constraint, study.constraints))
         Limits(bound, study.recipe, constraints).check_feasible()

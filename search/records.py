@@ -156,11 +156,15 @@ class Records:
     def recover(self) -> dict[int, Plan]:
         """Put in order what a dead driver left; what has to be trained again, by number.
 
-        A trial that died inside ask is ended. One whose result was already recorded is told.
+        A trial that died inside ask, or that was enqueued and never asked for, is ended. One
+        whose result was already recorded is told.
         """
         again = {}
         for trial in self.trials():
-            if trial.state != TrialState.RUNNING:
+            if trial.state == TrialState.WAITING:
+                # Optuna ends running trials only
+                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+            elif trial.state != TrialState.RUNNING:
                 continue
             plan = plan_of(trial)
             if plan is None:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from peftnas.search.errors import UsageError
 from peftnas.search.objectives import Objective, known_objective
-from peftnas.search.pareto import hypervolume, minimised, non_dominated
+from peftnas.search.pareto import hypervolumes, minimised, non_dominated
 from peftnas.search.records import Outcome, outcome
 from peftnas.search.storage import (
     CONTENT,
@@ -134,8 +134,7 @@ class StudyResults:
             for row in self.finished
         ]
         points = np.asarray(costs, dtype=np.float64).reshape(-1, len(self.objectives))
-        reference = np.ones(len(self.objectives))
-        return [hypervolume(points[: i + 1], reference) for i in range(len(points))]
+        return hypervolumes(points, np.ones(len(self.objectives)))
 
     def points(self, rows: tuple[TrialRow, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Objective values of complete rows, turned so that smaller is better; shape (n, m)."""
@@ -190,7 +189,7 @@ def read_results(storage: RDBStorage, name: str) -> StudyResults:
     if stored_content(storage, name + BASELINES) is not None:
         with quiet_optuna():
             untuned = optuna.load_study(study_name=name + BASELINES, storage=storage)
-        baselines = rows_of(untuned, objectives)
+        baselines = _last_of_each(rows_of(untuned, objectives))
     attributes = study.user_attrs
     return StudyResults(
         name,
@@ -205,6 +204,12 @@ def read_results(storage: RDBStorage, name: str) -> StudyResults:
 def rows_of(study: optuna.Study, objectives: tuple[Objective, ...]) -> tuple[TrialRow, ...]:
     """Every trial of an Optuna study as a row, by number."""
     return tuple(_row(trial, objectives) for trial in study.get_trials(deepcopy=False))
+
+
+def _last_of_each(rows: tuple[TrialRow, ...]) -> tuple[TrialRow, ...]:
+    """One row a baseline: what came of its last attempt. One that died inside ask has no name."""
+    last = {row.baseline: row for row in rows if row.baseline is not None}
+    return tuple(sorted(last.values(), key=lambda row: row.number))
 
 
 def _row(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> TrialRow:

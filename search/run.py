@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -19,6 +20,7 @@ from peftnas.search.checkpoints import baseline_folder, checkpoint_folder, sweep
 from peftnas.search.driver import NOT_NEEDED, Driver, Stopped, Work
 from peftnas.search.errors import UsageError
 from peftnas.search.interrupt import StopRequest
+from peftnas.search.jobs import TrialResult
 from peftnas.search.log import EventLog
 from peftnas.search.machine import machine_words, versions
 from peftnas.search.prepare import Prepared, prepare
@@ -84,7 +86,7 @@ class RunSummary:
         lines = [
             f"{self.kept} finished trials were kept, {self.trained} were trained now"
             + (f" ({self.resumed} of them left by an earlier run)" if self.resumed else "")
-            + f", {self.failed} failed, {self.refused} proposals were refused."
+            + f", {self.failed} failed, proposals refused (repeats, over a limit): {self.refused}."
         ]
         endings = {
             "time": "The time is up; the same command goes on.",
@@ -210,6 +212,7 @@ class _Run:
         proposer = Proposer(
             self.records, self.prepared.bound, study.recipe, self.prepared.constraints, study.seed
         )
+        self.prepared.bench_spec()  # a text that cannot be tokenised is found before Ray starts
         with show(self.board, wanted=wanted) as progress:
             progress.note(f"{self.kept} finished trials are kept; workers are starting")
             with closing(pool()) as workers, StopRequest(progress.note) as stop:
@@ -252,7 +255,16 @@ class _Run:
         work: list[Work],
     ) -> Driver:
         return Driver(
-            pool, self.records, proposer, self.out, self.board, progress, log, stop, work
+            pool,
+            self.records,
+            proposer,
+            self.out,
+            self.board,
+            progress,
+            log,
+            stop,
+            work,
+            written=_written,
         )
 
     def _left(self, records: Records, folder: Callable[[Path, int], Path]) -> list[Work]:
@@ -260,14 +272,14 @@ class _Run:
 
         A trial whose worker had written its checkpoint is told from there instead.
         """
-        from peftnas.search.trial.artifact import finished_result
-
         left = []
         for number, plan in records.recover().items():
             work = Work(records, number, plan, folder(self.out, number))
-            result = finished_result(work.folder, plan.key)
+            result = _written(work)
             if result is not None:
                 records.tell(number, result)
+                if records is self.baselines:
+                    shutil.rmtree(work.folder)
             else:
                 left.append(work)
         return left
@@ -298,6 +310,13 @@ class _Run:
             folder = baseline_folder(self.out, trial.number)
             work.append(Work(self.baselines, trial.number, plan, folder))
         return work
+
+
+def _written(work: Work) -> TrialResult | None:
+    """The result that a worker wrote for this work, told or not; ``None`` without one."""
+    from peftnas.search.trial.artifact import finished_result
+
+    return finished_result(work.folder, work.plan.key)
 
 
 def _check_limits(trials: int | None, minutes: float | None, workers: int) -> None:

@@ -156,22 +156,35 @@ def differences(kept: Any, new: Any, path: str = "") -> list[str]:
 
 @contextmanager
 def only_writer(url: str, out: Path, name: str) -> Iterator[None]:
-    """Hold the right to write the study ``name``; the kernel frees it when the process dies.
+    """Hold the right to write the study ``name`` and the files in ``out``.
+
+    The kernel frees it when the process dies.
 
     Raises:
-        UsageError: if another process holds it.
+        UsageError: if another process holds one of them.
     """
     file = _sqlite_file(url)
     folder = out if file is None else file.parent
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f".writer-{digest}.lock").open("w") as lock:
+    study = f"study {name!r} is being run by another process; wait for it, or stop it"
+    files = f"folder {str(out)!r} is in use by the run of another study; name another --out"
+    with (
+        _held(folder / f".writer-{digest}.lock", study),
+        # checkpoints are named by the trial's number alone: two studies would remove each other's
+        _held(out / ".out.lock", files),
+    ):
+        yield
+
+
+@contextmanager
+def _held(file: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock file; ``UsageError`` with the ``refusal`` when another process does."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(
-                f"study {name!r} is being run by another process; wait for it, or stop it"
-            ) from error
+            raise UsageError(refusal) from error
         yield
 
 

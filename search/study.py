@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from peftnas.search.backbone import Backbone, Source
     from peftnas.search.tasks import Task
 
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_TASK = ("name", "metrics", "to_dict", "open", "test", "score")  # of search/tasks.py's protocol
+
 
 @dataclass(frozen=True)
 class Study:
@@ -50,10 +53,16 @@ class Study:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+        named = isinstance(self.name, str) and re.fullmatch(_NAME, self.name)
+        if not named:
             raise UsageError(
                 "a study's name must be letters, digits, '.', '_' and '-', got "
                 f"{self.name!r}; it names a folder too"
+            )
+        if not all(hasattr(self.task, name) for name in _TASK):
+            raise UsageError(
+                f"a study's task must have {', '.join(_TASK)}, such as TextClassification(...), "
+                f"got {self.task!r}"
             )
         if not isinstance(self.space, SearchSpace):
             raise UsageError(f"a study's space must be a SearchSpace, got {self.space!r}")

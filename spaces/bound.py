@@ -116,13 +116,17 @@ class BoundSpace:
         """Canonical form, placements and count of an architecture; the last few are kept."""
         known = self._placed.get(architecture)
         if known is None:
-            canonical = self.anatomy.canonical(architecture)
-            placements = tuple(self.anatomy.place(canonical))
-            known = Placed(canonical, placements, sum(part.count() for part in placements))
+            known = self.placed_once(architecture)
             if len(self._placed) >= _REMEMBERED:
                 self._placed.clear()
             self._placed[architecture] = known
         return known
+
+    def placed_once(self, architecture: Architecture) -> Placed:
+        """:meth:`placed` without keeping it, for what will not be asked again."""
+        canonical = self.anatomy.canonical(architecture)
+        placements = tuple(self.anatomy.place(canonical))
+        return Placed(canonical, placements, sum(part.count() for part in placements))
 
     def canonical(self, architecture: Architecture) -> Architecture:
         """The architecture without what has no effect on this backbone."""

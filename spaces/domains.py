@@ -86,6 +86,12 @@ class Real(Domain[float]):
     log: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(
+                    f"Real needs numbers, got {name}={value!r}; give the smallest and the largest"
+                )
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(
                 f"Real needs finite low < high, got low={self.low}, high={self.high}; "
@@ -163,6 +169,13 @@ class Subset(Domain[tuple[Any, ...]]):
                 "Subset needs at least one item, got none; name the items or use "
                 "Subset.of_layers()"
             )
+        for item in items:
+            if not isinstance(item, str | int):
+                raise ValueError(
+                    f"Subset needs names or layer numbers, got {item!r}; list them one by one: "
+                    'Subset("query", "value")'
+                )
+        _check_min_size(min_size)
         if len(set(items)) != len(items):
             raise ValueError(f"Subset needs distinct items, got {items!r}; drop the repeated one")
         if not 0 <= min_size <= len(items):
@@ -178,6 +191,7 @@ class Subset(Domain[tuple[Any, ...]]):
         Args:
             min_size: smallest number of layers, at least 0.
         """
+        _check_min_size(min_size)
         if min_size < 0:
             raise ValueError(f"Subset.of_layers needs min_size >= 0, got {min_size}")
         subset = cls.__new__(cls)
@@ -229,6 +243,13 @@ class Inclusion(Choice):
     def __init__(self, likelihood: float) -> None:
         super().__init__(False, True)
         self.likelihood = likelihood
+
+
+def _check_min_size(min_size: object) -> None:
+    if isinstance(min_size, bool) or not isinstance(min_size, int):
+        raise ValueError(
+            f"Subset needs a whole number min_size, got {min_size!r}; count the items"
+        )
 
 
 def _typed(values: tuple[Any, ...]) -> list[tuple[type, Any]]:

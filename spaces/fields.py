@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
-from peftnas.spaces.values import AnyOf, Layers, Number, OneOf, SomeOf, Values, Whole
+from peftnas.spaces.values import (
+    AnyOf,
+    Layers,
+    Number,
+    OneOf,
+    SomeOf,
+    Values,
+    Whole,
+    same_value,
+)
 
 __all__ = [
     "AnyOf",
@@ -132,9 +142,7 @@ class Configurable:
     def active(self, name: str, values: Mapping[str, Any]) -> bool:
         """Whether field ``name`` matters when the other fields hold ``values``."""
         when = settings(type(self))[name].when
-        return not when or all(
-            _holds(values[field], OneOf(*allowed)) for field, allowed in when.items()
-        )
+        return not when or all(_holds(values[field], allowed) for field, allowed in when.items())
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, these (and the rules over them) checked again."""
@@ -232,14 +240,14 @@ def may_hold(held: Any, allowed: tuple[Any, ...]) -> bool:
         case Integer() | Real() | Subset():
             return any(value in held for value in allowed)
         case _:
-            return _holds(held, OneOf(*allowed))
+            return _holds(held, allowed)
 
 
-def _holds(value: Any, allowed: OneOf) -> bool:
+def _holds(value: Any, allowed: tuple[Any, ...]) -> bool:
     """Whether ``value`` is allowed; of values layer by layer, whether one of them is."""
     if isinstance(value, ByLayer):
-        return any(allowed.takes(inner) for _, inner in value.items())
-    return allowed.takes(value)
+        return any(_holds(inner, allowed) for _, inner in value.items())
+    return any(value is known or same_value(value, known) for known in allowed)
 
 
 def _possible(value: Any) -> Iterable[Any]:
@@ -280,7 +288,10 @@ def _check_field(name: str, declared: Setting, value: Any) -> None:
         if not declared.values.takes(value.items):
             raise ValueError(f"{name} must be {declared.values.words}, got {value!r}")
     elif isinstance(value, Integer | Real):
-        for end in (value.low, value.high):
+        ends = [value.low, value.high]
+        if isinstance(value, Real):  # draws fractions even between whole ends
+            ends.append(value.low + (value.high - value.low) / math.e)
+        for end in ends:
             if not declared.values.takes(end):
                 raise ValueError(
                     f"{name} must be {declared.values.words}, got {value!r}; change its bounds"

@@ -17,6 +17,7 @@ from peftnas.spaces.domains import Choice
 from peftnas.spaces.enumerate import all_points
 from peftnas.spaces.fields import Configurable
 from peftnas.spaces.invert_fields import Outside, fit, spellings, vanish
+from peftnas.spaces.invert_variants import variants
 from peftnas.spaces.nodes import Fork, Leaf, Node, Presence, leaves
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
 
@@ -145,14 +146,16 @@ class _Search:
                 continue
             tied = gate if self._bound.space.gate is not None else _UNTIED
             equal = self._equal(index)
-            for spelling in spellings(leaf, method, equal):
-                try:
-                    yield fit(leaf, spelling, n_layers, equal, tied), index
-                    break
-                except Outside as outside:
-                    self.reasons.append(str(outside))
+            for variant in variants(leaf):
+                for spelling in spellings(variant.leaf, method, equal):
+                    try:
+                        yield fit(variant, spelling, n_layers, equal, tied), index
+                        break
+                    except Outside as outside:
+                        self.reasons.append(str(outside))
         if may_vanish:
-            values = vanish(leaf, n_layers)
+            absent = [vanish(variant, n_layers) for variant in variants(leaf)]
+            values = next((one for one in absent if one is not None), None)
             if values is not None:
                 yield values, None
             elif all(method.kind != leaf.method.kind for method in self._wanted):

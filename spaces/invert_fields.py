@@ -9,6 +9,7 @@ from typing import Any
 
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.fields import Configurable, settings
+from peftnas.spaces.invert_variants import Variant
 from peftnas.spaces.nodes import Leaf, label_options, possible_layers
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.tree import Primitive, active_layers, field_order
@@ -49,11 +50,11 @@ def spellings(leaf: Leaf, wanted: Configurable, equal: Equal) -> Iterator[Config
             yield other
 
 
-def fit(leaf: Leaf, wanted: Configurable, n_layers: int, equal: Equal, gate: Any) -> Values:
-    """Answers that draw ``wanted`` from ``leaf``, field by field.
+def fit(variant: Variant, wanted: Configurable, n_layers: int, equal: Equal, gate: Any) -> Values:
+    """Answers that draw ``wanted`` from a method of the space, field by field.
 
     Args:
-        leaf: a method of the space, of the same kind as ``wanted``.
+        variant: a method of the space, of the same kind as ``wanted``.
         wanted: a method of an architecture.
         n_layers: layers of the backbone.
         equal: decides whether another spelling of a field trains the same.
@@ -61,9 +62,9 @@ def fit(leaf: Leaf, wanted: Configurable, n_layers: int, equal: Equal, gate: Any
     Raises:
         Outside: if a field cannot take the wanted value.
     """
-    fitting = _Fitting(leaf, wanted, n_layers, equal)
+    fitting = _Fitting(variant, wanted, n_layers, equal)
     held = {name: getattr(wanted, name) for name in settings(type(wanted))}
-    for name in field_order(leaf.method):
+    for name in field_order(variant.leaf.method):
         if not wanted.active(name, held):
             continue
         if name == "gate" and (gate is None or isinstance(gate, bool | int | float | str)):
@@ -75,21 +76,27 @@ def fit(leaf: Leaf, wanted: Configurable, n_layers: int, equal: Equal, gate: Any
     return fitting.values
 
 
-def vanish(leaf: Leaf, n_layers: int) -> Values | None:
-    """Answers that make ``leaf`` absent by a size of 0 or an empty set, if there are any."""
+def vanish(variant: Variant, n_layers: int) -> Values | None:
+    """Answers that make a method absent by a size of 0 or an empty set, if there are any."""
     found: list[Values] = []
-    for name, declared in settings(type(leaf.method)).items():
-        held = getattr(leaf.method, name)
-        values = _nothing(f"{leaf.path}.{name}", held, declared.size, n_layers)
+    method = variant.leaf.method
+    for name, declared in settings(type(method)).items():
+        held = getattr(method, name)
+        values = _nothing(variant.path(name), held, declared.size, n_layers)
         if values is not None:
             found.append(values)
-    return {path: value for values in found for path, value in values.items()} if found else None
+    if not found:
+        return None
+    return {path: value for values in (variant.chosen, *found) for path, value in values.items()}
 
 
 class _Fitting:
-    def __init__(self, leaf: Leaf, wanted: Configurable, n_layers: int, equal: Equal) -> None:
-        self.values: Values = {}
-        self._leaf, self._wanted, self._n_layers, self._equal = leaf, wanted, n_layers, equal
+    def __init__(
+        self, variant: Variant, wanted: Configurable, n_layers: int, equal: Equal
+    ) -> None:
+        self.values: Values = dict(variant.chosen)
+        self._leaf, self._path = variant.leaf, variant.path
+        self._wanted, self._n_layers, self._equal = wanted, n_layers, equal
         self._active = wanted_layers(wanted, n_layers)
         self._drawn: tuple[int, ...] = tuple(range(n_layers))
 
@@ -101,7 +108,7 @@ class _Fitting:
 
     def field(self, name: str) -> None:
         """Invert one field."""
-        path, held = f"{self._leaf.path}.{name}", getattr(self._leaf.method, name)
+        path, held = self._path(name), getattr(self._leaf.method, name)
         wanted = getattr(self._wanted, name)
         if isinstance(held, PerLayer | PerGroup):
             self._structured(name, path, held, wanted)
@@ -202,8 +209,6 @@ class _Fitting:
                 return self._invert_choice(path, held, wanted, same)
             case Subset():
                 return _invert_subset(path, held, wanted, same)
-            case PerLayer() | PerGroup():
-                return self._invert_nested(path, held, wanted)
             case _:
                 return {} if _equals(held, wanted) or same(held) else None
 
@@ -223,20 +228,6 @@ class _Fitting:
                 if inner is not None:
                     return {path: label} | inner
         return None
-
-    def _invert_nested(self, path: str, held: Any, wanted: Any) -> Values | None:
-        """A per-layer draw that is one option of a choice."""
-        found: Values = {}
-        for layer in self._active:
-            per_group = isinstance(held, PerGroup)
-            place = f"groups[{held.group_of(layer, self._n_layers)}]" if per_group else ""
-            at = f"{place or f'layers[{layer}]'}.{path}"
-            here = wanted[layer] if isinstance(wanted, ByLayer) else wanted
-            values = self._invert(at, held.domain, here, lambda _: False)
-            if values is None or any(found.get(k, v) != v for k, v in values.items()):
-                return None
-            found |= values
-        return found
 
     def _same(self, name: str, value: Any) -> bool:
         try:

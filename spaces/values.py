@@ -5,6 +5,7 @@ Imported from :mod:`peftnas.spaces.fields`, where fields are declared with them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,6 +58,7 @@ class Number:
         return (
             isinstance(value, int | float)
             and not isinstance(value, bool)
+            and math.isfinite(value)
             and (value > self.low if self.above else value >= self.low)
             and (self.high is None or value <= self.high)
         )
@@ -73,7 +75,12 @@ class OneOf:
         return "one of " + ", ".join(map(repr, self.values))
 
     def takes(self, value: Any) -> bool:
-        return any(type(value) is type(known) and value == known for known in self.values)
+        return any(same_value(value, known) for known in self.values)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Equal and of one type: 1, 1.0 and True are three values."""
+    return type(one) is type(other) and bool(one == other)
 
 
 class AnyOf:

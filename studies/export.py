@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from peftnas.search.backbone import Backbone, BackboneError, find_backbone
 from peftnas.search.errors import UsageError
 from peftnas.studies import weights
+from peftnas.studies.files import load_study
 from peftnas.studies.hub import offline_when_unreachable
 
 if TYPE_CHECKING:
@@ -36,30 +37,44 @@ def check_target(folder: Path) -> None:
     """Refuse to export over something that is there.
 
     Raises:
-        UsageError: if the folder is a file, or not empty.
+        UsageError: if the folder is a file, not empty, or cannot be made.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UsageError(
             f"--to must be a new or an empty folder, but {folder} is not; name another"
         )
+    place = next(place for place in folder.absolute().parents if place.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise UsageError(
+            f"--to must lie in a folder that can be written, but {place} is not; name another"
+        )
 
 
-def loading_lines(folder: Path) -> str:
-    """The three lines of Python that load an export and use it."""
+def loading_lines(folder: Path, methods: Path | None = None) -> str:
+    """The three lines of Python that load an export and use it.
+
+    Args:
+        folder: of the export.
+        methods: FILE of the study, if the architecture has methods that are defined there.
+    """
+    where = [repr(str(folder.absolute()))]
+    if methods is not None:
+        where.append(f"methods={str(methods.absolute())!r}")
     return (
         "from peftnas.studies.export import load_exported\n"
-        f"classify = load_exported({str(folder.absolute())!r})\n"
+        f"classify = load_exported({', '.join(where)})\n"
         'logits = classify(["a text"])'
     )
 
 
-def export(trained: TrainedTrial, study: str, folder: Path) -> None:
+def export(trained: TrainedTrial, study: str, folder: Path, methods: Path | None = None) -> None:
     """Write a trained trial to a folder, which appears whole or not at all.
 
     Args:
         trained: the trial with its tensors.
         study: name of the study.
         folder: new or empty.
+        methods: FILE of the study, if the architecture has methods that are defined there.
     """
     from safetensors.torch import save_file
 
@@ -77,20 +92,25 @@ def export(trained: TrainedTrial, study: str, folder: Path) -> None:
             answerer.tokenizer.save_pretrained(draft / TOKENIZER)
             facts = _facts(trained, study, answerer)
         (draft / DESCRIPTION).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        (draft / "README.md").write_text(_readme(facts, folder), encoding="utf-8")
+        (draft / "README.md").write_text(
+            _readme(facts, loading_lines(folder, methods)), encoding="utf-8"
+        )
         draft.chmod(0o755)
         os.replace(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def load_exported(folder: str | Path, backbone: str | Path | None = None) -> Answerer:
+def load_exported(
+    folder: str | Path, backbone: str | Path | None = None, *, methods: str | Path | None = None
+) -> Answerer:
     """An exported point on its backbone, ready to answer.
 
     Args:
         folder: written by ``peftnas export``.
         backbone: folder of the backbone's weights; by default they are looked for where they were,
             in the installed package, and on the hub. They must have the recorded sha256.
+        methods: the study's FILE, where the architecture has methods of its own; it is run.
     Returns:
         A callable: texts (and their pairs) -> logits (n, n_outputs), with ``labels`` for names.
     Raises:
@@ -106,6 +126,8 @@ def load_exported(folder: str | Path, backbone: str | Path | None = None) -> Ans
 
     folder = Path(folder).expanduser()
     facts = _read(folder)
+    if methods is not None:
+        load_study(str(methods))
     found = _find(facts["backbone"], backbone)
     base = found.load(facts["dtype"])
     causal = found.anatomy().causal
@@ -150,7 +172,7 @@ def _name_backbone(folder: Path, backbone: Backbone) -> None:
     path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def _readme(facts: dict[str, Any], folder: Path) -> str:
+def _readme(facts: dict[str, Any], lines: str) -> str:
     scores = ", ".join(f"{name} {value:.4f}" for name, value in facts["validation"].items())
     pairs = "\nIts task is on pairs: `classify(texts, pairs)`.\n" if facts["pairs"] else ""
     return f"""\
@@ -161,7 +183,7 @@ def _readme(facts: dict[str, Any], folder: Path) -> str:
 {facts["trainable_parameters"]:,} trainable parameters; {scores} on validation.
 
 ```python
-{loading_lines(folder)}
+{lines}
 ```
 
 `classify.labels([...])` gives the names of the classes.

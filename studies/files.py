@@ -39,6 +39,22 @@ class StudyFile:
     base: Path
     by_value: bool
 
+    def defining(self, architecture: dict[str, Any]) -> Path | None:
+        """The file, if it defines one of an architecture's methods; ``None`` if it does not.
+
+        Args:
+            architecture: as ``Architecture.to_dict`` gives it.
+        """
+        own = {
+            value.kind
+            for value in vars(self.module).values()
+            if getattr(value, "__module__", None) == self.module.__name__
+            and hasattr(value, "kind")
+        }
+        if own.isdisjoint(method["kind"] for method in architecture["methods"]):
+            return None
+        return Path(str(self.module.__file__))
+
 
 def load_study(file: str) -> StudyFile:
     """The study that FILE, or a word such as ``quickstart``, stands for.

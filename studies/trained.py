@@ -147,6 +147,6 @@ def _train_again(row: TrialRow, key: str, bench: Bench, folder: Path) -> str:
         f"differently): {result.metrics}, recorded {row.metrics}"
     )
     return (
-        f"the checkpoint of trial {row.number} is gone, so it was trained again from its seed "
-        f"{row.seed}, {outcome}"
+        f"no checkpoint of trial {row.number} is there (points on the front keep theirs), so it "
+        f"was trained again from its seed {row.seed}, {outcome}"
     )

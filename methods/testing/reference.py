@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from peftnas.methods.attach import AttachedModules, attach
-from peftnas.methods.describe import UnsupportedBackboneError
+from peftnas.methods.describe import UnsupportedBackboneError, describe
 from peftnas.methods.testing.tensors import slots
 from peftnas.methods.testing.translate import translate
 from peftnas.spaces.architecture import Architecture
@@ -93,14 +93,15 @@ def load_reference(folder: str | Path, case_name: str, variant: str) -> Referenc
     stored = load_file(folder / case["file"])
     names = _below("adapter/", stored)
     backbone = index["backbones"][case["backbone"]]
+    try:
+        describe(AutoConfig.from_pretrained(folder / backbone["folder"]))
+    except UnsupportedBackboneError as error:
+        raise NotImplementedError(f"backbone {case['backbone']!r}: {error}") from error
     architecture = translate(case["library_config"], backbone["sizes"], names)
     model = AutoModel.from_pretrained(
         folder / backbone["folder"], attn_implementation=backbone["attention"]
     ).eval()
-    try:
-        attached = attach(model, architecture)
-    except UnsupportedBackboneError as error:
-        raise NotImplementedError(f"backbone {case['backbone']!r}: {error}") from error
+    attached = attach(model, architecture)
     return Reference(case, architecture, model, attached, stored, variant)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class _Slot:
     waits_for: Any  # reference to what the actor is computing; None when idle
     pid: int | None = None  # None while it starts
     job: TrialJob | None = None
+    since: float = field(default_factory=time.monotonic)  # when it was asked to start
 
 
 class WorkerPool:
@@ -56,7 +58,7 @@ class WorkerPool:
         modules_by_value: modules that workers cannot import (the user's file); their classes
             travel along, and the methods among them become known there.
         object_store_bytes: of a local Ray.
-        start_timeout_s: how long to wait for the first worker.
+        start_timeout_s: how long to wait while no worker at all is up.
     Raises:
         ValueError: if ``n_workers`` or ``threads`` is below 1.
         WorkerStartError: if no worker comes up, with the reason.
@@ -77,18 +79,20 @@ class WorkerPool:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self._threads = threads
+        self._start_timeout_s = start_timeout_s
         self._kinds = _by_value(modules_by_value)
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
             _start_ray(address, n_workers * threads, object_store_bytes)
         self._failed_starts = 0
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        self._gpus = min(1.0, resources.get("GPU", 0) / n_workers)
+        self._gpus = gpu_share(int(resources.get("GPU", 0)), n_workers)
         self._slots: list[_Slot] = []
         try:
             self._spec = ray.put(spec)
             self._slots = [self._start() for _ in range(n_workers)]
-            self._wait_for_the_first(start_timeout_s)
+            while not self.idle:
+                self.next_event(min(1.0, start_timeout_s))
         except BaseException:
             self.close()
             raise
@@ -129,13 +133,15 @@ class WorkerPool:
             An event, or ``None`` when the time is over, when a worker came up (see :attr:`idle`),
             or when nothing is running.
         Raises:
-            WorkerStartError: if a worker cannot start, or several in a row die while they do.
+            WorkerStartError: if a worker cannot start, several in a row die while they do, or none
+                comes up in time.
         """
         waiting = {slot.waits_for: slot for slot in self._slots if slot.waits_for is not None}
         if not waiting:
             return None
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=timeout)
         if not ready:
+            self._refuse_hanging()
             return None
         slot = waiting[ready[0]]
         if slot.job is not None:
@@ -168,15 +174,15 @@ class WorkerPool:
         ray.kill(slot.actor)
         self._slots[self._slots.index(slot)] = self._start()
 
-    def _wait_for_the_first(self, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        while not self.idle:
-            self.next_event(max(0.0, deadline - time.monotonic()))
-            if not self.idle and time.monotonic() >= deadline:
-                raise WorkerStartError(
-                    f"no worker came up within {timeout:.0f} s; is there room in the cluster for "
-                    f"{self._threads} CPUs a worker? Ask for fewer threads, or wait for nodes"
-                )
+    def _refuse_hanging(self) -> None:
+        """Give up when no worker is up and even the youngest has been starting for too long."""
+        waited = time.monotonic() - max(slot.since for slot in self._slots)
+        if waited >= self._start_timeout_s and not self.worker_pids():
+            raise WorkerStartError(
+                f"no worker came up within {self._start_timeout_s:.0f} s; is there room in the "
+                f"cluster for {self._threads} CPUs a worker? Ask for fewer threads, or wait for "
+                "nodes"
+            )
 
     def _started(self, slot: _Slot) -> None:
         """A worker said whether it is up."""
@@ -204,13 +210,25 @@ class WorkerPool:
         try:
             result = TrialResult.from_dict(ray.get(slot.waits_for))
         except RayTaskError as error:
-            # run_trial catches what a trial raises; this is the worker's own failure
-            result = TrialResult("failed", cause="error", error=str(error))
+            # run_trial catches what a trial raises; this is the worker's own failure, such as a
+            # GPU whose context is broken: every later trial on it would fail too
+            self._replace(slot)
+            return Finished(job, TrialResult("failed", cause="error", error=str(error)))
         except RayError as error:
             self._replace(slot)
             return Lost(job, _death(error, slot.pid))
         slot.job = slot.waits_for = None
         return Finished(job, result)
+
+
+def gpu_share(gpus: int, workers: int) -> float:
+    """The part of one GPU for each worker, such that all of them fit: no share spans two GPUs.
+
+    Args:
+        gpus: of the cluster.
+        workers: at least 1.
+    """
+    return 1.0 / math.ceil(workers / gpus) if gpus else 0.0
 
 
 def _start_ray(address: str, cpus: int, object_store_bytes: int) -> None:

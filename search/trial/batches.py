@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from peftnas.search.errors import UsageError
 from peftnas.search.seeds import child_seed
 from peftnas.search.tasks import Labels, Split
 
@@ -110,7 +111,7 @@ def tokenise(
         pad: token that fills short rows.
         types: whether the backbone wants to know the second text from the first.
     Raises:
-        ValueError: if an example has no token at all.
+        UsageError: if an example has no token at all.
     """
     pairs = () if split.pairs is None else (split.pairs,)
     encoded = tokenizer(
@@ -124,7 +125,7 @@ def tokenise(
     ids = encoded["input_ids"]
     for number, row in enumerate(ids):
         if not row:
-            raise ValueError(
+            raise UsageError(
                 f"an example needs at least one token, got none for text number {number}: "
                 f"{split.texts[number]!r}; drop empty texts"
             )

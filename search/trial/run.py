@@ -29,6 +29,7 @@ from peftnas.spaces.fields import held
 
 __all__ = ["Bench", "BenchSpec", "TrialJob", "TrialResult", "run_trial"]
 
+_LEAST_ROOM = 4  # tokens, the least of Recipe.max_length
 _ALLOCATOR_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -113,6 +114,11 @@ def _run(bench: Bench, job: TrialJob, record: _Record) -> TrialResult:
             record.stored_bytes = stored_bytes(classifier.attached.architecture, bench.anatomy)
             record.head_parameters = classifier.head.count()
             room = bench.longest - classifier.attached.prompt_length
+            if room < _LEAST_ROOM:
+                raise ValueError(
+                    f"a prompt of {classifier.attached.prompt_length} leaves no room for texts in "
+                    f"the backbone's {bench.longest} positions; shorten the prompt"
+                )
             examples = bench.examples(min(held(recipe.max_length), room))
             learner = Learner(classifier.parameters(), recipe)
         _learn(bench, classifier, learner, examples, recipe, job.seed, record)

@@ -89,7 +89,7 @@ def box(bound: BoundSpace, assignment: Assignment) -> Box:
         Unstructured: if layers depend on each other, or several methods leave layers open.
     """
     if not any(map(is_open, assignment.methods)):
-        placed = bound.placed(Architecture(*assignment.methods))
+        placed = bound.placed_once(Architecture(*assignment.methods))
         content = contents(placed.placements)
         if not content:
             return Box(NOTHING, 0, raw_empty=1)
@@ -161,15 +161,15 @@ class _Opened:
         layers = [layer for block in self._blocks for layer in block]
         parts: dict[int | None, list[Placement]] = {layer: [] for layer in (None, *layers)}
         full = method.replace(layers=tuple(layers))
-        for part in self._bound.placed(Architecture(full)).placements:
+        for part in self._bound.placed_once(Architecture(full)).placements:
             address = _LAYER.match(part.site)
             parts[int(address[1]) if address else None].append(part)
         if len(layers) < 2 or not all(parts[layer] for layer in layers):
             return None
-        if parts[None] and self._bound.placed(Architecture(method.replace(layers=()))).count:
+        if parts[None] and self._bound.placed_once(Architecture(method.replace(layers=()))).count:
             return None
         for layer in (layers[0], layers[-1]):
-            alone = self._bound.placed(Architecture(method.replace(layers=(layer,))))
+            alone = self._bound.placed_once(Architecture(method.replace(layers=(layer,))))
             if contents(alone.placements) != contents((*parts[None], *parts[layer])):
                 return None
         nothing = _Fill(method, 0, NOTHING, 0)
@@ -193,7 +193,7 @@ class _Opened:
         if len(drawn) > _WALKS_OF_A_BLOCK:
             raise Unstructured
         for method in drawn:
-            placed = self._bound.placed(Architecture(method))
+            placed = self._bound.placed_once(Architecture(method))
             active = len(method.layers)  # type: ignore[attr-defined]
             yield _Fill(method, active, contents(placed.placements), placed.count)
 
@@ -238,7 +238,7 @@ class _Opened:
                 changes[name] = ByLayer(
                     {i: v for fill in fills for i, v in getattr(fill.method, name).items()}
                 )
-        return self._bound.placed(Architecture(fills[0].method.replace(**changes)))
+        return self._bound.placed_once(Architecture(fills[0].method.replace(**changes)))
 
 
 def _blocks(

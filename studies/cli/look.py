@@ -37,7 +37,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "peftnas report quickstart --to report.html",
     )
     options.add_study(report)
-    report.add_argument("--to", metavar="HTML", help="file to write (OUT/report.html)")
+    report.add_argument("--to", metavar="HTML", help="file to write (default: OUT/report.html)")
     report.set_defaults(act=write_report)
 
 
@@ -64,7 +64,8 @@ def show_status(arguments: argparse.Namespace) -> int:
     console = output.console()
     counts = ", ".join(f"{count} {state}" for state, count in facts["trials"].items())
     console.print(f"{results.name}: {counts}")
-    console.print(f"front: {len(facts['front'])} points, hypervolume {facts['hypervolume']:.4f}")
+    points = output.several(len(facts["front"]), "point")
+    console.print(f"front: {points}, hypervolume {facts['hypervolume']:.4f}")
     for row in results.baselines:
         console.print(f"baseline {row.baseline}: {_values(row, results) or row.reason}")
     for failure in facts["failures"]:
@@ -122,7 +123,10 @@ def print_front(results: StudyResults) -> None:
         ]
         for row in rows
     ]
-    title = f"{results.name}: {len(rows)} points on the front of {len(results.finished)} trials"
+    title = (
+        f"{results.name}: {output.several(len(rows), 'point')} on the front of "
+        f"{output.several(len(results.finished), 'finished trial')}"
+    )
     output.print_table(title, heads, cells)
 
 

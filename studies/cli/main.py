@@ -15,12 +15,13 @@ from peftnas.studies.errors import WorkFailedError
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
 DESCRIPTION = """\
-Search the parameter-efficient fine-tuning architectures of a pretrained transformer on the
-Pareto front of accuracy against budget.
+Search the parameter-efficient fine-tuning architectures of a pretrained
+transformer on the Pareto front of accuracy against budget.
 """
 EPILOG = """\
-FILE is a Python file with a module-level `study`, or the word quickstart.
-Everything of a study lies in --out (default runs/NAME): study.db, checkpoints/, report.html.
+Most commands take FILE, a Python file with a module-level `study`, or the word
+quickstart. Everything of a study lies in --out (default: runs/NAME): study.db,
+checkpoints/, report.html. `peftnas COMMAND --help` explains the options.
 
 example:
   peftnas run quickstart --trials 12

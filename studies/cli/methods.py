@@ -12,6 +12,12 @@ from peftnas.studies.cli import options, output
 if TYPE_CHECKING:
     from peftnas.methods.base import Method
 
+LEGEND = """\
+A field takes a value, or a domain of values to search (Integer, Real, Choice,
+Subset); where PerLayer, PerGroup is said, also a value or a domain a layer.
+In the counts: L active layers, d width of the backbone, n_in and n_out of a
+linear, kv_width of keys and values."""
+
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """``methods``."""
@@ -39,6 +45,7 @@ def show_methods(arguments: argparse.Namespace) -> int:
         return 0
     for method in chosen:
         _print(method)
+    output.console().print(LEGEND)
     return 0
 
 
@@ -69,9 +76,12 @@ def _facts(method: type[Method]) -> dict[str, Any]:
 def _print(method: dict[str, Any]) -> None:
     console = output.console()
     console.print(f"{method['kind']}: {method['name']}(...)")
-    console.print(f"  {method['says'].replace('``', '')}")
-    console.print(f"  parameters: {method['formula']}")
-    console.print(f"  source:     {method['source']}")
+    for head, text in (
+        ("", method["says"].replace("``", "")),
+        ("parameters: ", method["formula"]),
+        ("source:     ", method["source"]),
+    ):
+        console.print(output.hanging(f"  {head}", text))
     rows = []
     for field in method["fields"]:
         meaning = field["takes"] + (f": {field['help']}" if field["help"] else "")
@@ -83,4 +93,7 @@ def _print(method: dict[str, Any]) -> None:
         if field["by_layer"]:
             meaning += "; PerLayer, PerGroup"
         rows.append([field["name"], repr(field["default"]), meaning])
-    output.print_table("", ["field", "default", "takes"], rows, numbers=0)
+    if rows:
+        output.print_table("", ["field", "default", "takes"], rows, numbers=0)
+    else:
+        console.print("  fields:     none\n")

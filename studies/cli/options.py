@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from peftnas.search.study import Study
     from peftnas.studies.files import StudyFile
 
+WIDTH = 78  # columns of the texts that argparse leaves as they are
+
 
 def add_command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
@@ -29,7 +32,7 @@ def add_command(
     return commands.add_parser(
         name,
         help=says,
-        description=f"{says[0].upper()}{says[1:]}.",
+        description=textwrap.fill(f"{says[0].upper()}{says[1:]}.", WIDTH),
         epilog="example:\n" + "\n".join(f"  {line}" for line in example.splitlines()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,18 +46,30 @@ def add_json(command: argparse.ArgumentParser) -> None:
 def add_study(command: argparse.ArgumentParser) -> None:
     """FILE and the options that say where its study lives and how it differs from the file."""
     command.add_argument("file", metavar="FILE", help="Python file with a `study`, or quickstart")
-    command.add_argument("--out", metavar="FOLDER", help="folder of the study (runs/NAME)")
-    command.add_argument("--storage", metavar="URL", help="database (sqlite:///OUT/study.db)")
-    command.add_argument("--data", metavar="FOLDER", help="where relative data paths start from")
-    command.add_argument("--backbone", metavar="FOLDER", help="weights to use for the file's own")
-    command.add_argument("--seed", metavar="S", type=int, help="seed of the study")
+    command.add_argument(
+        "--out", metavar="FOLDER", help="folder of the study (default: runs/NAME)"
+    )
+    command.add_argument(
+        "--storage", metavar="URL", help="database (default: sqlite:///OUT/study.db)"
+    )
+    command.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="where the task's data are looked for (default: beside FILE)",
+    )
+    command.add_argument(
+        "--backbone", metavar="FOLDER", help="backbone to use instead of FILE's own"
+    )
+    command.add_argument(
+        "--seed", metavar="S", type=whole(0), help="seed to use instead of FILE's own"
+    )
     command.add_argument(
         "--set",
         metavar="FIELD=VALUE",
         action="append",
         default=[],
         dest="changes",
-        help="change a field, such as recipe.steps=200; repeatable",
+        help="change recipe.FIELD or name, such as recipe.steps=200; repeatable",
     )
     add_json(command)
 
@@ -62,7 +77,11 @@ def add_study(command: argparse.ArgumentParser) -> None:
 def add_trial(command: argparse.ArgumentParser) -> None:
     """``--trial N``."""
     command.add_argument(
-        "--trial", metavar="N", type=whole(0), required=True, help="number of the trial"
+        "--trial",
+        metavar="N",
+        type=whole(0),
+        required=True,
+        help="number of a finished trial, as front lists them",
     )
 
 

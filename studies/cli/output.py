@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,6 +72,19 @@ def number(value: float | int | None) -> str:
     if float(value).is_integer() and value != 1:
         return f"{int(value):,}"
     return f"{value:.4f}"
+
+
+def hanging(head: str, text: str) -> str:
+    """``text`` after ``head``, broken at the terminal's width, its lines below each other."""
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.fill(
+        text, width, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False
+    )
+
+
+def several(count: int, thing: str) -> str:
+    """``1 point``, ``2 points``."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
 peftnas run quickstart --trials 12
-peftnas run my_study.py --data data/ --minutes 30 --workers 4 --set recipe.steps=200"""
+peftnas run my_study.py --data data/ --minutes 30 --set recipe.steps=200"""
+# written out, since Optuna takes a second to load and --help should not wait for it
+SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "qmc", "random", "bruteforce")
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,32 +31,38 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--trials",
         metavar="N",
         type=options.whole(1),
-        help="finished trials the study shall have, all runs together (50 without --minutes)",
+        help="go on until the study has N finished trials, those of earlier runs counted "
+        "(default: 50, or no limit with --minutes)",
     )
     command.add_argument(
         "--minutes",
         metavar="M",
         type=options.minutes,
-        help="start no trial after M minutes of this run",
+        help="start no trial after M minutes of this run (default: no limit)",
     )
     command.add_argument(
         "--workers",
         metavar="W",
         type=options.whole(1),
         default=_usable_cores(),
-        help="processes that train (one a usable core: %(default)s)",
+        help="processes that train (default: one a usable core, here %(default)s)",
     )
     command.add_argument(
-        "--sampler", metavar="NAME", default="tpe", help="proposes the points (%(default)s)"
+        "--sampler",
+        metavar="NAME",
+        default="tpe",
+        help=f"what proposes the points: {', '.join(SAMPLERS)} (default: tpe)",
     )
     command.add_argument(
         "--address",
         metavar="ADDRESS",
         default="local",
-        help="Ray cluster to join, or auto; local starts one here (%(default)s)",
+        help="Ray cluster to join, or auto to find one (default: local, starts Ray here)",
     )
     command.add_argument(
-        "--no-baselines", action="store_true", help="do not train the untuned baselines"
+        "--no-baselines",
+        action="store_true",
+        help="do not train the untuned baselines, to which the report compares the front",
     )
     command.set_defaults(act=run)
 

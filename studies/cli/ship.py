@@ -46,8 +46,9 @@ def export_trial(arguments: argparse.Namespace) -> int:
     with output.stdout_for_json(arguments.json):
         export.check_target(folder)
         with _trained(arguments) as (trained, opened):
-            export.export(trained, opened.study.name, folder)
-    lines = export.loading_lines(folder)
+            methods = opened.file.defining(trained.row.architecture or {"methods": []})
+            export.export(trained, opened.study.name, folder, methods)
+    lines = export.loading_lines(folder, methods)
     if arguments.json:
         output.print_json({"folder": str(folder.absolute()), "load": lines, "note": trained.note})
     else:

@@ -169,3 +169,11 @@ def test_start_and_absence():
     assert -0.5 <= values.min() < -0.49 and 0.49 < values.max() <= 0.5
     assert abs(values.mean()) < 0.02
     assert list(Prompt(length=0).place(anatomy)) == []
+
+
+def test_words_name_what_is_unusual() -> None:
+    assert Prompt(length=3).words() == "prompt length 3"
+    assert (
+        Prompt(length=3, entry="hidden", position="after_first").words()
+        == "prompt length 3 (hidden, after_first)"
+    )

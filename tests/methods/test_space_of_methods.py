@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from transformers import BertConfig, LlamaConfig
 
 from peftnas.methods import Adapter, Architecture, LoRA, Prefix, describe
-from peftnas.spaces import Choice, Integer, Maybe, PerGroup, PerLayer, Real, SearchSpace, Subset
+from peftnas.spaces import (
+    ByLayer,
+    Choice,
+    Integer,
+    Maybe,
+    PerGroup,
+    PerLayer,
+    Real,
+    SearchSpace,
+    Subset,
+)
 from peftnas.spaces.enumerate import walks
 from tests.methods.conftest import GROUPED, SIZES
 
@@ -104,3 +114,14 @@ def test_json_of_what_is_drawn_is_exact():
             architecture = bound.sample(seed)
             text = json.dumps(architecture.to_dict(), allow_nan=False)
             assert Architecture.from_dict(json.loads(text)) == architecture
+
+
+def test_a_choice_of_per_layer_draws_holds_zeros_too():
+    bound = LARGE["a choice of per-layer draws"].bind(BERT)
+    for architecture in (
+        Architecture(),
+        Architecture(LoRA(rank=ByLayer({0: 3, 1: 0, 2: 20}))),
+        Architecture(LoRA(rank=20, layers=(2,))),
+    ):
+        assert bound.why_not(architecture) is None, architecture
+    assert not bound.contains(Architecture(LoRA(rank=ByLayer({0: 30, 1: 0, 2: 20}))))

@@ -301,3 +301,30 @@ def test_the_log_tells_every_event(tmp_path: Path) -> None:
     events = [json.loads(line)["event"] for line in lines if not line.endswith("torn")]
     assert events.count("finished") == 4
     assert sum(line.endswith("torn") for line in lines) == 1
+
+
+def test_what_was_enqueued_and_never_asked_for_is_ended(tmp_path: Path) -> None:
+    run = Run(tmp_path, Workers(1, well), target=2)
+    run()
+    run.records.study.enqueue_trial({"toy_knob": False})  # and the process dies
+    again = Run(tmp_path, Workers(1, well), target=2)
+    assert again() == "done"
+    assert again.records.numbers("running") == []
+    assert again.records.trials()[-1].user_attrs["reason"] == "died inside ask"
+
+
+def test_a_worker_that_is_lost_after_it_wrote_its_result_does_not_run_it_again(
+    tmp_path: Path,
+) -> None:
+    done: dict[int, TrialResult] = {}
+
+    def end(job: TrialJob, attempt: int) -> str:
+        done[job.number] = train(job)
+        return "killed on its way back"
+
+    workers = Workers(1, end)
+    run = Run(tmp_path, workers, target=3)
+    run.driver.written = lambda work: done.get(work.number)
+    assert run() == "done"
+    assert len(run.records.numbers("complete")) == 3
+    assert len(workers.starts) == len(set(workers.starts)) == 3

@@ -79,3 +79,10 @@ def test_a_lower_bound() -> None:
 def test_other_constraints_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="constraint"):
         parse_constraint(text)
+
+
+def test_a_value_beyond_an_end_counts_as_that_end() -> None:
+    loss = objective("loss", ["loss"], 100, {"loss": "minimize"})
+    assert [loss.unit_cost(value) for value in (-5.0, 0.0, 1e6, 1e9)] == [0.0, 0.0, 1.0, 1.0]
+    score = objective("accuracy", ["accuracy"], 100)
+    assert [score.unit_cost(value) for value in (-1.0, 0.0, 1.0, 2.0)] == [1.0, 1.0, 0.0, 0.0]

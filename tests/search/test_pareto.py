@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from peftnas.search.pareto import hypervolume, minimised, non_dominated, ranks
+from peftnas.search.pareto import hypervolume, hypervolumes, minimised, non_dominated, ranks
 
 GRID = st.integers(0, 4).map(float)
 
@@ -80,3 +80,11 @@ def test_points_beyond_the_reference_and_nan_are_refused() -> None:
         hypervolume(np.array([[2.0, 0.0]]), np.array([1.0, 1.0]))
     with pytest.raises(ValueError, match="NaN"):
         non_dominated(np.array([[np.nan, 0.0]]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 3).flatmap(points_of))
+def test_volumes_on_the_way_are_those_of_every_prefix(points: np.ndarray) -> None:
+    reference = np.full(points.shape[1], 5.0)
+    prefixes = [hypervolume(points[: i + 1], reference) for i in range(len(points))]
+    assert hypervolumes(points, reference) == pytest.approx(prefixes)

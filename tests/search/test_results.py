@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from peftnas.search.errors import UsageError
 from peftnas.search.jobs import TrialResult
@@ -120,6 +121,21 @@ def test_an_empty_study_has_an_empty_front(tmp_path: Path) -> None:
     assert found.front() == () and found.hypervolume() == []
     with pytest.raises(UsageError, match="has no trials yet"):
         found.trial(0)
+
+
+def test_a_baseline_is_one_row_whatever_became_of_earlier_attempts(tmp_path: Path) -> None:
+    storage = open_storage(sqlite_url(tmp_path), create=True)
+    two = ["maximize", "minimize"]
+    open_study(storage, "toy", directions=two, content=CONTENT)
+    untuned = open_study(storage, "toy/baselines", directions=two, content=CONTENT)
+    untuned.tell(untuned.ask(), state=TrialState.FAIL)  # died inside ask: nameless
+    for reason in ("time was up before it started", "skipped: does not fit"):
+        trial = untuned.ask()
+        trial.set_user_attr("baseline", "BitFit")
+        trial.set_user_attr("reason", reason)
+        untuned.tell(trial, state=TrialState.FAIL)
+    (row,) = open_results(sqlite_url(tmp_path), "toy").baselines
+    assert (row.number, row.baseline, row.reason) == (2, "BitFit", "skipped: does not fit")
 
 
 def test_reading_needs_neither_torch_nor_ray(stored: str) -> None:

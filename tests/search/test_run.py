@@ -154,6 +154,33 @@ def test_what_a_worker_had_finished_is_told_without_training(
     assert len(keys) == len(set(keys)) == 4
 
 
+def test_a_baseline_that_a_dead_driver_left_finished_leaves_no_checkpoint(
+    study: Study, go: Go, trials: Trials, tmp_path: Path
+) -> None:
+    class Died(Exception):
+        pass
+
+    def dying(prepared: Prepared) -> InlinePool:
+        pool = trials.pool(prepared)
+        next_event = pool.next_event
+
+        def last(timeout: float | None = None) -> Any:
+            if next_event(timeout) is not None:
+                raise Died
+
+        pool.next_event = last  # type: ignore[method-assign]
+        return pool
+
+    with pytest.raises(Died):
+        go(study, trials=1, make_pool=dying)
+    untuned = tmp_path / "checkpoints" / "baselines"
+    assert len(list(untuned.iterdir())) == 1
+    go(study, trials=1)
+    assert list(untuned.iterdir()) == []
+    keys = [job.key for job in trials.jobs]
+    assert len(results(tmp_path).baselines) == 4 and keys.count(keys[0]) == 1
+
+
 def test_a_trial_trains_the_same_wherever_it_runs(
     study: Study, go: Go, tmp_path: Path, trials: Trials
 ) -> None:

@@ -103,8 +103,11 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="being run by another process"):
             with only_writer(url, tmp_path, "a"):
                 pass
-        with only_writer(url, tmp_path, "b"):
+        with only_writer(url, tmp_path / "b", "b"):
             pass
+        with pytest.raises(UsageError, match="in use by the run of another study"):
+            with only_writer(url, tmp_path, "b"):
+                pass
     with only_writer(url, tmp_path, "a"):
         pass
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from peftnas.search.errors import UsageError
 from peftnas.search.inline import InlinePool
 from peftnas.search.prepare import Prepared
 from peftnas.studies.cli import main
@@ -203,11 +206,55 @@ COMMANDS = ("run", "space", "status", "front", "report", "export", "evaluate", "
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(
-    command: str, capsys: pytest.CaptureFixture[str]
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert main([command, "--help"]) == 0
     printed = capsys.readouterr().out
     assert f"example:\n  peftnas {command}" in printed and "--json" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    usage, _, described = printed.partition("\n\n")
+    for option in re.findall(r"--[a-z-]+", usage):
+        assert re.search(rf"{option}( [A-Z=]+)?\s+\w", described), f"{option} is not explained"
+
+
+def test_help_names_every_sampler() -> None:
+    from peftnas.search.samplers import SAMPLERS as known
+    from peftnas.studies.cli.run import SAMPLERS
+
+    assert tuple(known) == SAMPLERS
+
+
+def test_methods_fit_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["methods"]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "full: FullFineTuning(...)" in printed and "fields:     none" in printed
+
+
+def test_one_point_is_no_points(
+    finished: tuple[str, ...], ask: Ask, capfd: pytest.CaptureFixture[str]
+) -> None:
+    points = len(ask("front")["front"])
+    assert main(["front", *finished]) == 0
+    plural = "point on" if points == 1 else "points on"
+    assert f"tiny: {points} {plural} the front of {TRIALS} finished trials" in (
+        capfd.readouterr().out
+    )
+
+
+def test_only_a_finished_trial_is_taken_out(finished: tuple[str, ...]) -> None:
+    from peftnas.search.results import open_results
+    from peftnas.studies.trained import finished_trial
+
+    results = open_results(f"sqlite:///{finished[2]}/study.db", "tiny")
+    row = dataclasses.replace(results.trials[0], state="failed", reason="the loss is nan")
+    failed = dataclasses.replace(results, trials=(row,))
+    with pytest.raises(UsageError, match=r"must be finished, but it is failed \(the loss is nan"):
+        finished_trial(failed, 0)
 
 
 def test_help_is_light() -> None:

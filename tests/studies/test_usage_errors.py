@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from peftnas.studies.cli import main
+from tests.backbones import save_tokenizer
 
 Write = Callable[..., str]
 
@@ -77,6 +78,10 @@ def test_file_errors(refused: Callable[..., str], study_file: Write, tmp_path: P
         (("rank=Integer(1, 4)", "targets=('q_proj',)"), "LoRA.targets must be some of"),
         (("rank=Integer(1, 4)", "targets=('gate_proj',)"), "gate_proj"),
         (('name="tiny"', 'name="a/b"'), "a study's name must be"),
+        (('name="tiny"', "name=3"), "a study's name must be"),
+        (('backbone="backbone"', "backbone=3"), "a study's backbone must be a folder, a name on"),
+        (('backbone="backbone"', "backbone=lambda: None"), "a study's backbone must be a folder"),
+        (('TextClassification("task")', '"task"'), "a study's task must have name, metrics, "),
     ],
 )
 def test_study_errors(
@@ -121,6 +126,34 @@ def test_backbone_errors(refused: Callable[..., str], workplace: Path, tmp_path:
     shutil.copytree(workplace / "backbone", empty)
     (empty / "model.safetensors").unlink()
     assert "has no weights" in refused(file, "--backbone", str(empty))
+    (empty / "model.safetensors").write_text("no tensors")
+    assert "the weights in backbone folder" in refused(file, "--backbone", str(empty))
+    shutil.copy(workplace / "backbone/model.safetensors", empty)
+    (empty / "tokenizer.json").write_text("{")
+    assert "the tokenizer in backbone folder" in refused(file, "--backbone", str(empty))
+
+
+def test_a_text_without_tokens(
+    refused: Callable[..., str], workplace: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(workplace / "backbone", folder)
+    save_tokenizer(folder, pad=False)  # adds no token of its own, as many decoders' do
+    shutil.copytree(workplace / "data", tmp_path / "data")
+    with (tmp_path / "data/task/train.tsv").open("a") as file:
+        file.write("\tpos\n")
+    arguments = ("--backbone", str(folder), "--data", str(tmp_path / "data"))
+    says = refused(str(workplace / "study.py"), *arguments)
+    assert "at least one token, got none for text number 60: ''; drop empty texts" in says
+
+
+def test_a_folder_to_export_to_that_cannot_be_made(
+    refused: Callable[..., str], workplace: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = ("--trial", "0", "--to", str(tmp_path / "file/deep/e"))
+    says = refused(str(workplace / "study.py"), *arguments, command="export")
+    assert f"--to must lie in a folder that can be written, but {tmp_path}/file is not" in says
 
 
 @pytest.mark.parametrize(
@@ -131,7 +164,7 @@ def test_backbone_errors(refused: Callable[..., str], workplace: Path, tmp_path:
         (["--trials", "many"], "got 'many'"),
         (["--minutes", "-1"], "argument --minutes: must be a number of minutes > 0"),
         (["--minutes", "nan"], "got 'nan'"),
-        (["--seed", "-1"], "seed must be a whole number >= 0, got -1"),
+        (["--seed", "-1"], "argument --seed: must be a whole number >= 0, got '-1'"),
         (["--sampler", "magic"], "sampler must be one of tpe"),
         (["--data", "/nowhere/at/all"], "there is no folder /nowhere/at/all"),
         (["--storage", "nonsense"], "storage must be a database URL"),
@@ -160,7 +193,9 @@ def test_a_sampler_that_cannot_take_the_domains(
 def test_commands_on_what_is_not_there(refused: Callable[..., str], workplace: Path) -> None:
     file = str(workplace / "study.py")
     for command in ("status", "front", "report"):
-        assert "no study is stored" in refused(file, command=command)
+        for form in ((), ("--json",)):
+            assert "no study is stored" in refused(file, *form, command=command)
+    assert "there is no file" in refused("none.py", "--json", command="space")
     assert "no study is stored" in refused(file, "--trial", "0", command="evaluate")
     assert "--trial: must be a whole number >= 0" in refused(
         file, "--trial", "x", command="evaluate"

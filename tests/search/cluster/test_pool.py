@@ -18,7 +18,15 @@ from peftnas.methods import FullFineTuning, LoRA
 from peftnas.methods.lora import LoRA as BaseLoRA
 from peftnas.search.backbone import Backbone
 from peftnas.search.cluster.faults import FaultPolicy, GiveUp, Resubmit
-from peftnas.search.cluster.pool import Event, Finished, Lost, WorkerPool, WorkerStartError
+from peftnas.search.cluster.pool import (
+    Event,
+    Finished,
+    Lost,
+    WorkerPool,
+    WorkerStartError,
+    gpu_share,
+)
+from peftnas.search.jobs import TrialJob
 from peftnas.search.trial.artifact import finished_result
 from peftnas.search.trial.run import run_trial
 from tests.search import conftest
@@ -27,6 +35,13 @@ from tests.search.conftest import JobOf, SpecOf
 # neither this file nor the fixtures can be imported by a worker
 BY_VALUE = (sys.modules[__name__], conftest)
 PATIENCE_S = 120.0
+
+
+class NoJob(TrialJob):
+    """Breaks the worker before a trial begins."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"nothing": "known"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +145,18 @@ def test_trials_on_workers_equal_those_in_process_and_a_killed_worker_is_replace
     event = next_of(pool)
     assert isinstance(event, Finished) and event.result.losses == expected.losses
 
+    # a worker that fails itself, not its trial, is not trusted with another one
+    before = set(pool.worker_pids())
+    pool.submit(dataclasses.replace(job_of(), recipe=None))
+    event = next_of(pool)
+    assert isinstance(event, Finished) and event.result.cause == "error"
+    assert set(pool.worker_pids()) == before
+    pool.submit(NoJob(**vars(job_of())))
+    event = next_of(pool)
+    assert isinstance(event, Finished) and event.result.cause == "error"
+    wait_until(lambda: pool.idle == 2, pool)
+    assert len(before & set(pool.worker_pids())) == 1
+
     pids = pool.worker_pids()
     pool.close()
     end = time.monotonic() + 20
@@ -146,6 +173,8 @@ def test_a_worker_that_cannot_start_is_one_clear_error(
     (folder / "model.safetensors").write_bytes(b"gone bad")
     with pytest.raises(WorkerStartError, match="a worker cannot start: .*the weights in backbone"):
         pool_of(1, spec)
+    with pytest.raises(WorkerStartError, match="no worker came up within 0 s; is there room"):
+        pool_of(1, spec, start_timeout_s=0.01)
 
 
 @dataclass(frozen=True)
@@ -195,3 +224,12 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("gpus", range(1, 9))
+def test_gpu_shares_have_room_for_every_worker(gpus: int) -> None:
+    for workers in range(1, 20):
+        share = gpu_share(gpus, workers)
+        assert gpus * int(1 / share + 1e-9) >= workers  # no share spans two GPUs
+        assert 0 < share <= 1
+    assert gpu_share(0, gpus) == 0

@@ -224,3 +224,11 @@ def test_the_backbone_is_as_before(bench: Bench, job_of: JobOf, methods: tuple[A
     before = state_of(bench)
     assert run_trial(bench, job_of(*methods, learning_rate=1e-2)).status == "complete"
     assert state_of(bench) == before
+
+
+@pytest.mark.parametrize("length", [37, 40, 45])
+def test_a_prompt_that_leaves_no_room_says_so(bench: Bench, job_of: JobOf, length: int) -> None:
+    result = run_trial(bench, job_of(Prompt(length=length), steps=2))
+    assert (result.status, result.cause) == ("failed", "error")
+    assert f"a prompt of {length} leaves no room for texts" in result.error
+    assert run_trial(bench, job_of(Prompt(length=36), steps=2)).status == "complete"

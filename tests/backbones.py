@@ -1,0 +1,51 @@
+"""Tiny random backbones in real folders, for tests of the search and of studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoModel, BertConfig, PreTrainedConfig, PreTrainedTokenizerFast
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "</s>")
+GOOD = tuple(f"good{n}" for n in range(3))
+BAD = tuple(f"bad{n}" for n in range(3))
+
+
+def save_tokenizer(folder: Path, *, pad: bool) -> int:
+    """Write a tokenizer of whole words; returns the size of its vocabulary."""
+    words = {word: number for number, word in enumerate((*SPECIAL, *GOOD, *BAD))}
+    inner = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    if pad:
+        inner.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", words["[CLS]"]), ("[SEP]", words["[SEP]"])],
+        )
+    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"} if pad else {}
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="[UNK]", eos_token="</s>", **names
+    ).save_pretrained(folder)
+    return len(words)
+
+
+def save_backbone(folder: Path, config: PreTrainedConfig, *, pad: bool = True) -> Path:
+    """Write a random model of a config, and its tokenizer."""
+    config.vocab_size = save_tokenizer(folder, pad=pad)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        AutoModel.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def bert_config() -> BertConfig:
+    return BertConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=40,
+        initializer_range=0.3,
+    )
