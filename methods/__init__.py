@@ -1,19 +1,19 @@
 """What can be attached: PEFT methods, anatomies of backbones, attach and detach, exact counts."""
 
 from peftnas.methods.adapter import Adapter
+from peftnas.methods.anatomies.family import Family, SublayerPaths, Tap
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import AttachedModules, attach
 from peftnas.methods.base import Method, Placement
 from peftnas.methods.bitfit import BitFit
-from peftnas.methods.checkpoint import load, save
-from peftnas.methods.count import count, stored_bytes, stored_parameters
+from peftnas.methods.costs import count, stored_bytes, stored_parameters
 from peftnas.methods.describe import UnsupportedBackboneError, describe
-from peftnas.methods.family import Family, SublayerPaths, Tap
 from peftnas.methods.full import FullFineTuning
 from peftnas.methods.ia3 import IA3
 from peftnas.methods.lora import LoRA
 from peftnas.methods.prefix import Prefix
 from peftnas.methods.prompt import Prompt
+from peftnas.methods.saving import load, save
 from peftnas.spaces.architecture import Architecture
 
 METHODS: dict[str, type[Method]] = {

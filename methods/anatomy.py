@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from peftnas.methods.family import NormOrder, Tap
+from peftnas.methods.anatomies.family import NormOrder, Tap
 
 if TYPE_CHECKING:
     from peftnas.methods.base import Placement
@@ -127,8 +127,8 @@ class Anatomy:
         return canonical(architecture, self)
 
     def place(self, architecture: Architecture) -> tuple[Placement, ...]:
-        """See :func:`peftnas.methods.count.place`."""
-        from peftnas.methods.count import place
+        """See :func:`peftnas.methods.costs.place`."""
+        from peftnas.methods.costs import place
 
         return place(architecture, self)
 

@@ -14,12 +14,12 @@ from transformers import PreTrainedModel
 
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.base import Placement
-from peftnas.methods.count import place
+from peftnas.methods.costs import place
 from peftnas.methods.describe import describe
 from peftnas.methods.full import WholeBackbone
 from peftnas.methods.hooks import Hooks, Placed, is_attached
 from peftnas.methods.merge import Merged, Merger
-from peftnas.methods.wiring import Call
+from peftnas.methods.ports import Call
 from peftnas.spaces.architecture import Architecture
 
 
@@ -134,8 +134,8 @@ class AttachedModules(nn.Module):
         self._attached = False
 
     def save(self, folder: str | Path) -> None:
-        """Write tensors and architecture into a folder; see :mod:`peftnas.methods.checkpoint`."""
-        from peftnas.methods.checkpoint import save
+        """Write tensors and architecture into a folder; see :mod:`peftnas.methods.saving`."""
+        from peftnas.methods.saving import save
 
         save(self, folder)
 

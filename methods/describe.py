@@ -11,6 +11,7 @@ from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from peftnas.methods.anatomies import FAMILIES
+from peftnas.methods.anatomies.family import Family, SublayerPaths, Tap
 from peftnas.methods.anatomy import (
     Anatomy,
     LinearSite,
@@ -19,7 +20,6 @@ from peftnas.methods.anatomy import (
     linear_address,
     outer_norm_address,
 )
-from peftnas.methods.family import Family, SublayerPaths, Tap
 
 
 class UnsupportedBackboneError(ValueError):

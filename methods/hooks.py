@@ -21,8 +21,8 @@ from peftnas.methods.base import (
     SublayerDelta,
     TrainsBackbone,
 )
-from peftnas.methods.inputs import ModelPort
-from peftnas.methods.wiring import Call, LinearPort, NormPort, SublayerPort
+from peftnas.methods.model_port import ModelPort
+from peftnas.methods.ports import Call, LinearPort, NormPort, SublayerPort
 
 Placed = tuple[Placement, nn.Module]
 

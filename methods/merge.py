@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from peftnas.methods.base import LinearDelta, TrainsBackbone
 from peftnas.methods.hooks import Hooks, Placed
-from peftnas.methods.wiring import LinearPort, NormPort
+from peftnas.methods.ports import LinearPort, NormPort
 
 
 @dataclass(frozen=True)

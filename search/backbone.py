@@ -15,8 +15,8 @@ from peftnas.search.errors import UsageError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from peftnas.methods.anatomies.family import Family
     from peftnas.methods.anatomy import Anatomy
-    from peftnas.methods.family import Family
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]  # of a hub model: no other weights
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")

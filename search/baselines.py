@@ -16,7 +16,7 @@ from peftnas.spaces.fields import default_of, settings
 
 if TYPE_CHECKING:
     from peftnas.methods.base import Method
-    from peftnas.spaces.bound import BoundSpace
+    from peftnas.spaces.bound_space import BoundSpace
 
 # weights, gradients and two moments of AdamW, four bytes each
 _BYTES_A_PARAMETER = 16

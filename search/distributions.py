@@ -14,7 +14,7 @@ from optuna.trial import Trial
 
 from peftnas.search.recipe import Recipe
 from peftnas.spaces import Architecture
-from peftnas.spaces.bound import BoundSpace
+from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.domains import Integer, Real
 from peftnas.spaces.tree import Ask, Choose, Dimension, Primitive, draw_fields, field_dimensions
 

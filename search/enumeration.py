@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from peftnas.search.distributions import Draw, draw
 from peftnas.search.recipe import Recipe
-from peftnas.spaces.bound import BoundSpace
+from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.domains import Integer, Real
 from peftnas.spaces.tree import Ask, Choose, Primitive
 

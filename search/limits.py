@@ -13,8 +13,8 @@ from peftnas.search.enumeration import enumerate_draws
 from peftnas.search.errors import UsageError
 from peftnas.search.objectives import Constraint, costs
 from peftnas.search.recipe import Recipe
-from peftnas.spaces.bound import BoundSpace
-from peftnas.spaces.sampling import uniform
+from peftnas.spaces.bound_space import BoundSpace
+from peftnas.spaces.choosers import uniform
 
 if TYPE_CHECKING:
     from peftnas.methods.base import Placement

@@ -14,7 +14,7 @@ from peftnas.search.objectives import Constraint
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Plan, Records, outcome, plan_of
 from peftnas.search.seeds import child_seed, derive_seed
-from peftnas.spaces.bound import BoundSpace
+from peftnas.spaces.bound_space import BoundSpace
 
 REFUSALS_IN_A_ROW = 5
 """After so many refused proposals of the sampler, a feasible draw of the space is trained."""

@@ -1,7 +1,7 @@
 """What can be chosen: domains, search spaces, architectures. Pure Python and numpy."""
 
 from peftnas.spaces.architecture import Anatomy, Architecture, Placement
-from peftnas.spaces.bound import BoundSpace
+from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
 from peftnas.spaces.fields import Configurable, setting
 from peftnas.spaces.sizes.size import Size

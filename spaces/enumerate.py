@@ -10,7 +10,7 @@ from peftnas.spaces.domains import Choice, Integer, Real
 from peftnas.spaces.tree import Ask, Choose, Point
 
 if TYPE_CHECKING:
-    from peftnas.spaces.bound import BoundSpace
+    from peftnas.spaces.bound_space import BoundSpace
 
 T = TypeVar("T")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.domains import Choice, Integer, Real
-from peftnas.spaces.nodes import ABSENT, Fork, Leaf, Node, Presence, leaves
 from peftnas.spaces.tree import Ask, Choose, Dimension, Point, Primitive
+from peftnas.spaces.tree_nodes import ABSENT, Fork, Leaf, Node, Presence, leaves
 
 if TYPE_CHECKING:
-    from peftnas.spaces.bound import BoundSpace
+    from peftnas.spaces.bound_space import BoundSpace
 
 
 def smallest_point(bound: BoundSpace) -> Point:

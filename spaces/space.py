@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from peftnas.spaces.architecture import Anatomy
-from peftnas.spaces.bound import BoundSpace
+from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.budget import check_budget
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.fields import Configurable, default_of, settings
-from peftnas.spaces.nodes import is_primitive
 from peftnas.spaces.serial import from_json, to_json
 from peftnas.spaces.structure import Maybe, PerGroup, PerLayer
+from peftnas.spaces.tree_nodes import is_primitive
 
 FORMAT = 1
 

@@ -18,8 +18,8 @@ from typing import Any
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice, Inclusion, Integer, Real, Subset
 from peftnas.spaces.fields import Configurable, default_of, may_hold, settings
-from peftnas.spaces.nodes import Fork, Leaf, Node, Presence, label_options, possible_layers
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.tree_nodes import Fork, Leaf, Node, Presence, label_options, possible_layers
 
 Primitive = bool | int | float | str | None
 Ask = Integer | Real | Choice

@@ -2,8 +2,8 @@
 
 from peftnas.methods.anatomies.bert import BERT
 from peftnas.methods.anatomies.distilbert import DISTILBERT
+from peftnas.methods.anatomies.family import Family
 from peftnas.methods.anatomies.llama import LLAMA
-from peftnas.methods.family import Family
 
 FAMILIES: tuple[Family, ...] = (BERT, DISTILBERT, LLAMA)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peftnas.methods.family import Family, SublayerPaths, Tap
+from peftnas.methods.anatomies.family import Family, SublayerPaths, Tap
 
 DISTILBERT = Family(
     name="distilbert",

@@ -2,7 +2,7 @@
 
 It appears whole or not at all, so a folder that is there is a finished trial::
 
-    modules/           what methods/checkpoint.py writes
+    modules/           what methods/saving.py writes
     head.safetensors   the head, by its parameters' names
     result.json        the job, its result, and what one has to know to load the tensors
 """
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 
-from peftnas.methods.checkpoint import load, save
 from peftnas.methods.describe import describe
+from peftnas.methods.saving import load, save
 from peftnas.search.backbone import Backbone
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.trial.classifier import Classifier

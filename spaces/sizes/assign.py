@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.domains import Choice, Subset
 from peftnas.spaces.enumerate import walks
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.nodes import Node, leaves
-from peftnas.spaces.sampling import cover, uniform
 from peftnas.spaces.structure import PerGroup, PerLayer
 from peftnas.spaces.tree import Walk, draw
+from peftnas.spaces.tree_nodes import Node, leaves
 
 if TYPE_CHECKING:
-    from peftnas.spaces.bound import BoundSpace
+    from peftnas.spaces.bound_space import BoundSpace
 
 
 class Unstructured(Exception):

@@ -19,14 +19,14 @@ from peftnas.spaces.architecture import Architecture, Placement
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.enumerate import walks
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.nodes import Leaf, possible_layers
 from peftnas.spaces.sizes.assign import Assignment, Unstructured, is_open
-from peftnas.spaces.sizes.distribution import Distribution
+from peftnas.spaces.sizes.tally import Distribution
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.tree import Walk
+from peftnas.spaces.tree_nodes import Leaf, possible_layers
 
 if TYPE_CHECKING:
-    from peftnas.spaces.bound import BoundSpace
+    from peftnas.spaces.bound_space import BoundSpace
 
 Content = frozenset[tuple[Placement, int]]
 """Placements with how often each occurs."""

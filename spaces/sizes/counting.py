@@ -9,19 +9,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from peftnas.spaces.choosers import uniform
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.enumerate import all_points
 from peftnas.spaces.fields import settings
-from peftnas.spaces.nodes import Fork, Leaf, Node, Presence
-from peftnas.spaces.sampling import uniform
 from peftnas.spaces.sizes.assign import Unstructured
 from peftnas.spaces.sizes.size import Size
 from peftnas.spaces.sizes.structural import Structural, apart, count_structure, count_unlimited
 from peftnas.spaces.structure import PerGroup, PerLayer
 from peftnas.spaces.tree import Point
+from peftnas.spaces.tree_nodes import Fork, Leaf, Node, Presence
 
 if TYPE_CHECKING:
-    from peftnas.spaces.bound import BoundSpace
+    from peftnas.spaces.bound_space import BoundSpace
 
 _FEW = 2_000
 _MANY = 20_000

@@ -8,14 +8,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.domains import Choice
-from peftnas.spaces.nodes import Fork, Node, Presence
 from peftnas.spaces.sizes.assign import Unstructured, assignments, parts
 from peftnas.spaces.sizes.boxes import Box, box
-from peftnas.spaces.sizes.distribution import Distribution, add, extremes, number_within
+from peftnas.spaces.sizes.tally import Distribution, add, extremes, number_within
 from peftnas.spaces.sizes.union import Union, unions
+from peftnas.spaces.tree_nodes import Fork, Node, Presence
 
 if TYPE_CHECKING:
-    from peftnas.spaces.bound import BoundSpace
+    from peftnas.spaces.bound_space import BoundSpace
 
 _ASSIGNMENTS = 40_000
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from peftnas.spaces.sizes.assign import Unstructured
 from peftnas.spaces.sizes.boxes import NOTHING, Box, Content
-from peftnas.spaces.sizes.distribution import Distribution, add
+from peftnas.spaces.sizes.tally import Distribution, add
 
 _GROUPS = 300
 _PAIRS = 200_000

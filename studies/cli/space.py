@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from peftnas.studies.cli import options, output
 
 if TYPE_CHECKING:
-    from peftnas.spaces.bound import BoundSpace
+    from peftnas.spaces.bound_space import BoundSpace
 
 N_SAMPLES = 5
 

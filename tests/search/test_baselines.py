@@ -20,7 +20,7 @@ from peftnas.search.baselines import (
 )
 from peftnas.search.records import Plan
 from peftnas.spaces import Architecture, Choice, Integer, Real, SearchSpace
-from peftnas.spaces.bound import BoundSpace
+from peftnas.spaces.bound_space import BoundSpace
 
 RECIPE = Recipe(
     steps=70, learning_rate=Real(1e-5, 1e-1, log=True), schedule=Choice("cosine", "constant")

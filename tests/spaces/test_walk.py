@@ -24,7 +24,7 @@ from peftnas.spaces import (
     SearchSpace,
     Subset,
 )
-from peftnas.spaces.sampling import uniform
+from peftnas.spaces.choosers import uniform
 from peftnas.spaces.tree import draw_fields, field_dimensions
 from tests.spaces.strategies import ANATOMIES, spaces
 from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy

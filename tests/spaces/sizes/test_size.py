@@ -23,8 +23,8 @@ from peftnas.spaces import (
 from peftnas.spaces.enumerate import all_points
 from peftnas.spaces.sizes.assign import Unstructured
 from peftnas.spaces.sizes.counting import one_by_one
-from peftnas.spaces.sizes.distribution import number_within
 from peftnas.spaces.sizes.structural import count_structure
+from peftnas.spaces.sizes.tally import number_within
 from tests.spaces.strategies import ANATOMIES, spaces
 from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.invert_variants import Variant
-from peftnas.spaces.nodes import Leaf, label_options, possible_layers
+from peftnas.spaces.membership_variants import Variant
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.tree import Primitive, active_layers, field_order
+from peftnas.spaces.tree_nodes import Leaf, label_options, possible_layers
 
 Values = dict[str, Primitive]
 Equal = Callable[[Configurable], bool]

@@ -16,13 +16,13 @@ from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.enumerate import all_points
 from peftnas.spaces.fields import Configurable
-from peftnas.spaces.invert_fields import Outside, fit, spellings, vanish
-from peftnas.spaces.invert_variants import variants
-from peftnas.spaces.nodes import Fork, Leaf, Node, Presence, leaves
+from peftnas.spaces.membership_fields import Outside, fit, spellings, vanish
+from peftnas.spaces.membership_variants import variants
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
+from peftnas.spaces.tree_nodes import Fork, Leaf, Node, Presence, leaves
 
 if TYPE_CHECKING:
-    from peftnas.spaces.bound import BoundSpace
+    from peftnas.spaces.bound_space import BoundSpace
 
 _CANDIDATES = 64
 _SMALL_SPACE = 2000

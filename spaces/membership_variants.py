@@ -13,9 +13,9 @@ from typing import Any
 
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.fields import settings
-from peftnas.spaces.nodes import Leaf, label_options
 from peftnas.spaces.structure import PerGroup, PerLayer
 from peftnas.spaces.tree import Primitive
+from peftnas.spaces.tree_nodes import Leaf, label_options
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from peftnas.spaces import encoding, keys, words
 from peftnas.spaces.architecture import Anatomy, Architecture, Placement
 from peftnas.spaces.budget import resolve_budget
+from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.feasible import smallest_point
-from peftnas.spaces.invert import Inversion
-from peftnas.spaces.nodes import build
-from peftnas.spaces.sampling import cover, uniform
+from peftnas.spaces.membership import Inversion
 from peftnas.spaces.sizes.counting import Count, count_points
 from peftnas.spaces.sizes.size import Size
 from peftnas.spaces.tree import Ask, Choose, Dimension, Point, Primitive, dimensions, draw
+from peftnas.spaces.tree_nodes import build
 
 if TYPE_CHECKING:
     from peftnas.spaces.space import SearchSpace

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from peftnas.methods.attach import AttachedModules, attach
-from peftnas.methods.count import count, stored_parameters
+from peftnas.methods.costs import count, stored_parameters
 from peftnas.spaces.architecture import Architecture
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peftnas.methods import Adapter, Architecture, LoRA, Prefix, attach, load
-from peftnas.methods.checkpoint import DESCRIPTION, TENSORS, save
 from peftnas.methods.hooks import is_attached
+from peftnas.methods.saving import DESCRIPTION, TENSORS, save
 from peftnas.spaces.structure import ByLayer
 
 ARCHITECTURE = Architecture(

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.base import PromptVectors
-from peftnas.methods.wiring import Call, compute
+from peftnas.methods.ports import Call, compute
 
 
 class ModelPort:

@@ -9,8 +9,8 @@ from typing import Any
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice, Inclusion, Integer, Real
 from peftnas.spaces.encoding import from_unit
-from peftnas.spaces.nodes import Node, leaves
 from peftnas.spaces.tree import Ask, Choose, dimensions, draw
+from peftnas.spaces.tree_nodes import Node, leaves
 
 
 def uniform(rng: random.Random) -> Choose:
