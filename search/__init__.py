@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from peftnas.search.objectives import Objective
     from peftnas.search.recipe import Recipe
     from peftnas.search.results import StudyResults, TrialRow, open_results
-    from peftnas.search.run import RunSummary, run_study
+    from peftnas.search.runner import RunSummary, run_study
     from peftnas.search.study import Study
 
 __all__ = [
@@ -32,13 +32,13 @@ _HOMES = {
     "Backbone": "backbone",
     "Objective": "objectives",
     "Recipe": "recipe",
-    "RunSummary": "run",
+    "RunSummary": "runner",
     "Study": "study",
     "StudyResults": "results",
     "TrialRow": "results",
     "UsageError": "errors",
     "open_results": "results",
-    "run_study": "run",
+    "run_study": "runner",
 }
 
 

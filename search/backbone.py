@@ -99,13 +99,14 @@ class Backbone:
             return AutoTokenizer.from_pretrained(self.folder)
 
     def check(self) -> None:
-        """Read the tokenizer and the headers of the weights, so that damage is found early.
+        """Read config, tokenizer and the headers of the weights, so that damage is found early.
 
         Raises:
             BackboneError: if one of them cannot be read.
         """
         from safetensors import safe_open
 
+        self.config()
         with _readable(self.folder, "the weights"):
             for file in _weight_files(self.folder):
                 with safe_open(file, framework="pt"):

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from peftnas.search.checkpoints import checkpoint_folder, keep_only
 from peftnas.search.cluster.faults import FaultPolicy, GiveUp
 from peftnas.search.jobs import TrialResult
 from peftnas.search.log import EventLog
 from peftnas.search.pareto import minimised, non_dominated
+from peftnas.search.pool_protocol import Finished, Pool
 from peftnas.search.progress import Board, Progress, value_words
 from peftnas.search.proposals import Proposer
 from peftnas.search.records import Plan, Records, outcome
+from peftnas.search.retention import checkpoint_folder, keep_only
 from peftnas.search.timing import Timing
-from peftnas.search.workers import Finished, Pool
 
 Stopped = Literal["done", "time", "interrupted", "exhausted", "failing"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from peftnas.search import distributions
 from peftnas.search.distributions import Draw
-from peftnas.search.enumeration import enumerate_draws
 from peftnas.search.errors import UsageError
+from peftnas.search.exhausted import enumerate_draws
 from peftnas.search.objectives import Constraint, costs
 from peftnas.search.recipe import Recipe
 from peftnas.spaces.bound_space import BoundSpace

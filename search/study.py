@@ -16,10 +16,17 @@ from peftnas.spaces.space import SearchSpace
 
 if TYPE_CHECKING:
     from peftnas.search.backbone import Backbone, Source
-    from peftnas.search.tasks import Task
+    from peftnas.search.task_protocol import Task
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_TASK = ("name", "metrics", "to_dict", "open", "test", "score")  # of search/tasks.py's protocol
+_TASK = (
+    "name",
+    "metrics",
+    "to_dict",
+    "open",
+    "test",
+    "score",
+)  # of search/task_protocol.py's protocol
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Study:
         name: letters, digits, ``.``, ``_`` and ``-``; also the folder below ``runs/``.
         backbone: a folder, a name on the Hugging Face hub, a ``Backbone``, or a function that
             gives one of these.
-        task: such as ``glue("sst2")``; see ``search/tasks.py``.
+        task: such as ``glue("sst2")``; see ``search/task_protocol.py``.
         space: of architectures.
         recipe: how each is trained; fields may hold domains, which are searched too.
         objectives: names, one or more: metrics of the task, ``trainable_parameters``,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from peftnas.search.tasks import Split
+from peftnas.search.task_protocol import Split
 from peftnas.search.trial.batches import Tokens, tokenise
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from peftnas.search.tasks import Labels, Split, TaskData
+from peftnas.search.task_protocol import Labels, Split, TaskData
 from peftnas.studies.tasks import metrics as known_metrics
 from peftnas.studies.tasks.errors import DataError
 

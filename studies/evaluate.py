@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from peftnas.search.tasks import Split
+    from peftnas.search.task_protocol import Split
     from peftnas.studies.trained import TrainedTrial
 
 

@@ -104,8 +104,8 @@ def trained_trial(
         UsageError: if there is no such finished trial.
         WorkFailedError: if training again fails.
     """
-    from peftnas.search.checkpoints import checkpoint_folder
     from peftnas.search.records import trial_key
+    from peftnas.search.retention import checkpoint_folder
     from peftnas.search.trial.artifact import finished_result
 
     row = finished_trial(results, number)
@@ -125,7 +125,7 @@ def _train_again(row: TrialRow, key: str, bench: Bench, folder: Path) -> str:
     import torch
 
     from peftnas.search.jobs import TrialJob
-    from peftnas.search.trial.run import run_trial
+    from peftnas.search.trial.fine_tune import run_trial
 
     assert row.architecture is not None and row.seed is not None, "finished trials have both"
     job = TrialJob(row.number, row.architecture, row.recipe, row.seed, key, str(folder))

@@ -18,7 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from peftnas.search.cluster.worker import Worker
 from peftnas.search.jobs import TrialJob, TrialResult
-from peftnas.search.workers import Event, Finished, Lost
+from peftnas.search.pool_protocol import Event, Finished, Lost
 from peftnas.spaces.fields import Configurable
 
 if TYPE_CHECKING:

@@ -51,6 +51,6 @@ class Worker:
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
         """Run one trial; plain values both ways."""
         from peftnas.search.jobs import TrialJob
-        from peftnas.search.trial.run import run_trial
+        from peftnas.search.trial.fine_tune import run_trial
 
         return run_trial(self.bench, TrialJob.from_dict(job)).to_dict()

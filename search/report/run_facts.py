@@ -26,7 +26,7 @@ def trial_times(results: StudyResults) -> dict[str, str]:
 
 
 def run_facts(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the runs of a study left in its facts; see ``search/run.py``.
+    """What the runs of a study left in its facts; see ``search/runner.py``.
 
     Returns:
         A line for each of the ``runs``; ``busy_share`` over all of them; ``sampler`` and

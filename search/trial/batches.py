@@ -13,7 +13,7 @@ from torch import Tensor
 
 from peftnas.search.errors import UsageError
 from peftnas.search.seeds import child_seed
-from peftnas.search.tasks import Labels, Split
+from peftnas.search.task_protocol import Labels, Split
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

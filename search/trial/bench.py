@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from peftnas.search.backbone import Backbone
-from peftnas.search.tasks import Task, TaskData
+from peftnas.search.task_protocol import Task, TaskData
 from peftnas.search.trial.batches import Tokens, tokenise
 
 if TYPE_CHECKING:

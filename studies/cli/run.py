@@ -12,7 +12,7 @@ from peftnas.studies.cli import look, options, output
 from peftnas.studies.errors import WorkFailedError
 
 if TYPE_CHECKING:
-    from peftnas.search.run import RunSummary
+    from peftnas.search.runner import RunSummary
 
 EXAMPLE = """\
 peftnas run quickstart --trials 12
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace, opened: options.Opened) -> RunSummary:
-    from peftnas.search.run import run_study
+    from peftnas.search.runner import run_study
 
     with options.as_usage():
         study = replace(opened.study, backbone=options.find_backbone(opened))

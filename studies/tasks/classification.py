@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from peftnas.search.tasks import Labels
+from peftnas.search.task_protocol import Labels
 from peftnas.studies.tasks import labels as read_labels
 from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.tables import Table

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from peftnas.search.tasks import Labels, Split, TaskData
+from peftnas.search.task_protocol import Labels, Split, TaskData
 from peftnas.studies.tasks import metrics as known_metrics
 from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.holdout import hold_out
@@ -59,7 +59,7 @@ class TextTask(ABC):
         }
 
     def open(self, data: Path | None, base: Path, seed: int) -> TaskData:
-        """Train and validation examples; see ``peftnas.search.tasks.Task``."""
+        """Train and validation examples; see ``peftnas.search.task_protocol.Task``."""
         splits, held_out, names = self._splits(data, base, seed)
         facts = {
             "source": self.source.to_dict(),

@@ -15,7 +15,7 @@ from peftnas.methods import LoRA
 from peftnas.search.backbone import Backbone
 from peftnas.search.jobs import TrialJob
 from peftnas.search.recipe import Recipe
-from peftnas.search.tasks import Split, TaskData
+from peftnas.search.task_protocol import Split, TaskData
 from peftnas.search.trial.bench import BenchSpec
 from peftnas.spaces.architecture import Architecture
 from tests.backbones import BAD, GOOD, bert_config, save_backbone

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
 
 from peftnas.search import distributions
-from peftnas.search.enumeration import enumerate_draws
+from peftnas.search.exhausted import enumerate_draws
 from peftnas.search.recipe import Recipe
 from peftnas.spaces import Choice, Integer, Real, SearchSpace
 from tests.search.toys import (

@@ -10,16 +10,16 @@ import optuna
 import pytest
 
 from peftnas.search.driver import FAILED_AT_FIRST, Driver, Stopped, Work
-from peftnas.search.inline import InlinePool
+from peftnas.search.inline_pool import InlinePool
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.log import EventLog
+from peftnas.search.pool_protocol import Event, Finished, Lost, Pool
 from peftnas.search.progress import Board, Silent
 from peftnas.search.proposals import Proposer
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Records, outcome
 from peftnas.search.samplers import make_sampler
 from peftnas.search.storage import open_storage, open_study, quiet_optuna, sqlite_url
-from peftnas.search.workers import Event, Finished, Lost, Pool
 from tests.search.toys import (
     BACKBONE,
     RECIPE,

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 from peftnas.search.errors import UsageError
-from peftnas.search.inline import InlinePool
-from peftnas.search.prepare import Prepared
+from peftnas.search.inline_pool import InlinePool
+from peftnas.search.preflight import Prepared
 from peftnas.studies.cli import main
 
 TRIALS = 3
 
 
 def inline_pool(prepared: Prepared, *_: object) -> InlinePool:
-    from peftnas.search.trial.run import run_trial
+    from peftnas.search.trial.fine_tune import run_trial
 
     bench = prepared.bench_spec().build()
     return InlinePool(lambda job: run_trial(bench, job))
@@ -36,7 +36,7 @@ def finished(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     out = tmp_path_factory.mktemp("runs") / "tiny"
     named = (str(workplace / "study.py"), "--out", str(out), "--data", str(workplace / "data"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("peftnas.search.run._ray", inline_pool)
+        patch.setattr("peftnas.search.runner._ray", inline_pool)
         assert main(["run", *named, "--trials", str(TRIALS), "--workers", "1"]) == 0
     return named
 
@@ -59,7 +59,7 @@ def ask(finished: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> Ask:
 def test_run_again_keeps_every_trial(
     finished: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, ask: Ask
 ) -> None:
-    monkeypatch.setattr("peftnas.search.run._ray", inline_pool)
+    monkeypatch.setattr("peftnas.search.runner._ray", inline_pool)
     summary = ask("run", "--trials", str(TRIALS), "--workers", "1")
     assert (summary["kept"], summary["trained"]) == (TRIALS, 0)
     assert Path(summary["report"]).is_file() and summary["front"]
@@ -176,7 +176,7 @@ def test_a_trial_whose_checkpoint_is_gone_is_trained_again(
 def logits_of_trial(workplace: Path, folder: Path, texts: list[str]) -> np.ndarray[Any, Any]:
     """What the trial's own checkpoint answers, on the backbone as trials load it."""
     from peftnas.search.backbone import Backbone
-    from peftnas.search.tasks import Split
+    from peftnas.search.task_protocol import Split
     from peftnas.search.trial.artifact import load_artifact
     from peftnas.search.trial.batches import tokenise
 

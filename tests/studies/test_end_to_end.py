@@ -91,7 +91,7 @@ def test_a_study_from_its_file_to_a_loaded_adapter(
 def logits_of(backbone: Path, checkpoint: Path, texts: list[str]) -> Any:
     """What the trial's checkpoint answers on the backbone as trials load it."""
     from peftnas.search.backbone import Backbone
-    from peftnas.search.tasks import Split
+    from peftnas.search.task_protocol import Split
     from peftnas.search.trial.artifact import load_artifact
     from peftnas.studies.answer import tokens_of
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from peftnas.search.tasks import TaskData
+from peftnas.search.task_protocol import TaskData
 from peftnas.studies.tasks import DataError, TextClassification, TextRegression, glue
 from peftnas.studies.tasks import hub_datasets as hub_module
 from peftnas.studies.tasks.glue import GLUE

@@ -19,7 +19,7 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object) -> None:
         raise AssertionError("workers were started")
 
-    monkeypatch.setattr("peftnas.search.run._ray", start)
+    monkeypatch.setattr("peftnas.search.runner._ray", start)
 
 
 @pytest.fixture
@@ -131,6 +131,8 @@ def test_backbone_errors(refused: Callable[..., str], workplace: Path, tmp_path:
     shutil.copy(workplace / "backbone/model.safetensors", empty)
     (empty / "tokenizer.json").write_text("{")
     assert "the tokenizer in backbone folder" in refused(file, "--backbone", str(empty))
+    (empty / "config.json").write_text("{")
+    assert "config.json in backbone folder" in refused(file, "--backbone", str(empty))
 
 
 def test_a_text_without_tokens(

@@ -8,8 +8,8 @@ from pathlib import Path
 from peftnas.methods import LoRA
 from peftnas.search import Recipe, RunSummary, Study, run_study
 from peftnas.search.cluster.pool import WorkerPool
-from peftnas.search.prepare import Prepared
-from peftnas.search.workers import Pool
+from peftnas.search.pool_protocol import Pool
+from peftnas.search.preflight import Prepared
 from peftnas.spaces import Integer, Maybe, Real, SearchSpace, Subset
 from tests.search import conftest
 

@@ -20,7 +20,7 @@ from peftnas.search import StudyResults, UsageError, open_results
 from peftnas.search.backbone import Backbone
 from peftnas.search.cluster.pool import WorkerPool
 from peftnas.search.jobs import TrialJob
-from peftnas.search.prepare import Prepared
+from peftnas.search.preflight import Prepared
 from peftnas.search.storage import sqlite_url
 from tests.search.cluster import study_process
 

@@ -28,7 +28,7 @@ from peftnas.search.cluster.pool import (
 )
 from peftnas.search.jobs import TrialJob
 from peftnas.search.trial.artifact import finished_result
-from peftnas.search.trial.run import run_trial
+from peftnas.search.trial.fine_tune import run_trial
 from tests.search import conftest
 from tests.search.conftest import JobOf, SpecOf
 

@@ -14,7 +14,7 @@ from peftnas.methods import Adapter, BitFit, FullFineTuning, LoRA, Prefix, Promp
 from peftnas.search.backbone import Backbone
 from peftnas.search.recipe import Recipe
 from peftnas.search.trial.artifact import RESULT, finished_result, load_artifact, read_result
-from peftnas.search.trial.run import build_classifier, run_trial
+from peftnas.search.trial.fine_tune import build_classifier, run_trial
 from tests.search.conftest import JobOf, SpecOf
 
 CASES: list[tuple[tuple[Any, ...], str]] = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from peftnas.search.backbone import Backbone
-from peftnas.search.tasks import Split
+from peftnas.search.task_protocol import Split
 from peftnas.search.trial.batches import (
     Tokens,
     evaluation_order,

@@ -23,7 +23,7 @@ from peftnas.search.trial.batches import training_order
 from peftnas.search.trial.bench import Bench, BenchSpec, Examples
 from peftnas.search.trial.classifier import Classifier
 from peftnas.search.trial.head import build_head
-from peftnas.search.trial.learning import Learner, evaluation_steps, loss_of
+from peftnas.search.trial.optimiser import Learner, evaluation_steps, loss_of
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import held
 

@@ -14,7 +14,7 @@ from peftnas.methods import IA3, Adapter, BitFit, FullFineTuning, LoRA, Prefix, 
 from peftnas.search.backbone import Backbone
 from peftnas.search.jobs import TIMES, TrialJob, TrialResult
 from peftnas.search.trial.bench import Bench
-from peftnas.search.trial.run import run_trial
+from peftnas.search.trial.fine_tune import run_trial
 from tests.search.conftest import GoodOrBad, JobOf, SpecOf
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -16,22 +15,23 @@ import optuna
 
 from peftnas.search.baselines import BASELINES as UNTUNED
 from peftnas.search.baselines import plan_baseline
-from peftnas.search.checkpoints import baseline_folder, checkpoint_folder, sweep
 from peftnas.search.driver import NOT_NEEDED, Driver, Stopped, Work
 from peftnas.search.errors import UsageError
 from peftnas.search.interrupt import StopRequest
-from peftnas.search.jobs import TrialResult
 from peftnas.search.log import EventLog
 from peftnas.search.machine import machine_words, versions
-from peftnas.search.prepare import Prepared, prepare
+from peftnas.search.out_folder import claim
+from peftnas.search.pool_protocol import Pool
+from peftnas.search.preflight import Prepared, prepare
 from peftnas.search.progress import Board, Progress, show
 from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records, outcome
 from peftnas.search.results import BASELINES
+from peftnas.search.resume import left_over, written
+from peftnas.search.retention import baseline_folder, checkpoint_folder, sweep
 from peftnas.search.samplers import make_sampler
 from peftnas.search.storage import FACTS, only_writer, open_storage, open_study, sqlite_url
 from peftnas.search.study import Study
-from peftnas.search.workers import Pool
 
 DEFAULT_TRIALS = 50
 
@@ -135,7 +135,7 @@ def run_study(
         progress: whether to show what happens, on stderr.
         baselines: whether to train the untuned baselines first, once a study.
         modules: the user's own modules, whose classes workers cannot import.
-        make_pool: other workers than Ray's, such as :class:`~peftnas.search.inline.InlinePool`.
+        make_pool: other workers than Ray's, such as ``inline_pool.InlinePool``.
     Raises:
         UsageError: for anything wrong with the study or the arguments, before a worker starts.
     """
@@ -154,6 +154,7 @@ def run_study(
             storage, study.name + BASELINES, directions=directions, content=prepared.content
         )
         searched.sampler = make_sampler(sampler, study.seed, len(searched.get_trials(False)))
+        claim(out, study.name, prepared.content)
         run = _Run(prepared, out, searched, untuned)
         run.board.target = trials
         if minutes is not None:
@@ -187,7 +188,7 @@ class _Run:
         sweep(out / "checkpoints")
         sweep(out / "checkpoints" / "baselines")
         self.kept = len(self.records.numbers("complete"))
-        self.left = self._left(self.records, checkpoint_folder)
+        self.left = left_over(self.records, self.out, checkpoint_folder)
         self.board = Board(
             prepared.study.name,
             prepared.objectives,
@@ -264,30 +265,13 @@ class _Run:
             log,
             stop,
             work,
-            written=_written,
+            written=written,
         )
-
-    def _left(self, records: Records, folder: Callable[[Path, int], Path]) -> list[Work]:
-        """What an earlier run had accepted and not told, to be trained again.
-
-        A trial whose worker had written its checkpoint is told from there instead.
-        """
-        left = []
-        for number, plan in records.recover().items():
-            work = Work(records, number, plan, folder(self.out, number))
-            result = _written(work)
-            if result is not None:
-                records.tell(number, result)
-                if records is self.baselines:
-                    shutil.rmtree(work.folder)
-            else:
-                left.append(work)
-        return left
 
     def _untuned(self, log: EventLog) -> list[Work]:
         """The baselines that are still to be trained; those that do not apply are noted."""
         study = self.prepared.study
-        work = self._left(self.baselines, baseline_folder)
+        work = left_over(self.baselines, self.out, baseline_folder, keep=False)
         settled = {
             trial.user_attrs.get("baseline")
             for trial in self.baselines.trials()
@@ -310,13 +294,6 @@ class _Run:
             folder = baseline_folder(self.out, trial.number)
             work.append(Work(self.baselines, trial.number, plan, folder))
         return work
-
-
-def _written(work: Work) -> TrialResult | None:
-    """The result that a worker wrote for this work, told or not; ``None`` without one."""
-    from peftnas.search.trial.artifact import finished_result
-
-    return finished_result(work.folder, work.plan.key)
 
 
 def _check_limits(trials: int | None, minutes: float | None, workers: int) -> None:

@@ -24,11 +24,11 @@ from peftnas.search import (
 )
 from peftnas.search.backbone import Backbone
 from peftnas.search.baselines import FULL
-from peftnas.search.inline import InlinePool
+from peftnas.search.inline_pool import InlinePool
 from peftnas.search.jobs import TrialJob, TrialResult
-from peftnas.search.prepare import Prepared
+from peftnas.search.preflight import Prepared
 from peftnas.search.storage import sqlite_url
-from peftnas.search.trial.run import run_trial
+from peftnas.search.trial.fine_tune import run_trial
 from peftnas.spaces import Integer, Maybe, Real, SearchSpace, Subset
 
 SPACE = SearchSpace(

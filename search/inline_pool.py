@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from peftnas.search.jobs import TrialJob, TrialResult
-from peftnas.search.workers import Event, Finished
+from peftnas.search.pool_protocol import Event, Finished
 
 
 class InlinePool:

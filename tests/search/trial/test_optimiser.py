@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from peftnas.search.recipe import Recipe
-from peftnas.search.trial.learning import Learner, evaluation_steps, loss_of, rate_factor
+from peftnas.search.trial.optimiser import Learner, evaluation_steps, loss_of, rate_factor
 
 
 def test_classes_have_cross_entropy_and_targets_squared_error() -> None:

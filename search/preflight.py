@@ -17,7 +17,7 @@ from peftnas.search.limits import Limits
 from peftnas.search.objectives import Constraint, Objective, parse_constraint
 from peftnas.search.samplers import check_sampler
 from peftnas.search.study import Study
-from peftnas.search.tasks import TaskData
+from peftnas.search.task_protocol import TaskData
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.domains import Choice
 
