@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from peftnas.search.task_protocol import Split
-    from peftnas.studies.trained import TrainedTrial
+    from peftnas.studies.restore import TrainedTrial
 
 
 def evaluate(trained: TrainedTrial, test: Split) -> dict[str, float]:

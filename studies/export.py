@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from peftnas.search.backbone import Backbone, BackboneError, find_backbone
 from peftnas.search.errors import UsageError
 from peftnas.studies import weights
-from peftnas.studies.files import load_study
 from peftnas.studies.hub import offline_when_unreachable
+from peftnas.studies.study_file import load_study
 
 if TYPE_CHECKING:
     from peftnas.studies.answer import Answerer
-    from peftnas.studies.trained import TrainedTrial
+    from peftnas.studies.restore import TrainedTrial
 
 FORMAT = 1
 DESCRIPTION = "export.json"

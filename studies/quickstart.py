@@ -20,7 +20,7 @@ from peftnas.search.study import Study
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.space import SearchSpace
 from peftnas.spaces.structure import Maybe
-from peftnas.studies.docstrings import StdlibDocstrings
+from peftnas.studies.tasks.stdlib_docstrings import StdlibDocstrings
 from peftnas.studies.weights import backbone
 
 __all__ = ["backbone", "space", "study"]

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from peftnas import __version__
 from peftnas.search.errors import UsageError
-from peftnas.studies.cli import doctor, look, methods, run, ship, space
+from peftnas.studies.cli import doctor, export_evaluate, methods, run, space, status_front_report
 from peftnas.studies.errors import WorkFailedError
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"peftnas {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for group in (run, space, look, ship, methods, doctor):
+    for group in (run, space, status_front_report, export_evaluate, methods, doctor):
         group.add_commands(commands)
     return top
 

@@ -17,7 +17,7 @@ from peftnas.studies.hub import offline_when_unreachable
 if TYPE_CHECKING:
     from peftnas.search.backbone import Backbone
     from peftnas.search.study import Study
-    from peftnas.studies.files import StudyFile
+    from peftnas.studies.study_file import StudyFile
 
 WIDTH = 78  # columns of the texts that argparse leaves as they are
 
@@ -144,7 +144,7 @@ def open_study(arguments: argparse.Namespace) -> Opened:
     Raises:
         UsageError: if the file, or an option, is wrong.
     """
-    from peftnas.studies.files import changed, load_study
+    from peftnas.studies.study_file import changed, load_study
 
     data = None
     if arguments.data is not None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from peftnas.search.errors import UsageError
-from peftnas.studies.cli import look, options, output
+from peftnas.studies.cli import options, output
+from peftnas.studies.cli.status_front_report import print_front
 from peftnas.studies.errors import WorkFailedError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         output.print_json(summary.to_dict() | {"report": str(report), "front": front})
     else:
         _print(summary)
-        look.print_front(results)
+        print_front(results)
         output.console().print(f"report: {report}")
     return 0 if summary.ok else 1
 

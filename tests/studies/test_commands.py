@@ -248,7 +248,7 @@ def test_one_point_is_no_points(
 
 def test_only_a_finished_trial_is_taken_out(finished: tuple[str, ...]) -> None:
     from peftnas.search.results import open_results
-    from peftnas.studies.trained import finished_trial
+    from peftnas.studies.restore import finished_trial
 
     results = open_results(f"sqlite:///{finished[2]}/study.db", "tiny")
     row = dataclasses.replace(results.trials[0], state="failed", reason="the loss is nan")

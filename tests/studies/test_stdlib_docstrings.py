@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from peftnas.studies.docstrings import PACKAGES, StdlibDocstrings
 from peftnas.studies.tasks import DataError
+from peftnas.studies.tasks.stdlib_docstrings import PACKAGES, StdlibDocstrings
 
 NOWHERE = Path("/nowhere")
 
@@ -33,7 +33,7 @@ def test_splits_are_disjoint_and_in_proportion() -> None:
 def test_same_in_another_process_that_imports_none_of_the_packages() -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from peftnas.studies.docstrings import StdlibDocstrings\n"
+        "from peftnas.studies.tasks.stdlib_docstrings import StdlibDocstrings\n"
         "train = StdlibDocstrings().open(None, Path('/'), 3).train\n"
         "print('turtle' in sys.modules, 'mailbox' in sys.modules)\n"
         "print(*map(ascii, train.texts), train.labels.sum(), sep='\\n')"

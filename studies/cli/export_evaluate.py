@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from peftnas.studies.cli import options, output
 
 if TYPE_CHECKING:
-    from peftnas.studies.trained import TrainedTrial
+    from peftnas.studies.restore import TrainedTrial
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -95,7 +95,7 @@ def _trained(arguments: argparse.Namespace) -> Iterator[tuple[TrainedTrial, opti
     """The trial of ``--trial`` with its tensors; says so when it is trained again."""
     from peftnas.search.results import open_results
     from peftnas.search.trial.bench import Bench
-    from peftnas.studies.trained import check_same_study, finished_trial, trained_trial
+    from peftnas.studies.restore import check_same_study, finished_trial, trained_trial
 
     opened = options.open_study(arguments)
     results = open_results(opened.url, opened.study.name)

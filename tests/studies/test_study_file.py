@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from peftnas.search.errors import UsageError
-from peftnas.studies.files import changed, load_study
+from peftnas.studies.study_file import changed, load_study
 
 CUSTOM = """
 
