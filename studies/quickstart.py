@@ -5,8 +5,8 @@
     |- lora?      rank 1..32, targets, layers
     |- prefix?    length 1..32
     |- prompt?    length 1..32
-    |- ia3?
-    `- bitfit?
+    |- ia3?       targets, layers
+    `- bitfit?    targets
 
 Backbone: all-MiniLM-L6-v2 (6 layers, 22.7 M parameters). Task: which package of the standard
 library a docstring comes from. A trial takes some seconds on one CPU core.
@@ -43,10 +43,12 @@ space = SearchSpace(
     ),
     Maybe(Prefix(length=Integer(1, 32, log=True))),
     Maybe(Prompt(length=Integer(1, 32, log=True))),
-    Maybe(IA3()),
+    Maybe(IA3(targets=Subset("key", "value", "down"), layers=Subset.of_layers())),
     # the pooler's bias, which BitFit() would train too, is not read by a mean-pooled head
     Maybe(
-        BitFit(targets=("query", "value", "output", "up", "down", "attention_norm", "ffn_norm"))
+        BitFit(
+            targets=Subset("query", "value", "output", "up", "down", "attention_norm", "ffn_norm")
+        )
     ),
     gate=Choice(None, "unipelt"),
     max_parameters="2%",
@@ -66,4 +68,5 @@ study = Study(
         evaluations=2,
     ),
     objectives=("accuracy", "trainable_parameters"),
+    seed=1,
 )
