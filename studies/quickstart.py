@@ -64,7 +64,7 @@ study = Study(
         batch_size=32,
         learning_rate=Real(2e-3, 2e-2, log=True),
         pooling="mean",
-        max_length=32,
+        max_length=28,
         evaluations=2,
     ),
     objectives=("accuracy", "trainable_parameters"),
