@@ -13,7 +13,7 @@ help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 quickstart: $(VENV)/.run  ## a real search on real weights, then the report (ARGS="--trials 40" goes on)
-	$(BIN)/peftnas run quickstart --trials 28 --minutes 5.5 $(ARGS)
+	$(BIN)/peftnas run quickstart --trials 20 --minutes 5 $(ARGS)
 
 test: $(VENV)/.dev  ## the default test tier (under 8 minutes on 2 cores)
 	$(BIN)/python -m pytest $(ARGS)

@@ -5,8 +5,8 @@
     |- lora?      rank 1..32, targets, layers
     |- prefix?    length 1..32
     |- prompt?    length 1..32
-    |- ia3?       targets, layers
-    `- bitfit?    targets
+    |- ia3?
+    `- bitfit?
 
 Backbone: all-MiniLM-L6-v2 (6 layers, 22.7 M parameters). Task: which package of the standard
 library a docstring comes from. A trial takes some seconds on one CPU core.
@@ -43,12 +43,10 @@ space = SearchSpace(
     ),
     Maybe(Prefix(length=Integer(1, 32, log=True))),
     Maybe(Prompt(length=Integer(1, 32, log=True))),
-    Maybe(IA3(targets=Subset("key", "value", "down"), layers=Subset.of_layers())),
+    Maybe(IA3()),
     # the pooler's bias, which BitFit() would train too, is not read by a mean-pooled head
     Maybe(
-        BitFit(
-            targets=Subset("query", "value", "output", "up", "down", "attention_norm", "ffn_norm")
-        )
+        BitFit(targets=("query", "value", "output", "up", "down", "attention_norm", "ffn_norm"))
     ),
     gate=Choice(None, "unipelt"),
     max_parameters="2%",
@@ -60,13 +58,12 @@ study = Study(
     task=StdlibDocstrings(),
     space=space,
     recipe=Recipe(
-        steps=40,
+        steps=60,
         batch_size=32,
-        learning_rate=Real(2e-3, 2e-2, log=True),
+        learning_rate=Real(1e-3, 2e-2, log=True),
         pooling="mean",
-        max_length=28,
+        max_length=40,
         evaluations=2,
     ),
     objectives=("accuracy", "trainable_parameters"),
-    seed=1,
 )
