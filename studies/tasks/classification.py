@@ -29,8 +29,8 @@ class TextClassification(TextTask):
         text: column of the (first) text.
         text_pair: column of the second text of a pair.
         label: column of the class, strings or whole numbers.
-        metrics: what is scored; the first is the default objective. Known: accuracy, macro_f1,
-            f1 (of class 1 of two), matthews.
+        metrics: what is scored, accuracy and macro_f1 by default; the first is the default
+            objective. Known: accuracy, macro_f1, f1 (of class 1 of two), matthews.
         name: name of the task; by default that of the source.
         config: configuration of a hub data set.
         validation: share of train to hold out where there is no validation split.
@@ -43,24 +43,7 @@ class TextClassification(TextTask):
 
     kind: ClassVar[str] = "text_classification"
     compares: ClassVar[Literal["classes", "numbers"]] = "classes"
-
-    def __init__(
-        self,
-        source: Any,
-        text: str = "text",
-        text_pair: str | None = None,
-        label: str = "label",
-        *,
-        metrics: str | Sequence[str] = ("accuracy", "macro_f1"),
-        name: str | None = None,
-        config: str | None = None,
-        validation: float = 0.1,
-        test: float = 0.1,
-        splits: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(
-            source, text, text_pair, label, metrics, name, config, validation, test, splits
-        )
+    usual_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
 
     def _answers(self, predictions: NDArray[np.float32]) -> NDArray[Any]:
         best: NDArray[Any] = predictions.argmax(axis=1)

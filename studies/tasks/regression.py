@@ -28,24 +28,7 @@ class TextRegression(TextTask):
 
     kind: ClassVar[str] = "text_regression"
     compares: ClassVar[Literal["classes", "numbers"]] = "numbers"
-
-    def __init__(
-        self,
-        source: Any,
-        text: str = "text",
-        text_pair: str | None = None,
-        label: str = "label",
-        *,
-        metrics: str | Sequence[str] = ("spearman", "pearson"),
-        name: str | None = None,
-        config: str | None = None,
-        validation: float = 0.1,
-        test: float = 0.1,
-        splits: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(
-            source, text, text_pair, label, metrics, name, config, validation, test, splits
-        )
+    usual_metrics: ClassVar[tuple[str, ...]] = ("spearman", "pearson")
 
     def _answers(self, predictions: NDArray[np.float32]) -> NDArray[Any]:
         return predictions[:, 0]

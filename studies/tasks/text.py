@@ -24,26 +24,29 @@ class TextTask(ABC):
 
     kind: ClassVar[str]
     compares: ClassVar[Literal["classes", "numbers"]]
+    usual_metrics: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
         source: Any,
-        text: str,
-        text_pair: str | None,
-        label: str,
-        metrics: str | Sequence[str],
-        name: str | None,
-        config: str | None,
-        validation: float,
-        test: float,
-        splits: dict[str, str] | None,
+        text: str = "text",
+        text_pair: str | None = None,
+        label: str = "label",
+        *,
+        metrics: str | Sequence[str] | None = None,
+        name: str | None = None,
+        config: str | None = None,
+        validation: float = 0.1,
+        test: float = 0.1,
+        splits: dict[str, str] | None = None,
     ) -> None:
         for purpose, share in (("validation", validation), ("test", test)):
             if not 0 < share < 1:
                 raise DataError(f"{purpose} must be a share of train in (0, 1), got {share!r}")
         self.source = Source(source, config, splits)
         self.text, self.text_pair, self.label = text, text_pair, label
-        self.metrics = known_metrics.check_metrics(metrics, self.compares)
+        wanted = self.usual_metrics if metrics is None else metrics
+        self.metrics = known_metrics.check_metrics(wanted, self.compares)
         self.name = name or self.source.name
         self.shares = {"validation": validation, "test": test}
 
