@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import Configurable, Number, OneOf, Whole, held, setting, settings
+from peftnas.spaces.fields import (
+    AnyOf,
+    Configurable,
+    Number,
+    OneOf,
+    Whole,
+    held,
+    setting,
+    settings,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +35,12 @@ class Recipe(Configurable):
     steps: int | Domain[int] = setting(Whole(1), default=300, help="optimiser steps of a trial")
     batch_size: int | Domain[int] = setting(Whole(1), default=32, help="examples a step")
     learning_rate: float | Domain[float] = setting(
-        Number(0, above=True), default=1e-3, help="highest learning rate of AdamW"
+        Number(0, above=True), default=1e-3, help="highest learning rate of the modules"
+    )
+    head_learning_rate: float | None | Domain[float | None] = setting(
+        AnyOf(OneOf(None), Number(0, above=True)),
+        default=None,
+        help="highest learning rate of the head; None: that of the modules",
     )
     schedule: str | Domain[str] = setting(
         OneOf("linear", "cosine", "constant"),

@@ -60,7 +60,9 @@ study = Study(
     recipe=Recipe(
         steps=60,
         batch_size=32,
-        learning_rate=Real(1e-3, 2e-2, log=True),
+        learning_rate=Real(2e-3, 1e-2, log=True),
+        # at one rate for both, how well the head has learned would hide what the modules add
+        head_learning_rate=2e-2,
         pooling="mean",
         max_length=40,
         evaluations=2,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from peftnas.search.trial.batches import EVALUATION_TOKENS, Batch, Tokens, evaluation_order
 
@@ -32,11 +31,6 @@ class Classifier:
         self.base = base
         self.attached = attached
         self.head = head
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """What is trained: attached modules and head."""
-        yield from self.attached.parameters()
-        yield from self.head.parameters()
 
     def train(self, mode: bool = True) -> None:
         """Turns dropout of modules and head on or off; the backbone stays in eval mode."""

@@ -120,7 +120,8 @@ def _run(bench: Bench, job: TrialJob, record: _Record) -> TrialResult:
                     f"the backbone's {bench.longest} positions; shorten the prompt"
                 )
             examples = bench.examples(min(held(recipe.max_length), room))
-            learner = Learner(classifier.parameters(), recipe)
+            head = classifier.head.parameters()
+            learner = Learner(classifier.attached.parameters(), head, recipe)
         _learn(bench, classifier, learner, examples, recipe, job.seed, record)
         if not job.folder:
             return record.complete("")

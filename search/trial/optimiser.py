@@ -49,23 +49,25 @@ class Learner:
     """AdamW over some parameters, one call a step.
 
     Args:
-        parameters: what is trained.
+        modules: what is trained of the backbone or attached to it.
+        head: what is trained of the head; it may have a learning rate of its own.
         recipe: a recipe that holds values.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], recipe: Recipe) -> None:
-        self.parameters = list(parameters)
-        matrices = [parameter for parameter in self.parameters if parameter.dim() > 1]
-        vectors = [parameter for parameter in self.parameters if parameter.dim() <= 1]
+    def __init__(
+        self, modules: Iterable[nn.Parameter], head: Iterable[nn.Parameter], recipe: Recipe
+    ) -> None:
+        rate, head_rate = held(recipe.learning_rate), held(recipe.head_learning_rate)
         decay = float(held(recipe.weight_decay))
-        groups: list[dict[str, Any]] = [
-            {"params": matrices, "weight_decay": decay},
-            {"params": vectors, "weight_decay": 0.0},
+        by_rate = [(list(modules), rate), (list(head), rate if head_rate is None else head_rate)]
+        self.parameters = [parameter for parameters, _ in by_rate for parameter in parameters]
+        groups = [
+            group
+            for parameters, highest in by_rate
+            for group in _groups(parameters, float(highest), decay)
+            if group["params"]
         ]
-        self.optimiser = torch.optim.AdamW(
-            [group for group in groups if group["params"]], fused=True
-        )
-        self.rate = float(held(recipe.learning_rate))
+        self.optimiser = torch.optim.AdamW(groups, fused=True)
         self.schedule = held(recipe.schedule)
         self.steps = held(recipe.steps)
         self.warmup = float(held(recipe.warmup))
@@ -73,9 +75,9 @@ class Learner:
 
     def step(self, loss: Tensor, step: int) -> None:
         """One update from the gradient of ``loss``; ``step`` is 0-based."""
-        rate = self.rate * rate_factor(self.schedule, step, self.steps, self.warmup)
+        factor = rate_factor(self.schedule, step, self.steps, self.warmup)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["highest"] * factor
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.clip:
@@ -87,3 +89,13 @@ def evaluation_steps(steps: int, evaluations: int) -> Sequence[int]:
     """After which steps (1-based) to evaluate: evenly spaced, the last at the end."""
     count = min(steps, evaluations)
     return [round(steps * (number + 1) / count) for number in range(count)]
+
+
+def _groups(parameters: Sequence[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
+    """Matrices, which decay, and vectors, which do not."""
+    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+    vectors = [parameter for parameter in parameters if parameter.dim() <= 1]
+    return [
+        {"params": matrices, "weight_decay": decay, "highest": rate},
+        {"params": vectors, "weight_decay": 0.0, "highest": rate},
+    ]

@@ -37,6 +37,7 @@ def test_fields_hold_domains() -> None:
         {"steps": 2.5},
         {"batch_size": 0},
         {"learning_rate": 0.0},
+        {"head_learning_rate": 0.0},
         {"learning_rate": Real(-1.0, 1.0)},
         {"schedule": "step"},
         {"warmup": 1.5},

@@ -43,16 +43,33 @@ def test_schedules_end_near_zero_or_stay() -> None:
 def test_only_matrices_decay() -> None:
     matrix, vector = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
     recipe = Recipe(learning_rate=0.1, weight_decay=0.5, schedule="constant", warmup=0.0)
-    learner = Learner([matrix, vector], recipe)
+    learner = Learner([matrix, vector], [], recipe)
     learner.step(0.0 * (matrix.sum() + vector.sum()), 0)
     torch.testing.assert_close(matrix.detach(), torch.full((2, 2), 0.95))
     assert torch.equal(vector.detach(), torch.ones(2))
 
 
+@pytest.mark.parametrize(("head_rate", "moved"), [(None, 0.1), (0.3, 0.3)])
+def test_the_head_has_the_rate_of_the_modules_or_its_own(
+    head_rate: float | None, moved: float
+) -> None:
+    module, head = nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2, 2))
+    recipe = Recipe(learning_rate=0.1, head_learning_rate=head_rate, schedule="linear", warmup=0.0)
+    learner = Learner([module], [head], recipe)
+    learner.step(module.sum() + head.sum(), 0)
+    # the first step of Adam moves everything by the rate
+    torch.testing.assert_close(module.detach(), torch.full((2, 2), -0.1))
+    torch.testing.assert_close(head.detach(), torch.full((2, 2), -moved))
+    half = recipe.replace(steps=2)
+    learner = Learner([module], [head], half)
+    learner.step(0.0 * (module.sum() + head.sum()), 1)
+    assert [group["lr"] for group in learner.optimiser.param_groups] == [0.05, moved / 2]
+
+
 @pytest.mark.parametrize(("clip", "norm"), [(0.5, 0.5), (0.0, 20.0)])
 def test_the_gradient_is_clipped(clip: float, norm: float) -> None:
     matrix = nn.Parameter(torch.ones(2, 2))
-    Learner([matrix], Recipe(clip_norm=clip)).step(10 * matrix.sum(), 0)
+    Learner([matrix], [], Recipe(clip_norm=clip)).step(10 * matrix.sum(), 0)
     assert matrix.grad is not None
     assert matrix.grad.norm().item() == pytest.approx(norm)
 
