@@ -9,6 +9,7 @@ from optuna.trial import Trial
 
 from peftnas.search import distributions
 from peftnas.search.distributions import Draw
+from peftnas.search.initial_design import InitialDesign
 from peftnas.search.limits import Limits
 from peftnas.search.objectives import Constraint
 from peftnas.search.recipe import Recipe
@@ -37,6 +38,8 @@ class Proposer:
         recipe: holding values or domains.
         constraints: on exact objectives, besides the space's own.
         seed: of the study.
+        spread: so many first trials are spread over the trainable parameters instead of asked
+            from the sampler; see ``initial_design.py``.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Proposer:
         recipe: Recipe,
         constraints: Sequence[Constraint] = (),
         seed: int = 0,
+        spread: int = 0,
     ) -> None:
         self.refused = 0
         self._records = records
@@ -53,6 +57,7 @@ class Proposer:
         self._recipe = recipe
         self._limits = Limits(bound, recipe, constraints)
         self._seed = seed
+        self._design = InitialDesign(bound, self._limits, seed, spread)
         self._domains = {
             dimension.path: dimension.domain
             for dimension in distributions.dimensions(bound, recipe)
@@ -65,15 +70,20 @@ class Proposer:
 
     def next(self) -> Proposal | None:
         """The next trial to train; ``None`` when the space holds no point that is left."""
+        first = self._design.point(len(self._seen), self._trainable)
+        if first is not None:
+            return self._take(first)
         for _ in range(REFUSALS_IN_A_ROW):
             proposal = self._ask()
             if proposal is not None:
                 return proposal
         filler = self._unseen()
-        if filler is None:
-            return None
-        study = self._records.study
-        study.enqueue_trial(distributions.parameters(filler.values, self._domains))
+        return None if filler is None else self._take(filler)
+
+    def _take(self, chosen: Draw) -> Proposal:
+        """The trial of a point that can be trained and was not."""
+        parameters = distributions.parameters(chosen.values, self._domains)
+        self._records.study.enqueue_trial(parameters)
         # what an earlier driver enqueued, and died before it asked, comes first
         while (proposal := self._ask()) is None:
             pass

@@ -29,7 +29,7 @@ from peftnas.search.records import Records, outcome
 from peftnas.search.results import BASELINES
 from peftnas.search.resume import left_over, written
 from peftnas.search.retention import baseline_folder, checkpoint_folder, sweep
-from peftnas.search.samplers import make_sampler
+from peftnas.search.samplers import make_sampler, startup_trials
 from peftnas.search.storage import FACTS, only_writer, open_storage, open_study, sqlite_url
 from peftnas.search.study import Study
 
@@ -155,7 +155,8 @@ def run_study(
         )
         searched.sampler = make_sampler(sampler, study.seed, len(searched.get_trials(False)))
         claim(out, study.name, prepared.content)
-        run = _Run(prepared, out, searched, untuned)
+        spread = startup_trials(sampler, prepared.objectives)
+        run = _Run(prepared, out, searched, untuned, spread)
         run.board.target = trials
         if minutes is not None:
             run.board.deadline = started + 60.0 * minutes
@@ -178,10 +179,16 @@ class _Run:
     """One call of run_study with everything opened."""
 
     def __init__(
-        self, prepared: Prepared, out: Path, searched: optuna.Study, untuned: optuna.Study
+        self,
+        prepared: Prepared,
+        out: Path,
+        searched: optuna.Study,
+        untuned: optuna.Study,
+        spread: int,
     ) -> None:
         parameters = prepared.bound.anatomy.backbone_parameters
         self.prepared = prepared
+        self.spread = spread
         self.out = out
         self.records = Records(searched, prepared.objectives, parameters)
         self.baselines = Records(untuned, prepared.objectives, parameters)
@@ -211,7 +218,12 @@ class _Run:
         work += self.left
         study = self.prepared.study
         proposer = Proposer(
-            self.records, self.prepared.bound, study.recipe, self.prepared.constraints, study.seed
+            self.records,
+            self.prepared.bound,
+            study.recipe,
+            self.prepared.constraints,
+            study.seed,
+            self.spread,
         )
         self.prepared.bench_spec()  # a text that cannot be tokenised is found before Ray starts
         with show(self.board, wanted=wanted) as progress:

@@ -25,10 +25,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from peftnas.search.errors import UsageError
+from peftnas.search.objectives import COSTS, Objective
 from peftnas.spaces.domains import Domain, Real
 
 # Optuna's default of 50 is more than most studies here train in all
 POPULATION = 20
+
+STARTUP = 10
+"""Trials before a model of the objectives is made."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,15 @@ class SamplerKind:
         build: makes it from the study's seed and from a seed of its own for this opening of the
             study; only what the storage continues (a QMC sequence) may use the first.
         finite: it needs domains with finitely many values, so no ``Real``.
+        startup: so many trials it would draw at random before it has a model; a study whose
+            objectives ask for cheap architectures spreads them over the trainable parameters.
         help: one line for the command line and the docs.
     """
 
     build: Callable[[int, int], BaseSampler]
     help: str
     finite: bool = False
+    startup: int = 0
 
 
 class _Exhaustive(BruteForceSampler):
@@ -79,11 +86,19 @@ class _GaussianProcess(GPSampler):
 
 def _tpe(seed: int, opening: int) -> BaseSampler:
     # with several objectives Optuna leaves multivariate off unless it is asked for
-    return TPESampler(seed=opening, multivariate=True, group=True, constant_liar=True)
+    return TPESampler(
+        seed=opening,
+        n_startup_trials=STARTUP,
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+    )
 
 
 def _gp(seed: int, opening: int) -> BaseSampler:
-    return _GaussianProcess(seed=opening, warn_independent_sampling=False)
+    return _GaussianProcess(
+        seed=opening, n_startup_trials=STARTUP, warn_independent_sampling=False
+    )
 
 
 def _qmc(seed: int, opening: int) -> BaseSampler:
@@ -97,7 +112,9 @@ def _qmc(seed: int, opening: int) -> BaseSampler:
 
 
 SAMPLERS: dict[str, SamplerKind] = {
-    "tpe": SamplerKind(_tpe, "tree-structured Parzen estimators, multivariate; the default"),
+    "tpe": SamplerKind(
+        _tpe, "tree-structured Parzen estimators, multivariate; the default", startup=STARTUP
+    ),
     "nsga2": SamplerKind(
         lambda seed, opening: NSGAIISampler(seed=opening, population_size=POPULATION),
         "evolution by NSGA-II, generations of 20",
@@ -107,7 +124,9 @@ SAMPLERS: dict[str, SamplerKind] = {
         "evolution by NSGA-III, for three objectives and more",
     ),
     "gp": SamplerKind(
-        _gp, "Gaussian processes; seconds a proposal, random where a space is conditional"
+        _gp,
+        "Gaussian processes; seconds a proposal, random where a space is conditional",
+        startup=STARTUP,
     ),
     "qmc": SamplerKind(_qmc, "quasi-random; random where a space is conditional"),
     "random": SamplerKind(lambda seed, opening: RandomSampler(seed=opening), "uniformly random"),
@@ -155,3 +174,14 @@ def make_sampler(name: str, seed: int, n_trials: int) -> BaseSampler:
         # several of them carry Optuna's mark "experimental"; constraints.txt pins what was tested
         warnings.simplefilter("ignore", ExperimentalWarning)
         return SAMPLERS[name].build(seed, opening)
+
+
+def startup_trials(name: str, objectives: Iterable[Objective]) -> int:
+    """How many first trials of a study are spread over the trainable parameters; 0: none.
+
+    Args:
+        name: a key of ``SAMPLERS``.
+        objectives: of the study.
+    """
+    wants_cheap = any(known.name in COSTS for known in objectives)
+    return SAMPLERS[name].startup if wants_cheap else 0
