@@ -13,6 +13,8 @@ from peftnas.search.report.figures.points import hover, row_id, varying
 from peftnas.search.report.figures.theme import LIGHT, Theme, empty, styled
 from peftnas.search.results import StudyResults
 
+UNTUNED = "untuned baselines but the bare head"
+
 
 def hypervolume_figure(results: StudyResults, theme: Theme = LIGHT) -> go.Figure:
     """Share of the objectives' box that is dominated, after each finished trial.
@@ -38,7 +40,9 @@ def hypervolume_figure(results: StudyResults, theme: Theme = LIGHT) -> go.Figure
         hovertext=[hover(row, results, fields) for row in done],
         hovertemplate="after %{x} trials: %{y:.4f}<br>%{hovertext}<extra></extra>",
     )
-    untuned = replace(results, trials=results.baselines).hypervolume()
+    # on a logarithmic axis of counts a bare head would dominate all of it by itself
+    tuned = tuple(row for row in results.baselines if row.trainable_parameters)
+    untuned = replace(results, trials=tuned).hypervolume()
     if untuned:
         level = untuned[-1]
         figure.add_scatter(
@@ -46,8 +50,8 @@ def hypervolume_figure(results: StudyResults, theme: Theme = LIGHT) -> go.Figure
             y=[level, level],
             mode="lines",
             line={"color": theme.baseline, "dash": "dot", "width": 2},
-            name="untuned baselines alone",
-            hovertemplate="untuned baselines alone: %{y:.4f}<extra></extra>",
+            name=UNTUNED,
+            hovertemplate=UNTUNED + ": %{y:.4f}<extra></extra>",
         )
     figure.update_xaxes(title_text="finished trials", dtick=1 if len(done) < 10 else None)
     figure.update_yaxes(title_text="hypervolume", range=_range(volumes, untuned))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from peftnas.search.report import curves_figure, hypervolume_figure
-from peftnas.search.report.figures.hypervolume import hypervolume_words
+from peftnas.search.report.figures.hypervolume import UNTUNED, hypervolume_words
 from peftnas.search.results import StudyResults
 
 
@@ -26,8 +26,10 @@ def test_hypervolume_never_falls_and_is_the_studys(searched: StudyResults) -> No
 
 def test_baselines_are_a_level(row: Any, study: Any) -> None:
     # alone, a baseline dominates the rectangle between itself and the reference point
-    results = study([row(0, 0.5, 0)], baselines=(row(0, 0.8, 999, baseline="LoRA r=8"),))
-    level = _trace(hypervolume_figure(results), "untuned baselines alone").y[0]
+    # (a bare head would dominate the whole axis of counts)
+    untuned = (row(0, 0.7, 0, baseline="head only"), row(1, 0.8, 999, baseline="LoRA r=8"))
+    results = study([row(0, 0.5, 0)], baselines=untuned)
+    level = _trace(hypervolume_figure(results), UNTUNED).y[0]
     assert level == pytest.approx(0.8 * (1 - math.log1p(999) / math.log1p(1_000_000)))
 
 
@@ -35,7 +37,7 @@ def test_axis_shows_the_end_and_the_baselines(searched: StudyResults) -> None:
     figure = hypervolume_figure(searched)
     low, high = figure.layout.yaxis.range
     assert low < searched.hypervolume()[-1] < high
-    assert low < _trace(figure, "untuned baselines alone").y[0] < high
+    assert low < _trace(figure, UNTUNED).y[0] < high
 
 
 def test_reference_point_in_words(searched: StudyResults) -> None:
