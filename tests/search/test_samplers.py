@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import optuna
 import pytest
 
 from peftnas.search import distributions
 from peftnas.search.errors import UsageError
 from peftnas.search.jobs import TrialResult
+from peftnas.search.pareto import hypervolume
 from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records
 from peftnas.search.samplers import SAMPLERS, check_sampler, make_sampler
@@ -95,32 +97,35 @@ class TestEverySampler:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sampler", "seeds"), [("tpe", 5), ("nsga2", 5), ("gp", 2)])
-def test_it_learns_to_avoid_what_fails_and_beats_random(sampler: str, seeds: int) -> None:
-    """Trainings with a learning rate above 0.02 diverge; the optimum lies at 0.01."""
-    wins = 0
-    for seed in range(seeds):
-        learnt, blind = (_late_quality(name, seed) for name in (sampler, "random"))
-        wins += learnt > blind
-    assert wins >= 0.8 * seeds
+@pytest.mark.parametrize(
+    ("sampler", "trials", "seeds"), [("tpe", 60, 5), ("nsga2", 200, 5), ("gp", 60, 2)]
+)
+def test_it_beats_random(sampler: str, trials: int, seeds: int) -> None:
+    """By the front of a trade-off where a quarter of all trainings fail."""
+    learnt, blind = (
+        sum(_front_volume(name, seed, trials) for seed in range(seeds))
+        for name in (sampler, "random")
+    )
+    assert learnt > blind
 
 
-def _late_quality(sampler: str, seed: int) -> float:
+def _front_volume(sampler: str, seed: int, trials: int) -> float:
+    """Volume in front of (score 0, size 64); the best rate is 0.01, above 0.02 all diverge."""
     study = optuna.create_study(
         directions=["maximize", "minimize"], sampler=make_sampler(sampler, seed, 0)
     )
-    quality = []
-    for i in range(60):
+    points = []
+    for _ in range(trials):
         trial = study.ask()
         rate = trial.suggest_float("rate", 1e-4, 1e-1, log=True)
         size = trial.suggest_int("size", 1, 64, log=True)
         diverged = rate > 0.02
         trial.set_constraint("feasible", 1.0 if diverged else 0.0)
-        score = 0.0 if diverged else 1.0 - abs(math.log10(rate / 0.01))
-        study.tell(trial, [score, 64.0] if diverged else [score, float(size)])
-        if i >= 30:
-            quality.append(score)
-    return sum(quality) / len(quality)
+        score = max(0.0, 1.0 - abs(math.log10(rate / 0.01))) * size / (size + 4)
+        study.tell(trial, [0.0, 64.0] if diverged else [score, float(size)])
+        if not diverged and score > 0:
+            points.append([-score, math.log(size) / math.log(64)])
+    return hypervolume(np.array(points), np.array([0.0, 1.0]))
 
 
 def test_unknown_names_and_domains_that_do_not_fit() -> None:
