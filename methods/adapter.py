@@ -71,6 +71,9 @@ class AdapterPlacement(Placement):
     def build(self, generator: torch.Generator) -> BottleneckAdapter:
         return BottleneckAdapter(self, generator)
 
+    def joins_by(self) -> str | None:
+        return "bottleneck" if self.gate is None else None
+
 
 class BottleneckAdapter(SublayerDelta):
     """``A(z) = G * s * (U phi(D z + b_D) + b_U)``; zero at the start, since U and b_U are 0.

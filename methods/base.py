@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,20 @@ class Placement(ABC):
             if not field.metadata.get("function", True)
         }
         return {name: value for name, value in self.identity().items() if name not in hidden}
+
+    def joins_by(self) -> str | None:
+        """The field that adds up where two such modules at one site are one larger module.
+
+        ``""`` where a second one reaches nothing new, ``None`` where they stay two.
+        """
+        return None
+
+    def joined(self, other: Self) -> Self:
+        """The one module that reaches what both reach together."""
+        size = self.joins_by()
+        if not size:
+            return self
+        return dataclasses.replace(self, **{size: getattr(self, size) + getattr(other, size)})
 
 
 class Method(Configurable):

@@ -38,6 +38,9 @@ class BitFitPlacement(Placement):
     def build(self, generator: torch.Generator) -> BitFitDelta:
         return BitFitDelta(self)
 
+    def joins_by(self) -> str | None:
+        return ""
+
 
 class BitFitDelta(BiasDelta):
     """A vector added to a bias, zero at the start."""
@@ -105,8 +108,12 @@ class BitFit(Method):
         return known if named is None else tuple(name for name in known if name in named)
 
     def normal(self, anatomy: Anatomy) -> Self:
-        named = self.named_targets(anatomy)
-        return self.replace(targets=None if named == biases(anatomy) else named)
+        named, layers = self.named_targets(anatomy), held(self.layers)
+        if not active_layers(self, anatomy):
+            named = tuple(target for target in named if target in OUTER)
+        if not any(target not in OUTER for target in named):
+            layers = None
+        return self.replace(targets=None if named == biases(anatomy) else named, layers=layers)
 
     def words(self) -> str:
         """For example ``bitfit on query, up in layers 0-2``."""

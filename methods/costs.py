@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from peftnas.methods.anatomy import linear_address
 from peftnas.methods.base import Method, Placement
+from peftnas.methods.bitfit import BitFitPlacement
+from peftnas.methods.prefix import FlatPrefixPlacement, MlpPrefixPlacement
 from peftnas.spaces.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -15,17 +18,38 @@ def place(architecture: Architecture, anatomy: Anatomy) -> tuple[Placement, ...]
     """Every module that an architecture puts on a backbone, method by method.
 
     Raises:
-        ValueError: if a method names a site or layer that the backbone does not have, or the
-            whole backbone is to be trained twice.
+        ValueError: if a method names a site or layer that the backbone does not have.
     """
     placements: list[Placement] = []
     for method in architecture.methods:
         if not isinstance(method, Method):
             raise ValueError(f"an architecture holds methods, got {method!r}; leave it out")
         placements.extend(method.place(anatomy))
-    if sum(placement.site == "backbone" for placement in placements) > 1:
-        raise ValueError("full fine-tuning is to be named once, got it twice; drop one")
-    return tuple(placements)
+    return tuple(without_idle_key_biases(placements, anatomy))
+
+
+def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> list[Placement]:
+    """Rule 9, layer by layer: beside prefixes a key bias acts only where one of them is.
+
+    Where no prefix is attached at all, only the canonical form leaves key biases out: the count of
+    a plain ``BitFit()`` stays that of its paper.
+    """
+    prefixed = {
+        layer
+        for part in placements
+        if isinstance(part, FlatPrefixPlacement | MlpPrefixPlacement)
+        for layer in part.layers
+    }
+    if not anatomy.learned_positions or not prefixed:
+        return placements
+    idle = {
+        linear_address(layer, "key") for layer in range(anatomy.n_layers) if layer not in prefixed
+    }
+    return [
+        part
+        for part in placements
+        if not (isinstance(part, BitFitPlacement) and part.site in idle)
+    ]
 
 
 def count(architecture: Architecture, anatomy: Anatomy) -> int:

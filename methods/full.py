@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from peftnas.methods.base import Method, Placement, TrainsBackbone
+from peftnas.spaces.fields import Configurable
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
@@ -67,6 +68,11 @@ class FullFineTuning(Method):
 
     def place(self, anatomy: Anatomy) -> Iterator[FullPlacement]:
         yield FullPlacement("backbone", anatomy.backbone_parameters)
+
+    def clash(self, other: Configurable) -> str | None:
+        if not isinstance(other, FullFineTuning):
+            return None
+        return "full fine-tuning trains the whole backbone, got it twice; drop one"
 
     def words(self) -> str:
         """``full fine-tuning``."""

@@ -41,6 +41,9 @@ class IA3Placement(Placement):
     def build(self, generator: torch.Generator) -> IA3Vector:
         return IA3Vector(self)
 
+    def joins_by(self) -> str | None:
+        return ""
+
 
 class IA3Vector(Rescale):
     """A vector of ones at the start, which is the identity."""

@@ -56,6 +56,9 @@ class LoRAPlacement(Placement):
     def build(self, generator: torch.Generator) -> LoRADelta:
         return LoRADelta(self, generator)
 
+    def joins_by(self) -> str | None:
+        return "rank" if self.gate is None else None
+
     def function(self) -> dict[str, Any]:
         """A rank beyond the matrix's own reaches no more functions."""
         return super().function() | {"rank": min(self.rank, self.n_in, self.n_out)}
@@ -151,7 +154,7 @@ class LoRA(Method):
 
     def spelled_otherwise(self) -> Iterator[Self]:
         """The same scale by other values of ``alpha``, with and without ``rslora``."""
-        if isinstance(self.rank, ByLayer) or self.gate is not None:
+        if isinstance(self.rank, ByLayer) or self.gate is not None or not self.rank:
             return
         rank = held(self.rank)
         for rslora in (False, True):

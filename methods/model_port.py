@@ -53,6 +53,11 @@ class ModelPort:
         self.words = base.get_submodule(anatomy.word_embeddings)
         self.longest = None if self.bare else longest_sequence(base, anatomy)
         self.counts_positions = not anatomy.learned_positions and (prefixed or bool(prompts))
+        self.needs_right_padding = bool(prompts) and (
+            self.start > 0
+            or getattr(base.config, "sliding_window", None) is not None
+            or counts_from_padding(base, anatomy)
+        )
         self._entering = False
 
     def change_arguments(
@@ -85,6 +90,12 @@ class ModelPort:
         if isinstance(mask, Tensor) and mask.dim() != 2:
             raise ValueError(
                 f"a prompt needs an attention_mask of shape (batch, tokens), got {mask.shape}"
+            )
+        if self.needs_right_padding and mask is not None and not bool(mask[:, 0].all()):
+            raise ValueError(
+                "this prompt needs texts that are padded on the right, got padding on the left; "
+                "set padding_side='right', or take position='before' on a backbone with rotary "
+                "positions and no sliding window"
             )
         cache = named.get("past_key_values")
         self._entering = cache is None or int(cache.get_seq_length()) == 0
@@ -123,17 +134,27 @@ class ModelPort:
         return torch.cat([ids[:, : self.start], new, ids[:, self.start :] + self.length], dim=1)
 
 
-def longest_sequence(base: PreTrainedModel, anatomy: Anatomy) -> int | None:
-    """Tokens that a backbone with a table of positions takes; ``None``: there is no such table."""
-    if not anatomy.learned_positions:
-        return None
-    tables = base.get_submodule(anatomy.embeddings).named_children()
-    for name, table in tables:
-        if name == "position_embeddings" and isinstance(table, nn.Embedding):
-            # roberta counts positions from its padding id on
-            reserved = 0 if table.padding_idx is None else table.padding_idx + 1
-            return table.num_embeddings - reserved
+def position_table(base: nn.Module, anatomy: Anatomy) -> nn.Embedding | None:
+    """The table of positions in the embedding layer; ``None``: there is no such table."""
+    if anatomy.learned_positions:
+        for name, table in base.get_submodule(anatomy.embeddings).named_children():
+            if name == "position_embeddings" and isinstance(table, nn.Embedding):
+                return table
     return None
+
+
+def counts_from_padding(base: nn.Module, anatomy: Anatomy) -> bool:
+    """Whether positions are counted from the first real token on (roberta)."""
+    table = position_table(base, anatomy)
+    return table is not None and table.padding_idx is not None
+
+
+def longest_sequence(base: nn.Module, anatomy: Anatomy) -> int | None:
+    """Tokens that a backbone with a table of positions takes; ``None``: there is no such table."""
+    table = position_table(base, anatomy)
+    if table is None:
+        return None
+    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
 
 
 def _first_given(named: dict[str, Any]) -> Tensor | None:

@@ -56,6 +56,9 @@ class FlatPrefixPlacement(Placement):
     def build(self, generator: torch.Generator) -> FlatPrefix:
         return FlatPrefix(self, generator)
 
+    def joins_by(self) -> str | None:
+        return "length" if self.gate is None else None
+
 
 @dataclass(frozen=True)
 class MlpPrefixPlacement(Placement):

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from peftnas.methods.base import Method, Placement, PromptVectors
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import OneOf, Whole, held, setting
+from peftnas.spaces.fields import (
+    Configurable,
+    OneOf,
+    Whole,
+    held,
+    possible_values,
+    setting,
+)
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
@@ -106,6 +113,21 @@ class Prompt(Method):
                 entry=held(self.normal(anatomy).entry),
                 position=held(self.position),
             )
+
+    def clash(self, other: Configurable) -> str | None:
+        """Several prompts enter together, at one place."""
+        if not isinstance(other, Prompt):
+            return None
+        for name in ("entry", "position"):
+            values = {*possible_values(getattr(self, name))} | {
+                *possible_values(getattr(other, name))
+            }
+            if len(values) > 1:
+                return (
+                    f"prompts of one architecture must share their {name}, got "
+                    f"{', '.join(sorted(values))}; hold one value in all of them"
+                )
+        return None
 
     def normal(self, anatomy: Anatomy) -> Self:
         """One name for both entries where they are the same."""

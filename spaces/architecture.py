@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from peftnas.spaces.fields import Configurable, default_of, is_resolved, settings
+from peftnas.spaces.fields import (
+    Configurable,
+    check_clashes,
+    default_of,
+    is_resolved,
+    settings,
+)
 from peftnas.spaces.serial import from_json, to_json
 
 FORMAT = 1
@@ -28,6 +34,15 @@ class Placement(Protocol):
 
     def function(self) -> dict[str, Any]:
         """What distinguishes the functions that it can reach; JSON values."""
+
+    def joins_by(self) -> str | None:
+        """The size that adds up where two such modules at one site are one larger module.
+
+        ``""`` where a second one reaches nothing new, ``None`` where they stay two.
+        """
+
+    def joined(self, other: Self) -> Self:
+        """The one module that reaches what both reach together."""
 
 
 class Anatomy(Protocol):
@@ -56,7 +71,7 @@ class Architecture:
     """Methods that hold values: what is attached to a backbone. No method is the bare head.
 
     Raises:
-        ValueError: if a method still holds a domain.
+        ValueError: if a method still holds a domain, or two of them cannot stand together.
     """
 
     methods: tuple[Configurable, ...]
@@ -73,6 +88,7 @@ class Architecture:
                     f"Architecture takes methods that hold values, got {method!r}; "
                     "a method that holds domains belongs in a SearchSpace"
                 )
+        check_clashes(methods)
         object.__setattr__(self, "methods", methods)
 
     def __repr__(self) -> str:

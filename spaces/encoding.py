@@ -9,7 +9,7 @@ at their middle; with ``log`` an ``Integer`` v takes the part from log(v - 1/2) 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 from peftnas.spaces.domains import Choice, Integer, Real
 from peftnas.spaces.tree import Ask, Choose, Dimension, Primitive
 
+_STEPS = 16
+
 
 def to_unit(domain: Ask, value: Any) -> float:
     """Where ``value`` stands in [0, 1]."""
     match domain:
         case Real(low, high, log):
-            unit = _between(value, low, high, log)
-            return min(max(unit, 0.0), 1.0)
+            unit = min(max(_between(value, low, high, log), 0.0), 1.0)
+            near = (u for u in _neighbours(unit) if from_unit(domain, u) == value)
+            return next(near, unit)
         case Integer(log=True) if len(domain) > 1:
             return _between(value, domain.low - 0.5, domain.high + 0.5, log=True)
         case Integer():
@@ -95,6 +98,16 @@ def _between(value: float, low: float, high: float, log: bool) -> float:
     if log:
         return math.log(value / low) / math.log(high / low)
     return (value - low) / (high - low)
+
+
+def _neighbours(unit: float) -> Iterator[float]:
+    """Floats next to ``unit`` in [0, 1], nearest first: rounding may have missed the right one."""
+    below = above = unit
+    yield unit
+    for _ in range(_STEPS):
+        below, above = math.nextafter(below, 0.0), math.nextafter(above, 1.0)
+        yield below
+        yield above
 
 
 def _middle(index: int, n: int) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
@@ -38,11 +38,13 @@ __all__ = [
     "SomeOf",
     "Values",
     "Whole",
+    "check_clashes",
     "default_of",
     "held",
     "is_resolved",
     "kind_named",
     "may_hold",
+    "possible_values",
     "setting",
     "settings",
 ]
@@ -169,6 +171,13 @@ class Configurable:
                 copy._check_rule(rule)
         return copy
 
+    def clash(self, other: Configurable) -> str | None:
+        """Why the two cannot stand in one architecture, in one sentence; ``None`` when they can.
+
+        Of objects that hold domains: why they cannot for some of their values.
+        """
+        return None
+
     def spelled_otherwise(self) -> Iterable[Self]:
         """Objects with other settings that mean the same everywhere; by default none.
 
@@ -211,6 +220,19 @@ def kind_named(kind: str) -> type[Configurable]:
             "its module first (peftnas.methods for those that come with peftnas)"
         )
     return _KINDS[kind]
+
+
+def check_clashes(configs: Sequence[Configurable]) -> None:
+    """Raise ``ValueError`` with the reason if two of the objects cannot stand together."""
+    for first, second in itertools.combinations(configs, 2):
+        reason = first.clash(second)
+        if reason is not None:
+            raise ValueError(reason)
+
+
+def possible_values(value: Any) -> Iterable[Any]:
+    """The values that a field can come to hold; of a range its ends."""
+    return _possible(value)
 
 
 def held(value: T | Domain[T] | ByLayer[T]) -> T:

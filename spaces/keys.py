@@ -20,8 +20,26 @@ def train_key(placements: Iterable[Placement]) -> str:
 
 
 def function_key(placements: Iterable[Placement]) -> str:
-    """64 hex digits, equal when the modules reach the same functions, however trained."""
-    return _digest(placement.function() for placement in placements)
+    """64 hex digits, equal when the modules reach the same functions, however trained.
+
+    Modules of one kind at one site that are one larger module together count as that (rule 5).
+    """
+    return _digest(placement.function() for placement in _joined(placements))
+
+
+def _joined(placements: Iterable[Placement]) -> Iterable[Placement]:
+    """Placements with those that add up to one put together."""
+    alone: list[Placement] = []
+    groups: dict[str, Placement] = {}
+    for placement in placements:
+        size = placement.joins_by()
+        if size is None:
+            alone.append(placement)
+            continue
+        rest = {name: value for name, value in placement.function().items() if name != size}
+        key = json.dumps(_plain(rest), sort_keys=True)
+        groups[key] = groups[key].joined(placement) if key in groups else placement
+    return [*alone, *groups.values()]
 
 
 def _digest(parts: Iterable[dict[str, Any]]) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces import keys
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice
-from peftnas.spaces.enumerate import all_points
+from peftnas.spaces.enumerate import all_points, walks
 from peftnas.spaces.fields import Configurable
 from peftnas.spaces.membership_fields import Outside, fit, spellings, vanish
 from peftnas.spaces.membership_variants import variants
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _CANDIDATES = 64
 _SMALL_SPACE = 2000
+_TRIED = 300
 
 Values = dict[str, Primitive]
 
@@ -158,8 +160,27 @@ class _Search:
             values = next((one for one in absent if one is not None), None)
             if values is not None:
                 yield values, None
-            elif all(method.kind != leaf.method.kind for method in self._wanted):
+            # a method may be without effect in other ways too
+            tried = self._without_effect(leaf)
+            if tried is not None:
+                yield tried, None
+            elif values is None and all(m.kind != leaf.method.kind for m in self._wanted):
                 self.reasons.append(f"{leaf.path} must be present, got an architecture without it")
+
+    def _without_effect(self, leaf: Leaf) -> Values | None:
+        """Answers under which a method adds nothing to the wanted ones, among its first points."""
+        bound = self._bound
+        gate, n_layers = bound.space.gate, bound.anatomy.n_layers
+        for point in islice(walks(lambda choose: draw((leaf,), n_layers, gate, choose)), _TRIED):
+            try:
+                placed = bound.placed_once(
+                    Architecture(*self._wanted, *point.architecture.methods)
+                )
+            except ValueError:  # cannot stand beside the wanted methods
+                continue
+            if keys.train_key(placed.placements) == self._key:
+                return {path: value for path, value in point.values.items() if path != "gate"}
+        return None
 
     def _equal(self, index: int) -> Any:
         """Whether changing fields of one wanted method leaves the training the same."""

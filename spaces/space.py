@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,7 +11,7 @@ from peftnas.spaces.architecture import Anatomy
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.budget import check_budget
 from peftnas.spaces.domains import Choice
-from peftnas.spaces.fields import Configurable, default_of, settings
+from peftnas.spaces.fields import Configurable, check_clashes, default_of, settings
 from peftnas.spaces.serial import from_json, to_json
 from peftnas.spaces.structure import Maybe, PerGroup, PerLayer
 from peftnas.spaces.tree_nodes import is_primitive
@@ -51,6 +52,9 @@ class SearchSpace:
             raise ValueError("SearchSpace needs at least one item, got none; add a method")
         for item in items:
             _check_item(item, top=True)
+        for first, second in itertools.combinations(items, 2):
+            for pair in itertools.product(methods_in(first), methods_in(second)):
+                check_clashes(pair)
         check_budget(max_parameters)
         if gate is not None:
             _check_gate(gate, items)
@@ -128,6 +132,12 @@ def _check_item(item: Any, top: bool) -> None:
         case Maybe(content):
             _check_item(content, top)
         case Choice():
+            if set(item.options) == {None}:
+                raise ValueError(f"a Choice of methods needs a method, got {item!r}; add one")
+            if None in item.options and any(isinstance(o, Maybe) for o in item.options):
+                raise ValueError(
+                    f"Choice(None, Maybe(...)) says absent twice, got {item!r}; drop the None"
+                )
             for option in item.options:
                 _check_item(option, top=False)
         case _:

@@ -63,6 +63,7 @@ def _facts(bound: BoundSpace, seed: int) -> dict[str, Any]:
         },
         "max_parameters": bound.max_parameters,
         "trainable_parameters": [low, high],
+        "trainable_parameters_exact": size.exact,
         "backbone_parameters": bound.anatomy.backbone_parameters,
         "samples": [
             {
@@ -90,6 +91,7 @@ def _print(bound: BoundSpace, facts: dict[str, Any], title: str) -> None:
     console.print(
         f"trainable parameters:   {low:,} .. {high:,} ({_percent(low, whole)} .. "
         f"{_percent(high, whole)} of the backbone's {whole:,}), without head"
+        + ("" if facts["trainable_parameters_exact"] else "; the range that samples reached")
     )
     rows = [
         [

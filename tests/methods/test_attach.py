@@ -129,7 +129,7 @@ def test_failing_leaves_nothing_behind(build_backbone, digest):
     assert all(not module._forward_hooks for module in headed.modules())
     assert all(parameter.requires_grad for parameter in headed.parameters())
     assert digest(headed) == before
-    with pytest.raises(ValueError, match="must share entry and position"):
+    with pytest.raises(ValueError, match="must share their position"):
         attach(model, Architecture(Prompt(length=1), Prompt(length=1, position="after_first")))
     assert not is_attached(model)
 

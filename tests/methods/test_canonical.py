@@ -187,5 +187,5 @@ def test_layers_that_do_not_exist():
 
 
 def test_full_fine_tuning_is_named_once():
-    with pytest.raises(ValueError, match="named once"):
+    with pytest.raises(ValueError, match="got it twice"):
         count(Architecture(FullFineTuning(), FullFineTuning()), BERT)

@@ -57,3 +57,21 @@ def test_a_cache_goes_on_from_the_same_positions(method, build_backbone, disturb
             ids[:, -1:], attention_mask=mask, past_key_values=first.past_key_values
         ).last_hidden_state[:, -1]
         torch.testing.assert_close(last, whole, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("llama", Prompt(length=2, position="after_first")),
+        ("mistral", Prompt(length=2)),
+        ("roberta", Prompt(length=2)),
+    ],
+    ids=str,
+)
+def test_prompts_that_padding_would_move_refuse_it(name, prompt, build_backbone):
+    model = build_backbone(name)
+    attach(model, Architecture(prompt))
+    ids = torch.tensor([[3, 4, 5, 6]])
+    model(ids, attention_mask=torch.tensor([[1, 1, 1, 0]]))
+    with pytest.raises(ValueError, match="padded on the right"):
+        model(ids, attention_mask=torch.tensor([[0, 1, 1, 1]]))
