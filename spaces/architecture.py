@@ -119,7 +119,14 @@ class Architecture:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The architecture that :meth:`to_json` wrote; errors as :meth:`from_dict`."""
-        return cls.from_dict(json.loads(text))
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"an architecture is written as one JSON object, got text that is none ({error}); "
+                "take what to_json wrote"
+            ) from error
+        return cls.from_dict(data)
 
     def words(self) -> str:
         """One readable line; "head only" when there is no method."""

@@ -255,6 +255,11 @@ class BoundSpace:
         point = smallest_point(self)
         broken = self.broken_constraint(point.architecture)
         if broken is not None:
+            if self.max_parameters is None:
+                raise ValueError(
+                    f"no architecture of the space meets its constraints: {broken}; widen a size "
+                    "above 0 or drop at_least_one_method"
+                )
             raise ValueError(
                 f"no architecture meets the budget of the space: {broken} at the smallest point "
                 f"({self.canonical(point.architecture).words()}); raise max_parameters or lower "

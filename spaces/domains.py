@@ -48,6 +48,7 @@ class Integer(Domain[int]):
                 "Integer needs step >= 1 that divides high - low, got "
                 f"step={self.step} for {self.low}..{self.high}; change high or step"
             )
+        _check_flag("Integer", self.log)
         if self.log and (self.low < 1 or self.step != 1):
             raise ValueError(
                 "Integer with log=True needs low >= 1 and step=1, got "
@@ -97,6 +98,7 @@ class Real(Domain[float]):
                 f"Real needs finite low < high, got low={self.low}, high={self.high}; "
                 "hold the value itself if only one is wanted"
             )
+        _check_flag("Real", self.log)
         if self.log and self.low <= 0:
             raise ValueError(
                 f"Real with log=True needs low > 0, got low={self.low}; raise it or drop log"
@@ -122,6 +124,7 @@ class Choice(Domain[Any]):
     def __init__(self, *options: Any) -> None:
         if not options:
             raise ValueError("Choice needs at least one option, got none; name the options")
+        options = tuple(tuple(one) if isinstance(one, list) else one for one in options)
         # compared with their type, since 1 == True == 1.0
         seen: list[tuple[type, Any]] = []
         for option in options:
@@ -254,3 +257,8 @@ def _check_min_size(min_size: object) -> None:
 
 def _typed(values: tuple[Any, ...]) -> list[tuple[type, Any]]:
     return [(type(value), value) for value in values]
+
+
+def _check_flag(name: str, log: object) -> None:
+    if not isinstance(log, bool):
+        raise ValueError(f"{name} needs log=True or log=False, got {log!r}; take one of them")

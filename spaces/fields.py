@@ -302,13 +302,13 @@ def _check_field(name: str, declared: Setting, value: Any) -> None:
             _check_field(name, declared, option)
     elif isinstance(value, Subset) and value.layers:
         if not isinstance(declared.values, Layers):
-            raise ValueError(f"{name} must be {declared.values.words}, got {value!r}")
+            raise ValueError(f"{name} must be {declared.values.words}, got {value!r}; change it")
     elif isinstance(value, Choice):
         for option in value.options:
             _check_field(name, declared, option)
     elif isinstance(value, Subset):
         if not declared.values.takes(value.items):
-            raise ValueError(f"{name} must be {declared.values.words}, got {value!r}")
+            raise ValueError(f"{name} must be {declared.values.words}, got {value!r}; change it")
     elif isinstance(value, Integer | Real):
         ends = [value.low, value.high]
         if isinstance(value, Real):  # draws fractions even between whole ends
@@ -319,4 +319,4 @@ def _check_field(name: str, declared: Setting, value: Any) -> None:
                     f"{name} must be {declared.values.words}, got {value!r}; change its bounds"
                 )
     elif not declared.values.takes(value):
-        raise ValueError(f"{name} must be {declared.values.words}, got {value!r}")
+        raise ValueError(f"{name} must be {declared.values.words}, got {value!r}; change it")

@@ -17,6 +17,7 @@ from peftnas.spaces.structure import Maybe, PerGroup, PerLayer
 from peftnas.spaces.tree_nodes import is_primitive
 
 FORMAT = 1
+_FIELDS = ("items", "gate", "max_parameters", "at_least_one_method")
 
 
 @dataclass(frozen=True, init=False)
@@ -97,6 +98,9 @@ class SearchSpace:
                 f"a search space must have format {FORMAT}, got {data.get('format')!r}; read it "
                 "with the version that wrote it"
             )
+        missing = [name for name in _FIELDS if name not in data]
+        if missing:
+            raise ValueError(f"a stored search space has a field {missing[0]!r}, got none; add it")
         return cls(
             *(from_json(item) for item in data["items"]),
             gate=from_json(data["gate"]),

@@ -54,6 +54,12 @@ class ToyPlacement:
 
     function = identity
 
+    def joins_by(self) -> str | None:
+        return None
+
+    def joined(self, other: ToyPlacement) -> ToyPlacement:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Knob(Configurable):

@@ -99,3 +99,14 @@ def test_at_gives_the_values_of_one_layer() -> None:
     assert box.at(2) == Box(rank=3, activation="gelu")
     with pytest.raises(KeyError, match="no value for layer 1"):
         box.at(1)
+
+
+def test_lists_among_the_options_are_taken_as_tuples() -> None:
+    assert Choice([1, 2], (3,)).options == ((1, 2), (3,))
+    assert hash(Choice([1], [2])) == hash(Choice((1,), (2,)))
+
+
+@pytest.mark.parametrize("domain", [Integer, Real])
+def test_log_is_a_flag(domain: Any) -> None:
+    with pytest.raises(ValueError, match="needs log=True or log=False, got 'yes'"):
+        domain(1, 8, log="yes")

@@ -37,6 +37,12 @@ class Part:
     def function(self) -> dict[str, Any]:
         return {"kind": self.kind, "site": self.site, "facts": list(self.facts)}
 
+    def joins_by(self) -> str | None:
+        return None
+
+    def joined(self, other: Part) -> Part:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Box(Configurable):
