@@ -9,3 +9,7 @@ class UsageError(ValueError):
     Its text is one sentence: the rule, the value, the remedy. The command line prints it and
     exits with 2.
     """
+
+
+class CannotSaveError(RuntimeError):
+    """The checkpoint of a trial cannot be written; not the fault of its architecture."""

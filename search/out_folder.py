@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,13 @@ def claim(out: Path, name: str, content: Mapping[str, Any]) -> None:
     mark = out / MARK
     if not mark.exists():
         out.mkdir(parents=True, exist_ok=True)
-        mark.write_text(json.dumps(owner) + "\n", encoding="utf-8")
+        _write(mark, owner)
         return
-    found = json.loads(mark.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(mark.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        _write(mark, owner)  # torn by a machine that went down; the storage knows the study too
+        return
     if found != owner:
         what = (
             f"study {found['name']!r}" if found["name"] != name else "another study of this name"
@@ -37,3 +42,9 @@ def claim(out: Path, name: str, content: Mapping[str, Any]) -> None:
             f"a folder holds the files of one study, {out} holds those of {what}; "
             "name another --out, or remove the folder"
         )
+
+
+def _write(mark: Path, owner: Mapping[str, Any]) -> None:
+    draft = mark.with_name(f"{mark.name}.part")
+    draft.write_text(json.dumps(owner) + "\n", encoding="utf-8")
+    os.replace(draft, mark)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,7 +114,7 @@ def prepare(
         check_sampler(sampler, [(known.path, known.domain) for known in dimensions])
         opened = study.task.open(data, base, study.seed)
         _check_data(opened)
-        content = study.to_dict(backbone)
+        content = study.to_dict(backbone) | {"data": data_identity(opened)}
     return Prepared(study, backbone, opened, bound, objectives, constraints, content)
 
 
@@ -125,6 +127,17 @@ def _one_sentence() -> Iterator[None]:
         raise
     except ValueError as error:
         raise UsageError(" ".join(str(error).split())) from error
+
+
+def data_identity(data: TaskData) -> dict[str, Any]:
+    """What tells two states of the data apart: rows, and a hash of all texts and labels."""
+    digest = hashlib.sha256()
+    for split in (data.train, data.validation):
+        for texts in (split.texts, split.pairs or []):
+            digest.update(json.dumps(texts).encode())
+        digest.update(split.labels.tobytes())
+    rows = {"train_rows": len(data.train), "validation_rows": len(data.validation)}
+    return rows | {"sha256": digest.hexdigest()}
 
 
 def _check_data(data: TaskData) -> None:

@@ -15,6 +15,7 @@ import optuna
 
 from peftnas.search.baselines import BASELINES as UNTUNED
 from peftnas.search.baselines import plan_baseline
+from peftnas.search.cluster.address import check_address
 from peftnas.search.driver import NOT_NEEDED, Driver, Stopped, Work
 from peftnas.search.errors import UsageError
 from peftnas.search.interrupt import StopRequest
@@ -141,6 +142,7 @@ def run_study(
     """
     started = time.monotonic()
     _check_limits(trials, minutes, workers)
+    check_address(address)
     if trials is None and minutes is None:
         trials = DEFAULT_TRIALS
     prepared = prepare(study, data=data, base=base, sampler=sampler)

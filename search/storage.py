@@ -242,7 +242,7 @@ def _sqlite_file(url: str) -> Path | None:
         raise UsageError(
             f"storage {url!r} would be forgotten at the end; name a file: sqlite:///FILE"
         )
-    return Path(str(parsed.database)).absolute()
+    return Path(str(parsed.database)).resolve()
 
 
 def _cannot(url: str, error: Exception) -> str:

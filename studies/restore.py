@@ -116,8 +116,20 @@ def trained_trial(
         return
     with tempfile.TemporaryDirectory(prefix="peftnas-") as place:
         folder = Path(place) / str(number)
+        _check_same_data(results, bench)
         note = _train_again(row, key, bench, folder)
         yield TrainedTrial(row, bench, folder, note)
+
+
+def _check_same_data(results: StudyResults, bench: Bench) -> None:
+    from peftnas.search.preflight import data_identity
+
+    stored, now = results.content.get("data"), data_identity(bench.data)
+    if stored != now:
+        raise UsageError(
+            "the checkpoint is gone and the data is not that of the study any more, so the trial "
+            f"cannot be trained again: {stored} then, {now} now; put the data back"
+        )
 
 
 def _train_again(row: TrialRow, key: str, bench: Bench, folder: Path) -> str:

@@ -17,6 +17,7 @@ from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError
 
 from peftnas.search.cluster.worker import Worker
+from peftnas.search.errors import CannotSaveError
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.pool_protocol import Event, Finished, Lost
 from peftnas.spaces.fields import Configurable
@@ -213,6 +214,8 @@ class WorkerPool:
             # run_trial catches what a trial raises; this is the worker's own failure, such as a
             # GPU whose context is broken: every later trial on it would fail too
             self._replace(slot)
+            if isinstance(error.cause, CannotSaveError):
+                return Lost(job, _sentence(error.cause))
             return Finished(job, TrialResult("failed", cause="error", error=str(error)))
         except RayError as error:
             self._replace(slot)

@@ -46,6 +46,7 @@ class Worker:
         self.bench = spec.build("cuda" if torch.cuda.is_available() else "cpu")
         for dtype in spec.dtypes:
             self.bench.model(dtype)
+        self.bench.warm_up()
         return os.getpid()
 
     def run(self, job: dict[str, Any]) -> dict[str, Any]:

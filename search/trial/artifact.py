@@ -14,14 +14,18 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from peftnas.methods.describe import describe
 from peftnas.methods.saving import load, save
 from peftnas.search.backbone import Backbone
+from peftnas.search.errors import CannotSaveError
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.trial.classifier import Classifier
 from peftnas.search.trial.head import build_head
@@ -52,10 +56,11 @@ def write_tensors(folder: Path, classifier: Classifier, backbone: Backbone) -> P
         if time.time() - stale.stat().st_mtime > _STALE_S:
             shutil.rmtree(stale)
     draft = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.part"
-    draft.mkdir()
-    save(classifier.attached, draft / MODULES, backbone=backbone.name, sha256=backbone.sha256)
-    head = {name: tensor.cpu() for name, tensor in classifier.head.state_dict().items()}
-    save_file(head, draft / HEAD)
+    with _kept_whole(draft):
+        draft.mkdir()
+        save(classifier.attached, draft / MODULES, backbone=backbone.name, sha256=backbone.sha256)
+        head = {name: tensor.cpu() for name, tensor in classifier.head.state_dict().items()}
+        save_file(head, draft / HEAD)
     return draft
 
 
@@ -79,10 +84,25 @@ def commit(
         "result": result.to_dict(),
         **facts,
     }
-    (draft / RESULT).write_text(json.dumps(content, indent=1), encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(draft, folder)
+    with _kept_whole(draft):
+        (draft / RESULT).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(draft, folder)
+
+
+@contextmanager
+def _kept_whole(draft: Path) -> Iterator[None]:
+    """Removes a draft that cannot be written.
+
+    Raises:
+        CannotSaveError: in place of what went wrong, which is the machine's fault (a full disk).
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise CannotSaveError(f"the checkpoint cannot be written: {error}") from error
 
 
 def finished_result(folder: Path | str, key: str) -> TrialResult | None:

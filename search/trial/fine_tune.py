@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from peftnas.methods import attach, stored_bytes
+from peftnas.search.errors import CannotSaveError
 from peftnas.search.jobs import TIMES, Cause, Status, TrialJob, TrialResult
 from peftnas.search.recipe import Recipe
 from peftnas.search.seeds import child_seed
@@ -89,10 +90,14 @@ def run_trial(bench: Bench, job: TrialJob) -> TrialResult:
     Args:
         bench: the resident backbone and data.
         job: what to train. With a ``folder``, a complete trial leaves its checkpoint there.
+    Raises:
+        CannotSaveError: if that checkpoint cannot be written, which is no fault of the job's.
     """
     record = _Record()
     try:
         return _run(bench, job, record)
+    except CannotSaveError:
+        raise  # the worker's loss, so the trial runs again
     except Diverged as error:
         result = record.failed("diverged", str(error))
     except Exception as error:  # an architecture may fail in any way; the worker goes on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -73,6 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WorkFailedError as error:
         print(f"peftnas: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(
+            f"peftnas: cannot read or write{where}: {error.strerror or error}; check the path, "
+            "its permissions and the free space",
+            file=sys.stderr,
+        )
+        return FAILED if error.errno == errno.ENOSPC else WRONG_USAGE
     except KeyboardInterrupt:
         print("peftnas: interrupted; the same command goes on from here", file=sys.stderr)
         return FAILED

@@ -92,6 +92,12 @@ class Source:
             found = _files_of(path) if path.is_dir() else {"train": path}
         else:
             found = open_hub(self.origin, self.config)
+        for split, (wanted, *_) in self.names.items():
+            if wanted and wanted not in found:
+                raise DataError(
+                    f"splits must name splits of {self.origin!r}, got {wanted!r} for {split}; "
+                    f"there are {', '.join(map(repr, found))}"
+                )
         named = {split: self._name_among(found, split) for split in SPLIT_NAMES}
         if named["train"] is None:
             raise DataError(

@@ -21,3 +21,11 @@ def test_another_study_is_refused(tmp_path: Path, name: str, seed: int, words: s
     claim(tmp_path, "a", {"seed": 0})
     with pytest.raises(UsageError, match=f"{words}; name another --out"):
         claim(tmp_path, name, {"seed": seed})
+
+
+def test_a_torn_mark_is_written_again(tmp_path: Path) -> None:
+    claim(tmp_path, "one", {"seed": 1})
+    (tmp_path / ".study.json").write_text("")
+    claim(tmp_path, "one", {"seed": 1})
+    with pytest.raises(UsageError, match="holds those of"):
+        claim(tmp_path, "two", {"seed": 1})

@@ -112,6 +112,19 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+def test_a_link_to_the_database_is_the_database(tmp_path: Path) -> None:
+    file, link = tmp_path / "study.db", tmp_path / "elsewhere" / "linked.db"
+    open_storage(f"sqlite:///{file}", create=True)
+    link.parent.mkdir()
+    link.symlink_to(file)
+    with (
+        only_writer(f"sqlite:///{file}", tmp_path, "a"),
+        pytest.raises(UsageError, match="being run by another process"),
+        only_writer(f"sqlite:///{link}", tmp_path / "out", "a"),
+    ):
+        pass
+
+
 def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     storage = open_storage(sqlite_url(tmp_path), create=True)
     open_study(storage, "a", directions=DIRECTIONS, content=CONTENT)

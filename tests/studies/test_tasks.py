@@ -230,3 +230,10 @@ def test_a_source_too_small_to_hold_out_of_is_refused(tmp_path: Path) -> None:
     write_tsv(tmp_path / "small.tsv", [("x", "a"), ("y", "b")])
     with pytest.raises(DataError, match="hold out at least one row"):
         opened(TextClassification("small.tsv"), tmp_path)
+
+
+def test_a_named_split_has_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\na,0\nb,1\n")
+    task = TextClassification(str(tmp_path), splits={"validation": "nope"})
+    with pytest.raises(DataError, match="got 'nope' for validation; there are 'train'"):
+        task.open(None, tmp_path, 0)

@@ -64,8 +64,9 @@ def front_figure(results: StudyResults, theme: Theme = LIGHT) -> go.Figure:
     line, own = _along(stairs), places(done)
     # a name on the front's line is worse than one on a few dominated points
     drawn = own[0] + 3 * line[0], own[1] + 3 * line[1]
-    _points(figure, "on the front", on_front, places(on_front), results, fields, _bright(theme))
+    # a bare head on the front lies where its baseline does, and is to be seen
     _baselines(figure, baselines, places(baselines), drawn, results, theme)
+    _points(figure, "on the front", on_front, places(on_front), results, fields, _bright(theme))
     return figure
 
 

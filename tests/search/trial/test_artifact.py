@@ -3,7 +3,10 @@
 import dataclasses
 import json
 import os
+import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 from peftnas.methods import Adapter, BitFit, FullFineTuning, LoRA, Prefix, Prompt
 from peftnas.search.backbone import Backbone
+from peftnas.search.errors import CannotSaveError
 from peftnas.search.recipe import Recipe
 from peftnas.search.trial.artifact import RESULT, finished_result, load_artifact, read_result
 from peftnas.search.trial.fine_tune import build_classifier, run_trial
@@ -50,6 +54,30 @@ def test_a_loaded_artifact_scores_as_its_trial(
     untrained = build_classifier(bench, job, Recipe.from_dict(job.recipe))
     assert not np.allclose(untrained.predict(tokens), answers, atol=1e-3)
     untrained.detach()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As on a full disk: writing more than so many bytes into a file fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [100, 1000], ids=["tensors", "result"])
+def test_a_full_disk_is_no_fault_of_the_trial_and_leaves_nothing(
+    bert: Backbone, spec_of: SpecOf, job_of: JobOf, tmp_path: Path, size: int
+) -> None:
+    bench = spec_of(bert).build()
+    folder = tmp_path / "checkpoints" / "4"
+    job = job_of(Prompt(length=1), folder=str(folder))
+    with files_of_at_most(size), pytest.raises(CannotSaveError, match="cannot be written"):
+        run_trial(bench, job)
+    assert list(folder.parent.iterdir()) == []
+    assert run_trial(bench, job).status == "complete"
 
 
 def test_the_result_is_found_by_its_key(
