@@ -52,7 +52,7 @@ def family_of(config: PreTrainedConfig) -> Family:
     raise UnsupportedBackboneError(
         f"no anatomy describes backbones of type {config.model_type!r}; known: {known}. Write one "
         "peftnas.methods.Family literal (see methods/anatomies/bert.py) and pass it as "
-        "describe(config, family=...)"
+        "describe(config, family=...), in a study as Backbone(folder, family=...)"
     )
 
 

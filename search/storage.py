@@ -246,5 +246,12 @@ def _sqlite_file(url: str) -> Path | None:
 
 
 def _cannot(url: str, error: Exception) -> str:
-    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    return f"storage {url!r} cannot be opened: {reason}; check the path and its permissions"
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0].rstrip(".")
+    shown = make_url(url).render_as_string(hide_password=True)
+    if isinstance(error, ImportError | sqlalchemy.exc.NoSuchModuleError):
+        remedy = "install the driver that its URL names, or use SQLite: sqlite:///FILE"
+    elif _sqlite_file(url) is None:
+        remedy = "check the address, the name and the password"
+    else:
+        remedy = "check the path and its permissions, and that it is a database of Optuna's"
+    return f"storage {shown!r} cannot be opened: {reason}; {remedy}"

@@ -18,7 +18,7 @@ def tiles_html(results: StudyResults) -> str:
     states = [row.state for row in results.trials]
     refused, running = states.count("refused"), states.count("running")
     besides = [f"{refused} {_plural(refused, 'proposal')} not trained"] if refused else []
-    besides += [f"{running} running"] if running else []
+    besides += [f"{running} begun and not finished"] if running else []
     finished, failed, front = len(results.finished), states.count("failed"), len(results.front())
     tiles = [
         (f"{finished}", ", ".join([_plural(finished, "finished trial"), *besides])),

@@ -62,7 +62,11 @@ def show_status(arguments: argparse.Namespace) -> int:
         output.print_json(facts)
         return 0
     console = output.console()
-    counts = ", ".join(f"{count} {state}" for state, count in facts["trials"].items())
+    # a stopped run hands back what it had begun, and the next one goes on with it
+    words = {"running": "begun and not finished"}
+    counts = ", ".join(
+        f"{count} {words.get(state, state)}" for state, count in facts["trials"].items()
+    )
     console.print(f"{results.name}: {counts}")
     points = output.several(len(facts["front"]), "point")
     console.print(f"front: {points}, hypervolume {facts['hypervolume']:.4f}")
