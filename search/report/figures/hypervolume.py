@@ -13,7 +13,7 @@ from peftnas.search.report.figures.points import hover, row_id, varying
 from peftnas.search.report.figures.theme import LIGHT, Theme, empty, styled
 from peftnas.search.results import StudyResults
 
-UNTUNED = "untuned baselines but the bare head"
+UNTUNED = "untuned baselines"
 
 
 def hypervolume_figure(results: StudyResults, theme: Theme = LIGHT) -> go.Figure:
@@ -68,7 +68,7 @@ def hypervolume_words(results: StudyResults) -> str:
         f"ideal ({best}) that the finished trials dominate: larger is better, 1 cannot be reached."
     )
     if any(goal.log for goal in goals):
-        words += " Counts enter by their logarithm."
+        words += " Counts enter by their logarithm; the baselines go without the bare head."
     return words
 
 
