@@ -237,3 +237,10 @@ def test_a_named_split_has_to_be_there(tmp_path: Path) -> None:
     task = TextClassification(str(tmp_path), splits={"validation": "nope"})
     with pytest.raises(DataError, match="got 'nope' for validation; there are 'train'"):
         task.open(None, tmp_path, 0)
+
+
+def test_a_test_file_of_ones_own_has_labels(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\na,0\nb,1\n" * 9)
+    (tmp_path / "test.csv").write_text("text,foo\na,0\n")
+    with pytest.raises(DataError, match=r"label.* column of test\.csv"):
+        TextClassification(str(tmp_path)).open(None, tmp_path, 0)
