@@ -1,11 +1,12 @@
 """What can be attached: PEFT methods, anatomies of backbones, attach and detach, exact counts."""
 
 from peftnas.methods.adapter import Adapter
-from peftnas.methods.anatomies.family import Family, SublayerPaths, Tap
+from peftnas.methods.anatomies.family import Family, Fused, Stack, SublayerPaths, Tap
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import AttachedModules, attach
 from peftnas.methods.base import Method, Placement
 from peftnas.methods.bitfit import BitFit
+from peftnas.methods.compacter import Compacter
 from peftnas.methods.costs import count, stored_bytes, stored_parameters
 from peftnas.methods.describe import UnsupportedBackboneError, describe
 from peftnas.methods.full import FullFineTuning
@@ -13,11 +14,13 @@ from peftnas.methods.ia3 import IA3
 from peftnas.methods.lora import LoRA
 from peftnas.methods.prefix import Prefix
 from peftnas.methods.prompt import Prompt
+from peftnas.methods.reft import ReFT
 from peftnas.methods.saving import load, save
 from peftnas.spaces.architecture import Architecture
 
 METHODS: dict[str, type[Method]] = {
-    method.kind: method for method in (Adapter, LoRA, Prefix, Prompt, IA3, BitFit, FullFineTuning)
+    method.kind: method
+    for method in (Adapter, Compacter, LoRA, Prefix, Prompt, IA3, BitFit, ReFT, FullFineTuning)
 }
 
 __all__ = [
@@ -28,13 +31,17 @@ __all__ = [
     "Architecture",
     "AttachedModules",
     "BitFit",
+    "Compacter",
     "Family",
     "FullFineTuning",
+    "Fused",
     "LoRA",
     "Method",
     "Placement",
     "Prefix",
     "Prompt",
+    "ReFT",
+    "Stack",
     "SublayerPaths",
     "Tap",
     "UnsupportedBackboneError",

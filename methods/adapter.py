@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from peftnas.methods.anatomy import SUBLAYERS
 from peftnas.methods.base import Method, Placement, SublayerDelta
 from peftnas.methods.gates import (
     GateSpec,
@@ -36,8 +37,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,
 }
 
-_SUBLAYERS = {"attention": ("attention",), "ffn": ("ffn",), "both": ("attention", "ffn")}
-_DEFAULT_PLACEMENT = {"attention": "houlsby", "ffn": "pfeiffer", "both": "houlsby"}
+_SUBLAYERS = {name: (name,) for name in SUBLAYERS} | {"both": ("attention", "ffn")}
+_DEFAULT_PLACEMENT = dict.fromkeys(_SUBLAYERS, "houlsby") | {"ffn": "pfeiffer"}
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,9 @@ class Adapter(Method):
     )
 
     site: str | Domain[str] = setting(
-        OneOf("attention", "ffn", "both"),
+        OneOf("attention", "ffn", "both", "cross_attention", "mixer"),
         default="ffn",
-        help="the sublayer that it is added to",
+        help="the sublayer that it is added to; both: attention and ffn",
     )
     insertion: str | Domain[str] = setting(
         OneOf("serial", "parallel"),
@@ -187,18 +188,20 @@ class Adapter(Method):
 
     def place(self, anatomy: Anatomy) -> Iterator[AdapterPlacement]:
         scale: float | Literal["learned"] = held(self.scale)
+        sublayers = _SUBLAYERS[held(self.site)]
+        anatomy.check_sublayers(sublayers)
         for layer in active_layers(self, anatomy):
-            here = self.at(layer)
+            here, width = self.at(layer), anatomy.layers[layer].width
             bottleneck = held(here.bottleneck)
-            for sublayer in _SUBLAYERS[held(self.site)] if bottleneck else ():
+            for sublayer in anatomy.sublayers_of(layer, sublayers if bottleneck else ()):
                 yield AdapterPlacement(
-                    site=f"layers[{layer}].{sublayer}",
-                    width=anatomy.width,
+                    site=sublayer.address,
+                    width=width,
                     bottleneck=bottleneck,
                     activation=held(here.activation),
                     reads=self._reads(anatomy.norm_order),
                     scale="learned" if scale == "learned" else float(scale),
-                    gate=gate_spec(held(self.gate), anatomy.width, held(self.gate_tokens)),
+                    gate=gate_spec(held(self.gate), width, held(self.gate_tokens)),
                 )
 
     def normal(self, anatomy: Anatomy) -> Self:

@@ -19,7 +19,7 @@ from peftnas.methods.describe import describe
 from peftnas.methods.full import WholeBackbone
 from peftnas.methods.hooks import Hooks, Placed, is_attached
 from peftnas.methods.merge import Merged, Merger
-from peftnas.methods.ports import Call
+from peftnas.methods.ports import Mode
 from peftnas.spaces.architecture import Architecture
 
 
@@ -48,8 +48,8 @@ class AttachedModules(nn.Module):
         self.architecture = architecture
         self.anatomy = anatomy
         self.placed = tuple(placed)
-        self._call = Call(dropout=dropout)
-        self._hooks = Hooks(base, anatomy, placed, self._call)
+        self._mode = Mode(dropout=dropout)
+        self._hooks = Hooks(base, anatomy, placed, self._mode)
         self._flags = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
         for parameter, _ in self._flags:
             parameter.requires_grad_(False)
@@ -73,8 +73,8 @@ class AttachedModules(nn.Module):
 
     @property
     def prompt_length(self) -> int:
-        """Positions that prompts add to every sequence."""
-        return self._hooks.model.length
+        """Positions that prompts add to every sequence that the first stack reads."""
+        return self._hooks.stacks[0].length
 
     @property
     def is_merged(self) -> bool:
@@ -83,7 +83,7 @@ class AttachedModules(nn.Module):
 
     def real(self, hidden: Tensor) -> Tensor:
         """The model's output (B, l + T, ...) at real positions only, (B, T, ...)."""
-        return self._hooks.model.real(hidden)
+        return self._hooks.stacks[-1].real(hidden)
 
     def at(self, site: str, kind: str) -> nn.Module:
         """The (first) module of a kind at a site; ``KeyError`` if there is none."""
@@ -94,7 +94,7 @@ class AttachedModules(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         """Training mode (dropout on what modules read) or not."""
-        self._call.training = mode
+        self._mode.training = mode
         return super().train(mode)
 
     def merge(self) -> Merged:
@@ -130,7 +130,8 @@ class AttachedModules(nn.Module):
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
         self._flags = []
-        self._call.tokens = None
+        for call in self._hooks.calls:
+            call.tokens = None
         self._attached = False
 
     def save(self, folder: str | Path) -> None:

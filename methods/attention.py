@@ -107,7 +107,7 @@ def prefix_eager(
     output, weights = family_module.eager_attention_forward(
         module, query, key, value, attention_mask, **kwargs
     )
-    return output, weights[..., length:]
+    return output, weights if weights is None else weights[..., length:]
 
 
 def _prepend(
@@ -133,6 +133,10 @@ def _prepend(
             lowest = torch.finfo(query.dtype).min
             mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, lowest)
     keys, values = (part.to(key.dtype) for part in prefix)
+    if (bias := kwargs.get("position_bias")) is not None:
+        # of relative positions, which a prefix has none of
+        bias = bias[..., -key.shape[2] :]
+        kwargs["position_bias"] = nn.functional.pad(bias, (keys.shape[2], 0))
     if mask is not None:
         visible = torch.ones if mask.dtype == torch.bool else torch.zeros
         shape = (*mask.shape[:-1], keys.shape[2])

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
 
 
+_NOTHING = object()
+
+
 @dataclass(frozen=True)
 class Placement(ABC):
     """One module at one site of a backbone, with everything needed to build and count it.
 
     Subclasses are frozen dataclasses of plain values. Every field takes part in :meth:`identity`;
     a field with ``metadata={"function": False}`` changes the training but not the function class
-    (a constant scale, an initialisation) and is left out of :meth:`function`.
+    (a constant scale, an initialisation) and is left out of :meth:`function`. One with
+    ``metadata={"usual": value}`` is left out of both while it holds that value, which keeps keys,
+    and the seeds that follow from them, as they are without the field.
 
     Attributes:
         site: address of the place, such as ``layers[3].attention.query``.
@@ -47,7 +52,12 @@ class Placement(ABC):
     def identity(self) -> dict[str, Any]:
         """What distinguishes the training of this module; JSON values."""
         fields: dict[str, Any] = _plain(dataclasses.asdict(self))
-        return {"kind": self.kind} | fields
+        usual = {
+            field.name
+            for field in dataclasses.fields(self)
+            if field.metadata.get("usual", _NOTHING) == getattr(self, field.name)
+        }
+        return {"kind": self.kind} | {k: v for k, v in fields.items() if k not in usual}
 
     def function(self) -> dict[str, Any]:
         """What distinguishes the class of functions that it can reach; JSON values."""
@@ -150,6 +160,26 @@ class SublayerDelta(nn.Module):
     def forward(self, z: Tensor, tokens: Tensor | None) -> Tensor:
         """z (B, T, d) -> delta (B, T, d)."""
         raise NotImplementedError
+
+
+class BlockDelta(nn.Module):
+    """Adds to what a whole layer gives; not in the steps of a generation behind its prompt."""
+
+    def forward(self, h: Tensor, tokens: Tensor | None) -> Tensor:
+        """h (B, T, d) -> delta (B, T, d)."""
+        raise NotImplementedError
+
+
+class Bundle(nn.Module):
+    """Modules at several sites that share tensors, which are its own.
+
+    Attributes:
+        sites: address of each part.
+        parts: modules of the roles above, in the order of ``sites``.
+    """
+
+    sites: tuple[str, ...]
+    parts: nn.ModuleList
 
 
 class PrefixKeyValues(nn.Module):

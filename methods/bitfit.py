@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import nn
 
+from peftnas.methods.anatomy import TARGETS as LINEARS
 from peftnas.methods.anatomy import LinearSite, NormSite, linear_address, outer_norm_address
 from peftnas.methods.base import BiasDelta, Method, Placement
 from peftnas.methods.layers import active_layers, place_words
@@ -18,9 +19,11 @@ from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, held, setting
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
 
-LINEARS = ("query", "key", "value", "output", "up", "gate_proj", "down")
-NORMS = ("attention_norm", "ffn_norm")
-OUTER = ("embeddings_norm", "embeddings_project", "final_norm", "pooler")
+NORMS = ("attention_norm", "cross_attention_norm", "ffn_norm")
+OUTER = (
+    *("embeddings_norm", "embeddings_project", "relative_norm", "final_norm"),
+    *("pooler", "output_project"),
+)
 TARGETS = LINEARS + NORMS + OUTER
 
 
@@ -80,11 +83,9 @@ class BitFit(Method):
     def place(self, anatomy: Anatomy) -> Iterator[BitFitPlacement]:
         layers = active_layers(self, anatomy)
         for target in self.named_targets(anatomy):
-            if target in OUTER:
-                yield _placement(_outer_site(anatomy, target))
-                continue
-            for layer in layers:
-                yield _placement(_site(anatomy, layer, target))
+            for site in _sites(anatomy, layers, target):
+                width = site.n_out if isinstance(site, LinearSite) else site.width
+                yield BitFitPlacement(site.address, width)
 
     def named_targets(self, anatomy: Anatomy) -> tuple[str, ...]:
         """The targets by name, in the declared order.
@@ -123,26 +124,24 @@ class BitFit(Method):
 
 def biases(anatomy: Anatomy) -> tuple[str, ...]:
     """The targets that have a bias in a backbone, in the declared order."""
-    found: list[str] = []
-    for target in TARGETS:
-        site = _outer_site(anatomy, target) if target in OUTER else _site(anatomy, 0, target)
-        if site is not None and site.bias:
-            found.append(target)
-    return tuple(found)
+    every = range(anatomy.n_layers)
+    return tuple(target for target in TARGETS if any(_sites(anatomy, every, target)))
 
 
-def _site(anatomy: Anatomy, layer: int, target: str) -> LinearSite | NormSite | None:
-    if target in NORMS:
-        return anatomy.norms.get(f"layers[{layer}].{target.removesuffix('_norm')}.norm")
-    return anatomy.linears.get(linear_address(layer, target))
-
-
-def _outer_site(anatomy: Anatomy, target: str) -> LinearSite | NormSite | None:
-    return anatomy.norms.get(outer_norm_address(target)) or anatomy.linears.get(target)
-
-
-def _placement(site: LinearSite | NormSite | None) -> BitFitPlacement:
-    assert site is not None
-    return BitFitPlacement(
-        site.address, site.n_out if isinstance(site, LinearSite) else site.width
-    )
+def _sites(
+    anatomy: Anatomy, layers: Iterable[int], target: str
+) -> Iterator[LinearSite | NormSite]:
+    """Everything called ``target`` that has a bias, in some layers or outside of them."""
+    found: list[LinearSite | NormSite | None]
+    if target in OUTER:
+        found = [
+            anatomy.norms.get(stack.prefix + outer_norm_address(target))
+            or anatomy.linears.get(stack.prefix + target)
+            for stack in anatomy.stacks
+        ]
+    elif target in NORMS:
+        name = target.removesuffix("_norm")
+        found = [anatomy.norms.get(f"layers[{layer}].{name}.norm") for layer in layers]
+    else:
+        found = [anatomy.linears.get(linear_address(layer, target)) for layer in layers]
+    yield from (site for site in found if site is not None and site.bias)

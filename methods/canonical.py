@@ -100,7 +100,7 @@ def _takes_fractions(values: Values) -> bool:
 
 def _without_idle_key_bias(methods: list[Method], anatomy: Anatomy) -> list[Method]:
     """Rule 9: a key bias shifts all logits of a query alike, unless prefix keys go without it."""
-    if not anatomy.learned_positions:
+    if anatomy.positions != "learned":
         return methods
     prefixed = {
         layer

@@ -39,8 +39,9 @@ def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> li
         for part in placements
         if isinstance(part, FlatPrefixPlacement | MlpPrefixPlacement)
         for layer in part.layers
+        if part.sublayer == "attention"
     }
-    if not anatomy.learned_positions or not prefixed:
+    if anatomy.positions != "learned" or not prefixed:
         return placements
     idle = {
         linear_address(layer, "key") for layer in range(anatomy.n_layers) if layer not in prefixed

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
 
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from peftnas.methods.anatomies import FAMILIES
-from peftnas.methods.anatomies.family import Family, SublayerPaths, Tap
+from peftnas.methods.anatomies.family import Family, Stack
 from peftnas.methods.anatomy import (
+    TARGETS,
     Anatomy,
+    LayerSite,
     LinearSite,
     NormSite,
+    StackSite,
     SublayerSite,
-    linear_address,
-    outer_norm_address,
 )
+from peftnas.methods.read_stack import StackReader
 
 
 class UnsupportedBackboneError(ValueError):
@@ -46,9 +47,11 @@ def describe(
 def family_of(config: PreTrainedConfig) -> Family:
     """The known family of a config; ``UnsupportedBackboneError`` if there is none."""
     for family in FAMILIES:
-        if config.model_type in family.model_types:
+        if config.model_type in family.model_types and all(
+            getattr(config, name, None) == value for name, value in family.when.items()
+        ):
             return family
-    known = ", ".join(name for family in FAMILIES for name in family.model_types)
+    known = ", ".join(dict.fromkeys(name for family in FAMILIES for name in family.model_types))
     raise UnsupportedBackboneError(
         f"no anatomy describes backbones of type {config.model_type!r}; known: {known}. Write one "
         "peftnas.methods.Family literal (see methods/anatomies/bert.py) and pass it as "
@@ -107,87 +110,46 @@ def _check_supported(config: PreTrainedConfig, family: Family) -> None:
 
 
 def _assemble(base: nn.Module, config: PreTrainedConfig, family: Family) -> Anatomy:
-    n_layers = len(list(base.get_submodule(family.layers).children()))
-    linears = _linears(base, n_layers, family)
-    sublayers = _sublayers(n_layers, family)
-    query, key = linears[linear_address(0, "query")], linears[linear_address(0, "key")]
-    heads: int = config.num_attention_heads
-    words = base.get_parameter(f"{family.word_embeddings}.weight")
+    stacks: list[StackSite] = []
+    layers: list[LayerSite] = []
+    linears: dict[str, LinearSite] = {}
+    norms: dict[str, NormSite] = {}
+    sublayers: dict[str, SublayerSite] = {}
+    present = [stack for stack in family.stacks if _is_there(base, stack)] or family.stacks[:1]
+    for number, stack in enumerate(present):
+        reader = StackReader(base, config, family, stack, number, first_layer=len(layers))
+        layers.extend(reader.layers())
+        linears |= reader.linears
+        norms |= reader.norms()
+        sublayers |= reader.sublayers
+        stacks.append(reader.site())
+    names = {name for stack in present for name in stack.linears}
     return Anatomy(
         family=family.name,
         model_type=config.model_type,
-        n_layers=n_layers,
-        width=query.n_in,
-        ffn_width=linears[linear_address(0, "up")].n_out,
-        heads=heads,
-        kv_heads=key.n_out * heads // query.n_out,
-        head_width=query.n_out // heads,
-        embedding_width=words.shape[1],
         norm_order=family.norm_order,
-        causal=family.causal or bool(getattr(config, "is_decoder", False)),
-        learned_positions=family.learned_positions,
-        backbone_parameters=sum(parameter.numel() for parameter in base.parameters()),
-        targets=tuple(family.linears),
+        positions=family.positions,
+        backbone_parameters=_count(base),
+        stacks=tuple(stacks),
+        layers=tuple(layers),
+        targets=tuple(name for name in TARGETS if name in names),
         linears=linears,
-        norms=_norms(base, sublayers, family),
+        norms=norms,
         sublayers=sublayers,
-        cores=tuple(f"{family.layers}.{layer}.{family.core}" for layer in range(n_layers)),
-        embeddings=family.embeddings,
-        word_embeddings=family.word_embeddings,
     )
 
 
-def _linears(base: nn.Module, n_layers: int, family: Family) -> dict[str, LinearSite]:
-    paths = {
-        linear_address(layer, name): f"{family.layers}.{layer}.{path}"
-        for layer in range(n_layers)
-        for name, path in family.linears.items()
-    }
-    # which of these exist depends on the head and on the config
-    there = {name for name, _ in base.named_modules()}
-    paths |= {name: path for name, path in family.outer_linears.items() if path in there}
-    return {address: _linear(base, address, path) for address, path in paths.items()}
+def _is_there(base: nn.Module, stack: Stack) -> bool:
+    """Whether a model has a stack: an encoder alone has no decoder."""
+    return not stack.entry or any(name == stack.entry for name, _ in base.named_modules())
 
 
-def _norms(
-    base: nn.Module, sublayers: Mapping[str, SublayerSite], family: Family
-) -> dict[str, NormSite]:
-    paths = {f"{address}.norm": site.norm for address, site in sublayers.items()}
-    paths |= {outer_norm_address(name): path for name, path in family.outer_norms.items()}
-    return {address: _norm(base, address, path) for address, path in paths.items()}
-
-
-def _sublayers(n_layers: int, family: Family) -> dict[str, SublayerSite]:
-    sites = [
-        _sublayer(f"layers[{layer}].{name}", layer, paths, family)
-        for layer in range(n_layers)
-        for name, paths in (("attention", family.attention), ("ffn", family.ffn))
-    ]
-    return {site.address: site for site in sites}
-
-
-def _linear(base: nn.Module, address: str, path: str) -> LinearSite:
-    module = base.get_submodule(path)
-    if not isinstance(module, nn.Linear):
-        raise AttributeError(f"{path} is a {type(module).__name__}, not a Linear")
-    return LinearSite(
-        address, path, module.in_features, module.out_features, module.bias is not None
-    )
-
-
-def _norm(base: nn.Module, address: str, path: str) -> NormSite:
-    weight = base.get_parameter(f"{path}.weight")
-    bias = getattr(base.get_submodule(path), "bias", None)
-    return NormSite(address, path, weight.numel(), bias is not None)
-
-
-def _sublayer(address: str, layer: int, paths: SublayerPaths, family: Family) -> SublayerSite:
-    inside = f"{family.layers}.{layer}."
-    tap = paths.residual
-    return SublayerSite(
-        address=address,
-        residual=Tap(inside + tap.module, tap.index, tap.name),
-        exit=inside + paths.exit,
-        norm=inside + paths.norm,
-        norm_order=family.norm_order,
-    )
+def _count(base: nn.Module) -> int:
+    """Parameters of the base model; where a head lies in it (t5), without those of the head."""
+    left_out: set[int] = set()
+    if isinstance(base, PreTrainedModel):
+        head = base.get_output_embeddings()  # type: ignore[no-untyped-call]
+        if isinstance(head, nn.Module):
+            words: nn.Module = base.get_input_embeddings()
+            left_out = set(map(id, head.parameters())) - set(map(id, words.parameters()))
+    return sum(p.numel() for p in base.parameters() if id(p) not in left_out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol, cast
 
 from torch import nn
@@ -13,6 +13,8 @@ from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attention import PrefixPort, use_prefix_attention
 from peftnas.methods.base import (
     BiasDelta,
+    BlockDelta,
+    Bundle,
     LinearDelta,
     Placement,
     PrefixKeyValues,
@@ -21,16 +23,23 @@ from peftnas.methods.base import (
     SublayerDelta,
     TrainsBackbone,
 )
-from peftnas.methods.model_port import ModelPort
-from peftnas.methods.ports import Call, LinearPort, NormPort, SublayerPort
+from peftnas.methods.ports import BlockPort, Call, LinearPort, Mode, NormPort, SublayerPort
+from peftnas.methods.stack_port import StackPort
 
 Placed = tuple[Placement, nn.Module]
 
 
 class PlacedByLayer(Protocol):
-    """What the placement of a prefix says: the layers that it serves."""
+    """What the placement of a prefix says: the layers that it serves, and where in them."""
 
     layers: tuple[int, ...]
+    sublayer: str
+
+
+class PlacedInStack(Protocol):
+    """What the placement of a prompt says: the number of the stack that it enters."""
+
+    stack: int
 
 
 class Hooks:
@@ -40,20 +49,20 @@ class Hooks:
         base: the base model.
         anatomy: its anatomy.
         placed: placements and the modules built from them.
-        call: state of the running pass.
+        mode: how the modules run.
     """
 
     def __init__(
-        self, base: PreTrainedModel, anatomy: Anatomy, placed: Sequence[Placed], call: Call
+        self, base: PreTrainedModel, anatomy: Anatomy, placed: Sequence[Placed], mode: Mode
     ) -> None:
         self.base = base
         self.anatomy = anatomy
-        self.call = call
+        self.calls = [Call(mode) for _ in anatomy.stacks]
         self.linears: dict[str, LinearPort] = {}
         self.norms: dict[str, NormPort] = {}
-        self.prefixes: dict[int, PrefixPort] = {}
-        prefixed = any(isinstance(module, PrefixKeyValues) for _, module in placed)
-        self.model = ModelPort(base, anatomy, _of(placed, PromptVectors), prefixed, call)
+        self.prefixes: dict[str, PrefixPort] = {}
+        self.blocks: dict[int, BlockPort] = {}
+        self.stacks = self._stack_ports(placed)
         self._former_attention: str | None = None
         self._handles: list[RemovableHandle] = []
         try:
@@ -73,36 +82,68 @@ class Hooks:
 
     def _connect(self, sublayers: dict[str, list[SublayerDelta]]) -> None:
         """Register all hooks; on one module in the order in which they compose."""
-        self._hook_model()
+        self._hook_stacks()
         self._hook_linears()
         self._hook_norms()
         self._hook_sublayers(sublayers)
+        self._hook_blocks()
         self._hook_prefixes()
+
+    def _stack_ports(self, placed: Sequence[Placed]) -> list[StackPort]:
+        prefixed = any(isinstance(module, PrefixKeyValues) for _, module in placed)
+        ports: list[StackPort] = []
+        for number, stack in enumerate(self.anatomy.stacks):
+            prompts = [
+                module
+                for placement, module in placed
+                if isinstance(module, PromptVectors)
+                and cast(PlacedInStack, placement).stack == number
+            ]
+            reads_encoder = any(
+                site.stack == number and site.address.endswith(".cross_attention")
+                for site in self.anatomy.sublayers.values()
+            )
+            encoder = ports[0] if reads_encoder else None
+            entry, call = self._module(stack.entry), self.calls[number]
+            ports.append(
+                StackPort(entry, self.base, self.anatomy, stack, prompts, prefixed, call, encoder)
+            )
+        return ports
 
     def _sort(self, placed: Sequence[Placed]) -> dict[str, list[SublayerDelta]]:
         sublayers: dict[str, list[SublayerDelta]] = {}
-        for placement, module in placed:
+        for placement, site, module in _unbundled(placed):
             if isinstance(module, SublayerDelta):
-                sublayers.setdefault(placement.site, []).append(module)
+                sublayers.setdefault(site, []).append(module)
             elif isinstance(module, PrefixKeyValues):
-                for layer in cast(PlacedByLayer, placement).layers:
-                    port = self.prefixes.setdefault(layer, PrefixPort(layer, self.call))
-                    port.prefixes.append(module)
+                self._sort_prefix(cast(PlacedByLayer, placement), module)
+            elif isinstance(module, BlockDelta):
+                self._block_port(site).deltas.append(module)
             elif isinstance(module, LinearDelta | Rescale | BiasDelta):
-                self._port(placement.site).add(module)
+                self._port(site).add(module)
             elif not isinstance(module, PromptVectors | TrainsBackbone):
                 raise TypeError(
                     f"{type(module).__name__} has none of the roles of methods/base.py"
                 )
         return sublayers
 
+    def _sort_prefix(self, placement: PlacedByLayer, module: PrefixKeyValues) -> None:
+        for layer in placement.layers:
+            site = self.anatomy.sublayer(layer, placement.sublayer)
+            port = PrefixPort(layer, self.calls[site.stack])
+            self.prefixes.setdefault(site.address, port).prefixes.append(module)
+
     def _port(self, address: str) -> LinearPort | NormPort:
         linear = self.anatomy.linears.get(address)
         if linear is not None:
-            module = self._module(linear.path)
-            assert isinstance(module, nn.Linear)
-            return self.linears.setdefault(address, LinearPort(module, self.call))
+            module, call = self._module(linear.path), self.calls[linear.stack]
+            return self.linears.setdefault(address, LinearPort(linear, module, call))
         return self._norm_port(address)
+
+    def _block_port(self, address: str) -> BlockPort:
+        layer = int(address.removeprefix("layers[").removesuffix("]"))
+        call = self.calls[self.anatomy.layers[layer].stack]
+        return self.blocks.setdefault(layer, BlockPort(call))
 
     def _norm_port(self, address: str) -> NormPort:
         path = self.anatomy.norms[address].path
@@ -117,19 +158,21 @@ class Hooks:
                 "describe the model itself: attach(model, ..., anatomy=describe(model))"
             ) from error
 
-    def _hook_model(self) -> None:
-        port, base = self.model, self.base
-        self._keep(base.register_forward_pre_hook(port.change_arguments, with_kwargs=True))
-        if port.prompts and port.bare:
-            layer = self._module(self.anatomy.embeddings)
-            self._keep(layer.register_forward_hook(port.enter_bare))
+    def _hook_stacks(self) -> None:
+        for port in self.stacks:
+            entry = self._module(port.stack.entry)
+            self._keep(entry.register_forward_pre_hook(port.change_arguments, with_kwargs=True))
+            if port.prompts and port.bare:
+                assert port.stack.embeddings is not None
+                layer = self._module(port.stack.embeddings)
+                self._keep(layer.register_forward_hook(port.enter_bare))
 
     def _hook_linears(self) -> None:
         for port in self.linears.values():
             if port.scales_in:
-                self._keep(port.linear.register_forward_pre_hook(port.scale_input))
+                self._keep(port.module.register_forward_pre_hook(port.scale_input))
             if port.biases or port.deltas or port.scales_out:
-                self._keep(port.linear.register_forward_hook(port.change_output))
+                self._keep(port.module.register_forward_hook(port.change_output))
 
     def _hook_norms(self) -> None:
         for port in self.norms.values():
@@ -139,7 +182,7 @@ class Hooks:
         for address, deltas in sublayers.items():
             site = self.anatomy.sublayers[address]
             norm = self.norms.get(f"{address}.norm") or NormPort(self._module(site.norm))
-            port = SublayerPort(site, norm, deltas, self.call)
+            port = SublayerPort(site, norm, deltas, self.calls[site.stack])
             tap = self._module(site.residual.module)
             self._keep(tap.register_forward_pre_hook(port.keep_residual, with_kwargs=True))
             self._keep(self._module(site.exit).register_forward_hook(port.add_before_norm))
@@ -148,22 +191,38 @@ class Hooks:
             elif port.after:
                 self._keep(norm.norm.register_forward_hook(port.add_after_norm))
 
+    def _hook_blocks(self) -> None:
+        for layer, port in self.blocks.items():
+            block = self._module(self.anatomy.layers[layer].path)
+            self._keep(block.register_forward_hook(port.change_output))
+
     def _hook_prefixes(self) -> None:
         if self.prefixes:
             self._former_attention = use_prefix_attention(self.base)
-        for layer, port in self.prefixes.items():
-            core = self._module(self.anatomy.cores[layer])
+        for address, port in self.prefixes.items():
+            path = self.anatomy.sublayers[address].core
+            assert path is not None
+            core = self._module(path)
             self._keep(core.register_forward_pre_hook(port.hand_down, with_kwargs=True))
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._handles.append(handle)
 
 
+def _unbundled(placed: Sequence[Placed]) -> Iterator[tuple[Placement, str, nn.Module]]:
+    """Each module with its site; those of a bundle one by one."""
+    for placement, module in placed:
+        if isinstance(module, Bundle):
+            for site, part in zip(module.sites, module.parts, strict=True):
+                yield placement, site, part
+        else:
+            yield placement, placement.site, module
+
+
 def is_attached(base: nn.Module) -> bool:
     """Whether an architecture is attached to a base model now."""
-    hooks = base._forward_pre_hooks.values()
-    return any(isinstance(getattr(hook, "__self__", None), ModelPort) for hook in hooks)
-
-
-def _of(placed: Sequence[Placed], role: type[PromptVectors]) -> list[PromptVectors]:
-    return [module for _, module in placed if isinstance(module, role)]
+    return any(
+        isinstance(getattr(hook, "__self__", None), StackPort)
+        for module in base.modules()
+        for hook in module._forward_pre_hooks.values()
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import torch
 from torch import nn
 
+from peftnas.methods.anatomy import TARGETS
 from peftnas.methods.base import Method, Placement, Rescale
 from peftnas.methods.layers import active_layers, place_words
 from peftnas.spaces.domains import Domain
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
 
 Side = Literal["input", "output"]
-TARGETS = ("query", "key", "value", "output", "up", "gate_proj", "down")
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,7 @@ class IA3(Method):
         targets: tuple[str, ...] = held(self.targets)
         anatomy.check_targets(targets)
         for layer in active_layers(self, anatomy):
-            for target in targets:
-                site = anatomy.linear(layer, target)
+            for target, site in anatomy.linears_of(layer, targets):
                 side: Side = held(self.down_side) if target == "down" else "output"
                 width = site.n_in if side == "input" else site.n_out
                 yield IA3Placement(site.address, side, width)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from peftnas.methods.anatomy import TARGETS
 from peftnas.methods.base import LinearDelta, Method, Placement
 from peftnas.methods.gates import (
     GateSpec,
@@ -25,8 +26,6 @@ from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
-
-TARGETS = ("query", "key", "value", "output", "up", "gate_proj", "down")
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,7 @@ class LoRA(Method):
         anatomy.check_targets(targets)
         for layer in active_layers(self, anatomy):
             rank = held(self.at(layer).rank)
-            for target in targets if rank else ():
-                site = anatomy.linear(layer, target)
+            for _, site in anatomy.linears_of(layer, targets if rank else ()):
                 gate = gate_spec(held(self.gate), site.n_in, held(self.gate_tokens))
                 yield LoRAPlacement(
                     site.address, site.n_in, site.n_out, rank, self._scale(rank), gate

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.base import LinearDelta, TrainsBackbone
 from peftnas.methods.hooks import Hooks, Placed
 from peftnas.methods.ports import LinearPort, NormPort
@@ -45,7 +46,8 @@ class Merger:
 
     def undo(self) -> None:
         """Put the former tensors and modules back."""
-        for fold in self._folds:
+        # several may have changed one module, a part of its outputs each
+        for fold in reversed(self._folds):
             fold.undo()
         self._folds = []
 
@@ -79,9 +81,11 @@ class _Fold:
 
 @torch.no_grad()
 def _fold_linear(port: LinearPort) -> _Fold:
-    linear = port.linear
-    fold = _Fold(port, linear, ("weight", "bias"))
-    weight, bias = _wide(linear.weight), linear.bias if linear.bias is None else _wide(linear.bias)
+    layer = port.module
+    fold = _Fold(port, layer, ("weight", "bias"))
+    whole, whole_bias = _wide(layer.get_parameter("weight")), getattr(layer, "bias", None)
+    whole_bias = None if whole_bias is None else _wide(whole_bias)
+    weight, bias = _own_part(port.site, whole, whole_bias)
     constant = [(delta, change) for delta, change in _changes(port.deltas) if change is not None]
     for _, change in constant:
         weight = weight + change.to(weight.dtype)
@@ -99,9 +103,40 @@ def _fold_linear(port: LinearPort) -> _Fold:
         fold.take("scales_out", port.scales_out)
     fold.take("deltas", [delta for delta, _ in constant])
     fold.take("biases", port.biases)
-    _set(linear, "weight", weight)
-    _set(linear, "bias", bias)
+    weight, bias = _whole_again(port.site, whole, whole_bias, weight, bias)
+    _set(layer, "weight", weight)
+    _set(layer, "bias", bias)
     return fold
+
+
+def _own_part(
+    site: LinearSite, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Weight (n_out, n_in) and bias of a linear alone, from those that its module keeps."""
+    weight = weight.T if site.transposed else weight
+    if site.rows is None:
+        return weight, bias
+    rows = torch.tensor(site.rows.indices(weight.shape[0]), device=weight.device)
+    return weight[rows], None if bias is None else bias[rows]
+
+
+def _whole_again(
+    site: LinearSite,
+    whole: Tensor,
+    whole_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    """What the module keeps, with a linear's own weight and bias in their place."""
+    if site.rows is None:
+        return (weight.T if site.transposed else weight), bias
+    whole = (whole.T if site.transposed else whole).clone()
+    rows = torch.tensor(site.rows.indices(whole.shape[0]), device=whole.device)
+    whole[rows] = weight
+    if bias is not None:
+        whole_bias = whole.new_zeros(len(whole)) if whole_bias is None else whole_bias.clone()
+        whole_bias[rows] = bias
+    return (whole.T if site.transposed else whole), whole_bias
 
 
 @torch.no_grad()

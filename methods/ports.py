@@ -9,37 +9,71 @@ their bound methods, so a port can be copied and pickled with the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from peftnas.methods.anatomy import SublayerSite
-from peftnas.methods.base import BiasDelta, LinearDelta, Rescale, SublayerDelta
+from peftnas.methods.anatomy import LinearSite, SublayerSite
+from peftnas.methods.base import (
+    BiasDelta,
+    BlockDelta,
+    LinearDelta,
+    Rescale,
+    SublayerDelta,
+)
 
 T = TypeVar("T")
 
 
 @dataclass
-class Call:
-    """State of the running forward pass, shared by the ports of one attached architecture.
+class Mode:
+    """How the attached modules run, the same for all stacks.
 
     Attributes:
-        tokens: bool mask (B, T) of real tokens, prompts included; ``None`` when all are real.
         dropout: probability of dropout on what deltas read, in training.
         training: whether the attached modules are in training mode.
     """
 
-    tokens: Tensor | None = None
     dropout: float = 0.0
     training: bool = True
 
+
+@dataclass
+class Call:
+    """State of the running forward pass of one stack, shared by its ports.
+
+    Attributes:
+        mode: how the modules run.
+        tokens: bool mask (B, T) of real tokens, prompts included; ``None`` when all are real.
+        batch: number of sequences B; ``None`` before the first pass.
+        past: tokens before these that lie in a cache: more than 0 in the steps of a generation.
+    """
+
+    mode: Mode = field(default_factory=Mode)
+    tokens: Tensor | None = None
+    batch: int | None = None
+    past: int = 0
+
     def drop(self, x: Tensor) -> Tensor:
         """``x`` after dropout."""
-        if self.dropout == 0.0:
+        if self.mode.dropout == 0.0:
             return x
-        return nn.functional.dropout(x, self.dropout, self.training)
+        return nn.functional.dropout(x, self.mode.dropout, self.mode.training)
+
+    def tokens_of(self, x: Tensor) -> Tensor | None:
+        """The mask of what ``x`` (B, T, n) holds; not of what is no text (deberta's distances)."""
+        if self.tokens is None or self.tokens.shape != x.shape[:2]:
+            return None
+        return self.tokens
+
+    def by_sequence(self, x: Tensor) -> Tensor:
+        """(B, T, n), where a backbone hands down all tokens in one row after another (opt)."""
+        if x.dim() != 2 or self.batch is None:
+            return x
+        return x.view(self.batch, -1, x.shape[-1])
 
 
 def compute(module: nn.Module, like: Tensor, *args: Any) -> Any:
@@ -61,10 +95,17 @@ def value_for(module: BiasDelta | Rescale, like: Tensor) -> Tensor:
 
 
 class LinearPort:
-    """All that acts at one Linear."""
+    """All that acts at one linear; of a fused projection, at the outputs of that linear.
 
-    def __init__(self, linear: nn.Linear, call: Call) -> None:
-        self.linear = linear
+    Args:
+        site: the linear.
+        module: its module in the backbone.
+        call: state of the stack whose tokens it reads.
+    """
+
+    def __init__(self, site: LinearSite, module: nn.Module, call: Call) -> None:
+        self.site = site
+        self.module = module
         self.call = call
         self.deltas: list[LinearDelta] = []
         self.biases: list[BiasDelta] = []
@@ -72,7 +113,7 @@ class LinearPort:
         self.scales_out: list[Rescale] = []
 
     def add(self, module: nn.Module) -> None:
-        """Take in a module of one of the roles that act at a Linear."""
+        """Take in a module of one of the roles that act at a linear."""
         if isinstance(module, LinearDelta):
             self.deltas.append(module)
         elif isinstance(module, BiasDelta):
@@ -80,7 +121,12 @@ class LinearPort:
         elif isinstance(module, Rescale):
             (self.scales_in if module.side == "input" else self.scales_out).append(module)
         else:
-            raise TypeError(f"a {type(module).__name__} does not act at a Linear")
+            raise TypeError(f"a {type(module).__name__} does not act at a linear")
+        if self.scales_in and self.site.rows is not None:
+            raise ValueError(
+                f"{self.site.address} shares its input with other linears of one projection, so "
+                "its input cannot be scaled alone; scale its output"
+            )
 
     def scale_input(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Forward pre-hook."""
@@ -91,12 +137,20 @@ class LinearPort:
 
     def change_output(self, module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """Forward hook; ``args`` are already scaled."""
+        x, whole = self.call.by_sequence(args[0]), self.call.by_sequence(out)
+        if self.site.rows is None:
+            return self._changed(x, whole).view(out.shape)
+        rows = torch.tensor(self.site.rows.indices(out.shape[-1]), device=out.device)
+        part = self._changed(x, whole.index_select(-1, rows))
+        return whole.index_copy(-1, rows, part).view(out.shape)
+
+    def _changed(self, x: Tensor, out: Tensor) -> Tensor:
         for bias in self.biases:
             out = out + value_for(bias, out)
         if self.deltas:
-            x = self.call.drop(args[0])
+            x = self.call.drop(x)
             for delta in self.deltas:
-                out = out + compute(delta, out, x, self.call.tokens)
+                out = out + compute(delta, out, x, self.call.tokens_of(x))
         for scale in self.scales_out:
             out = out * value_for(scale, out)
         return out
@@ -162,16 +216,17 @@ class SublayerPort:
     def keep_residual(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Forward pre-hook at the tap of the residual."""
         tap = self.site.residual
-        self._residual = args[tap.index] if tap.index < len(args) else kwargs[tap.name]
+        given = args[tap.index] if tap.index < len(args) else kwargs[tap.name]
+        self._residual = self.call.by_sequence(given)
 
     def keep_normed(self, module: nn.Module, args: Any, out: Tensor) -> None:
         """Forward hook at the pre-norm."""
-        self._normed = out
+        self._normed = self.call.by_sequence(out)
 
     def add_before_norm(self, module: nn.Module, args: Any, out: Any) -> Any:
         """Forward hook at the exit of F: h becomes h + sum of deltas."""
-        h: Tensor = out[0] if isinstance(out, tuple) else out
-        total = h
+        given: Tensor = out[0] if isinstance(out, tuple) else out
+        total = h = self.call.by_sequence(given)
         for delta in self.before:
             z = self.call.drop(self._input(delta.reads, h))
             total = total + compute(delta, h, z, self.call.tokens)
@@ -179,6 +234,7 @@ class SublayerPort:
             self._output = h
         else:
             self._forget()
+        total = total.view(given.shape)
         return (total, *out[1:]) if isinstance(out, tuple) else total
 
     def add_after_norm(self, module: nn.Module, args: Any, out: Tensor) -> Tensor:
@@ -188,9 +244,10 @@ class SublayerPort:
             assert self._output is not None and self._residual is not None
             alone = self.norm.apply(self._output + self._residual)
         self._forget()
+        shape, out, alone = out.shape, self.call.by_sequence(out), self.call.by_sequence(alone)
         for delta in self.after:
             out = out + compute(delta, out, self.call.drop(alone), self.call.tokens)
-        return out
+        return out.view(shape)
 
     def _input(self, reads: str, h: Tensor) -> Tensor:
         if reads == "output":
@@ -205,3 +262,21 @@ class SublayerPort:
 
     def _forget(self) -> None:
         self._residual = self._normed = self._output = None
+
+
+class BlockPort:
+    """All deltas added to what one layer gives."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.deltas: list[BlockDelta] = []
+
+    def change_output(self, module: nn.Module, args: Any, out: Any) -> Any:
+        """Forward hook at the layer."""
+        if self.call.past:
+            return out
+        h: Tensor = out[0] if isinstance(out, tuple) else out
+        total = h
+        for delta in self.deltas:
+            total = total + compute(delta, h, self.call.drop(h), self.call.tokens_of(h))
+        return (total, *out[1:]) if isinstance(out, tuple) else total

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from peftnas.methods.anatomy import sublayer_address
 from peftnas.methods.base import Method, Placement, PrefixKeyValues
 from peftnas.methods.gates import (
     Gate,
@@ -21,7 +22,7 @@ from peftnas.methods.gates import (
 )
 from peftnas.methods.layers import active_layers, place_words
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import AnyOf, Layers, OneOf, Whole, held, setting
+from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, Whole, held, setting
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
@@ -35,6 +36,7 @@ class FlatPrefixPlacement(Placement):
 
     Attributes:
         layers: that one layer.
+        sublayer: "attention" or "cross_attention".
         length: l, how many keys and values.
         kv_heads: g, key-value heads of the backbone.
         head_width: c.
@@ -43,6 +45,7 @@ class FlatPrefixPlacement(Placement):
 
     kind: ClassVar[str] = "prefix"
     layers: tuple[int, ...]
+    sublayer: str = field(metadata={"usual": "attention"})
     length: int
     kv_heads: int
     head_width: int
@@ -66,6 +69,7 @@ class MlpPrefixPlacement(Placement):
 
     Attributes:
         layers: the layers that it serves, ascending.
+        sublayer: "attention" or "cross_attention".
         length: l.
         kv_heads: g.
         head_width: c.
@@ -76,6 +80,7 @@ class MlpPrefixPlacement(Placement):
 
     kind: ClassVar[str] = "prefix_mlp"
     layers: tuple[int, ...]
+    sublayer: str = field(metadata={"usual": "attention"})
     length: int
     kv_heads: int
     head_width: int
@@ -193,6 +198,11 @@ class Prefix(Method):
         default=None,
         help="hidden width of an MLP used in training only; None: keys and values are trained",
     )
+    sublayers: tuple[str, ...] | Domain[tuple[str, ...]] = setting(
+        SomeOf("attention", "cross_attention"),
+        default=("attention",),
+        help="attention whose keys and values it extends",
+    )
     layers: tuple[int, ...] | None | Domain[Any] = setting(
         Layers(), default=None, help="layers in which it is active; None: all"
     )
@@ -206,27 +216,51 @@ class Prefix(Method):
     )
 
     def place(self, anatomy: Anatomy) -> Iterator[FlatPrefixPlacement | MlpPrefixPlacement]:
-        layers, length, hidden = active_layers(self, anatomy), held(self.length), held(self.mlp)
-        if not layers or length == 0:
-            return
-        heads, width = anatomy.kv_heads, anatomy.head_width
+        named: tuple[str, ...] = held(self.sublayers)
+        anatomy.check_sublayers(named)
+        if not any(site.core for site in anatomy.sublayers.values()):
+            raise ValueError(
+                f"the attention of {anatomy.model_type} backbones takes no keys and values from "
+                "outside, so no prefix; leave it out"
+            )
+        layers, length = active_layers(self, anatomy), held(self.length)
+        for number, stack in enumerate(anatomy.stacks) if length else ():
+            for name in named:
+                here = tuple(
+                    layer
+                    for layer in layers
+                    if layer in stack.layers and any(anatomy.sublayers_of(layer, (name,)))
+                )
+                if here:
+                    yield from self._place(anatomy, number, name, here)
+
+    def _place(
+        self, anatomy: Anatomy, number: int, name: str, layers: tuple[int, ...]
+    ) -> Iterator[FlatPrefixPlacement | MlpPrefixPlacement]:
+        """The prefixes of one kind of attention in some layers of one stack."""
+        shape, length, hidden = anatomy.layers[layers[0]], held(self.length), held(self.mlp)
+        heads, width = shape.kv_heads, shape.head_width
         gate = gate_spec(
-            held(self.gate), anatomy.width, held(self.gate_tokens), held(self.gate_outputs)
+            held(self.gate), shape.width, held(self.gate_tokens), held(self.gate_outputs)
         )
         if hidden is not None:
+            site = f"{anatomy.stacks[number].prefix}{name}.core"
             yield MlpPrefixPlacement(
-                "attention.core", layers, length, heads, width, anatomy.width, hidden, gate
+                site, layers, name, length, heads, width, shape.width, hidden, gate
             )
             return
         for layer in layers:
-            site = f"layers[{layer}].attention.core"
-            yield FlatPrefixPlacement(site, (layer,), length, heads, width, gate)
+            site = f"{sublayer_address(layer, name)}.core"
+            yield FlatPrefixPlacement(site, (layer,), name, length, heads, width, gate)
 
     def words(self) -> str:
         """For example ``prefix length 10 (mlp 512) gated in layers 0-2``."""
         mlp = "" if self.mlp is None else f" (mlp {self.mlp})"
+        where = (
+            "" if self.sublayers == ("attention",) else f" on {', '.join(held(self.sublayers))}"
+        )
         gated = "" if self.gate is None else " gated"
-        return f"prefix length {self.length}{mlp}{gated}" + place_words(self.layers)
+        return f"prefix length {self.length}{mlp}{gated}{where}" + place_words(self.layers)
 
 
 def _gated(

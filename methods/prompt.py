@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
@@ -36,6 +36,7 @@ class PromptPlacement(Placement):
         width: width of the embeddings (electra: may differ from the width of the stream).
         entry: where the vectors enter; see :class:`Prompt`.
         position: before token 0, or between tokens 0 and 1.
+        stack: number of the stack that they enter.
     """
 
     kind: ClassVar[str] = "prompt"
@@ -43,6 +44,7 @@ class PromptPlacement(Placement):
     width: int
     entry: Entry
     position: Position
+    stack: int = field(metadata={"usual": 0})
 
     def count(self) -> int:
         """length * width."""
@@ -75,8 +77,10 @@ class Prompt(Method):
     - entry "word_embeddings": the vectors stand where word embeddings stand, so they get positions
       and token type 0 (and real tokens shift by l) and pass the embedding norm. HF peft's form.
     - entry "hidden": they enter after the whole embedding layer, without position, type or norm;
-      real tokens keep their positions. The form of the library `adapters`. Where positions do not
-      enter with the embeddings (llama: rotary) it is the same as "word_embeddings".
+      real tokens keep their positions. The form of the library `adapters`, and the only one for
+      images. Where the embedding layer is the table of words (llama, t5) both are the same.
+
+    They enter the first stack that reads words: the encoder of an encoder-decoder.
 
     The start is the paper's, uniform in [-0.5, 0.5], which is about ten times as large as the word
     embeddings of the bert family (std 0.04): it wants a large learning rate. Never the identity,
@@ -105,14 +109,24 @@ class Prompt(Method):
 
     def place(self, anatomy: Anatomy) -> Iterator[PromptPlacement]:
         length = held(self.length)
-        if length:
-            yield PromptPlacement(
-                site="embeddings",
-                length=length,
-                width=anatomy.embedding_width,
-                entry=held(self.normal(anatomy).entry),
-                position=held(self.position),
+        if not length:
+            return
+        number = prompted_stack(anatomy)
+        stack = anatomy.stacks[number]
+        entry: Entry = held(self.normal(anatomy).entry)
+        if entry == "hidden" and stack.embeddings is None:
+            raise ValueError(
+                f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
+                "nothing can enter after it; take entry='word_embeddings'"
             )
+        yield PromptPlacement(
+            site=f"{stack.prefix}embeddings",
+            length=length,
+            width=stack.embedding_width,
+            entry=entry,
+            position=held(self.position),
+            stack=number,
+        )
 
     def clash(self, other: Configurable) -> str | None:
         """Several prompts enter together, at one place."""
@@ -130,8 +144,13 @@ class Prompt(Method):
         return None
 
     def normal(self, anatomy: Anatomy) -> Self:
-        """One name for both entries where they are the same."""
-        return self if anatomy.learned_positions else self.replace(entry="word_embeddings")
+        """One name for both entries where they are the same, or where there is but one."""
+        stack = anatomy.stacks[prompted_stack(anatomy)]
+        if stack.word_embeddings is None:
+            return self.replace(entry="hidden")
+        if stack.word_embeddings == stack.embeddings:
+            return self.replace(entry="word_embeddings")
+        return self
 
     def words(self) -> str:
         """For example ``prompt length 10``; settings other than the default in brackets."""
@@ -141,3 +160,12 @@ class Prompt(Method):
             if value != usual
         ]
         return f"prompt length {self.length}" + (f" ({', '.join(unusual)})" if unusual else "")
+
+
+def prompted_stack(anatomy: Anatomy) -> int:
+    """Number of the stack that a prompt enters: the first that reads words, else images."""
+    for place in ("word_embeddings", "embeddings"):
+        for number, stack in enumerate(anatomy.stacks):
+            if getattr(stack, place) is not None:
+                return number
+    return 0

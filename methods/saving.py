@@ -85,13 +85,14 @@ def load(
 
 
 def _shape(anatomy: Anatomy) -> dict[str, Any]:
+    layers = anatomy.layers
     return {
         "model_type": anatomy.model_type,
         "n_layers": anatomy.n_layers,
-        "width": anatomy.width,
-        "ffn_width": anatomy.ffn_width,
-        "kv_heads": anatomy.kv_heads,
-        "head_width": anatomy.head_width,
+        "width": layers[0].width,
+        "ffn_width": layers[0].ffn_width,
+        "kv_heads": layers[0].kv_heads,
+        "head_width": layers[0].head_width,
     }
 
 

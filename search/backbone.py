@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]  # of a hub model: no other weights
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 _CHUNK = 1 << 20
+_NO_LIMIT = 1 << 20  # tokens
 
 
 class BackboneError(UsageError):
@@ -162,7 +163,8 @@ class Backbone:
     def longest(self) -> int:
         """The largest number of tokens that it takes."""
         config = self.config()
-        positions: int = config.max_position_embeddings
+        # without a table of positions nothing sets a limit (mamba)
+        positions: int = getattr(config, "max_position_embeddings", _NO_LIMIT)
         if config.model_type in ("roberta", "xlm-roberta", "camembert"):
             positions -= config.pad_token_id + 1  # the first positions belong to padding
         return positions

@@ -24,6 +24,7 @@ from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.domains import Choice
 
 if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
     from peftnas.search.backbone import Backbone
     from peftnas.search.trial.bench import BenchSpec
 
@@ -106,7 +107,9 @@ def prepare(
     with _one_sentence():
         backbone = find_backbone(study.backbone, base=base)
         backbone.check()
-        bound = study.space.bind(backbone.anatomy())
+        anatomy = backbone.anatomy()
+        _check_reads_texts(backbone.name, anatomy)
+        bound = study.space.bind(anatomy)
         constraints = tuple(map(parse_constraint, study.constraints))
         Limits(bound, study.recipe, constraints).check_feasible()
         objectives = study.named_objectives(bound.anatomy.backbone_parameters)
@@ -116,6 +119,15 @@ def prepare(
         _check_data(opened)
         content = study.to_dict(backbone) | {"data": data_identity(opened)}
     return Prepared(study, backbone, opened, bound, objectives, constraints, content)
+
+
+def _check_reads_texts(name: str, anatomy: Anatomy) -> None:
+    """Tasks are texts here, answered from the hidden states of one stack."""
+    if len(anatomy.stacks) > 1 or anatomy.stacks[0].word_embeddings is None:
+        raise UsageError(
+            f"a trial needs a backbone that is one stack of layers over words, got {name!r} of "
+            f"type {anatomy.model_type!r}; take an encoder (bert) or a decoder (llama)"
+        )
 
 
 @contextmanager

@@ -1,15 +1,12 @@
-"""Llama and its relatives: llama, mistral, qwen2."""
+"""Llama and its relatives: llama, mistral, qwen2, qwen3, gemma; gemma2 with norms after F."""
 
 from __future__ import annotations
 
-from peftnas.methods.anatomies.family import Family, SublayerPaths, Tap
+import dataclasses
 
-LLAMA = Family(
-    name="llama",
-    model_types=("llama", "mistral", "qwen2"),
-    norm_order="pre",
-    causal=True,
-    learned_positions=False,
+from peftnas.methods.anatomies.family import Family, Stack, SublayerPaths, Tap
+
+_STACK = Stack(
     layers="layers",
     linears={
         "query": "self_attn.q_proj",
@@ -20,19 +17,62 @@ LLAMA = Family(
         "gate_proj": "mlp.gate_proj",
         "down": "mlp.down_proj",
     },
-    attention=SublayerPaths(
-        residual=Tap("input_layernorm", 0, "hidden_states"),
-        exit="self_attn",
-        norm="input_layernorm",
-    ),
-    # in spite of its name this norm stands before the FFN
-    ffn=SublayerPaths(
-        residual=Tap("post_attention_layernorm", 0, "hidden_states"),
-        exit="mlp",
-        norm="post_attention_layernorm",
-    ),
-    core="self_attn",
+    sublayers={
+        "attention": SublayerPaths(
+            residual=Tap("input_layernorm", 0, "hidden_states"),
+            exit="self_attn",
+            norm="input_layernorm",
+            core="self_attn",
+        ),
+        # in spite of its name this norm stands before the FFN
+        "ffn": SublayerPaths(
+            residual=Tap("post_attention_layernorm", 0, "hidden_states"),
+            exit="mlp",
+            norm="post_attention_layernorm",
+        ),
+    },
+    causal=True,
     embeddings="embed_tokens",
     word_embeddings="embed_tokens",
     outer_norms={"final_norm": "norm"},
+    # qwen3 alone has them
+    inner_norms={"query_norm": "self_attn.q_norm", "key_norm": "self_attn.k_norm"},
+)
+
+LLAMA = Family(
+    name="llama",
+    model_types=("llama", "mistral", "qwen2", "qwen3", "gemma"),
+    norm_order="pre",
+    positions="rotary",
+    stacks=(_STACK,),
+)
+
+GEMMA2 = Family(
+    name="gemma2",
+    model_types=("gemma2",),
+    norm_order="pre",
+    positions="rotary",
+    stacks=(
+        dataclasses.replace(
+            _STACK,
+            # here the second norm of a sublayer stands behind F, and belongs to it
+            sublayers={
+                "attention": SublayerPaths(
+                    residual=Tap("input_layernorm", 0, "x"),
+                    exit="post_attention_layernorm",
+                    norm="input_layernorm",
+                    core="self_attn",
+                ),
+                "ffn": SublayerPaths(
+                    residual=Tap("pre_feedforward_layernorm", 0, "x"),
+                    exit="post_feedforward_layernorm",
+                    norm="pre_feedforward_layernorm",
+                ),
+            },
+            inner_norms={
+                "attention_post_norm": "post_attention_layernorm",
+                "ffn_post_norm": "post_feedforward_layernorm",
+            },
+        ),
+    ),
 )

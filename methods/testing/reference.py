@@ -17,6 +17,8 @@ from peftnas.methods.testing.tensors import slots
 from peftnas.methods.testing.translate import translate
 from peftnas.spaces.architecture import Architecture
 
+INPUTS = ("input_ids", "attention_mask", "pixel_values", "decoder_input_ids")
+
 
 class Reference:
     """One variant of a case: the stored tensors in our modules, on the stored inputs.
@@ -52,8 +54,8 @@ class Reference:
 
     def run(self) -> dict[str, Tensor]:
         """The outputs that the case stores, by name, with their graph."""
-        names = ("input_ids", "attention_mask")
-        outputs = self.model(**{name: self.tensors[name] for name in names})
+        inputs = {name: value for name, value in self.tensors.items() if name in INPUTS}
+        outputs = self.model(**inputs)
         return {name: outputs[name] for name in self.case["outputs"]}
 
     def gradients(self, loss: Tensor) -> dict[str, Tensor]:
@@ -94,10 +96,14 @@ def load_reference(folder: str | Path, case_name: str, variant: str) -> Referenc
     names = _below("adapter/", stored)
     backbone = index["backbones"][case["backbone"]]
     try:
-        describe(AutoConfig.from_pretrained(folder / backbone["folder"]))
+        anatomy = describe(AutoConfig.from_pretrained(folder / backbone["folder"]))
     except UnsupportedBackboneError as error:
         raise NotImplementedError(f"backbone {case['backbone']!r}: {error}") from error
-    architecture = translate(case["library_config"], backbone["sizes"], names)
+    if anatomy.positions == "relative" and not case.get("library_patched", True):
+        raise NotImplementedError(
+            "the library shifts the relative positions of real keys by the prefix; ours keeps them"
+        )
+    architecture = translate(case["library_config"], anatomy, names)
     model = AutoModel.from_pretrained(
         folder / backbone["folder"], attn_implementation=backbone["attention"]
     ).eval()

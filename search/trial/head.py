@@ -116,9 +116,9 @@ def build_head(
     """
     head: Head
     if pooling != "native":
-        head = PooledHead(base.config.hidden_size, n_outputs, pooling, dropout)
+        head = PooledHead(_output_width(base), n_outputs, pooling, dropout)
     elif causal:
-        head = PooledHead(base.config.hidden_size, n_outputs, "last", dropout, bias=False)
+        head = PooledHead(_output_width(base), n_outputs, "last", dropout, bias=False)
     else:
         head = NativeHead(base, n_outputs, dropout)
     generator = torch.Generator().manual_seed(child_seed(seed, "head"))
@@ -148,6 +148,12 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
         return hidden[torch.arange(len(hidden), device=hidden.device), last]
     weight = mask.to(hidden.dtype).unsqueeze(-1)
     return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def _output_width(base: PreTrainedModel) -> int:
+    """Width of the last hidden states; some backbones (opt) project them to that of the words."""
+    width: int = getattr(base.config, "word_embed_proj_dim", base.config.hidden_size)
+    return width
 
 
 def _without_cache(base: PreTrainedModel) -> dict[str, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import sys
 
 import pytest
 import torch
@@ -13,37 +14,90 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     RobertaConfig,
+    T5Config,
+    T5EncoderModel,
+    T5ForConditionalGeneration,
+    XGLMConfig,
 )
+from transformers.pytorch_utils import Conv1D
 
 from peftnas.methods import UnsupportedBackboneError, attach, describe
 from peftnas.methods.anatomies import BERT, FAMILIES, LLAMA
 from peftnas.spaces.architecture import Architecture
 
 
-def test_config_and_model_give_the_same(backbone):
-    assert describe(backbone.config) == describe(backbone)
+def test_config_and_model_give_the_same(any_backbone):
+    assert describe(any_backbone.config) == describe(any_backbone)
 
 
-def test_sites_are_the_modules_they_say(backbone):
+def test_sites_are_the_modules_they_say(any_backbone):
+    backbone = any_backbone
     anatomy = describe(backbone.config)
+    parts: dict[str, list[int]] = {}
     for site in anatomy.linears.values():
         linear = backbone.get_submodule(site.path)
-        assert tuple(linear.weight.shape) == (site.n_out, site.n_in)
+        shape = linear.weight.shape[::-1] if site.transposed else linear.weight.shape
+        rows = range(shape[0]) if site.rows is None else site.rows.indices(shape[0])
+        assert (len(rows), shape[1]) == (site.n_out, site.n_in)
         assert (linear.bias is not None) is site.bias
-    every = {name for name, m in backbone.named_modules() if isinstance(m, torch.nn.Linear)}
-    assert {site.path for site in anatomy.linears.values()} == every
+        parts.setdefault(site.path, []).extend(rows)
+    for path, rows in parts.items():
+        # every output belongs to one linear alone
+        assert sorted(rows) == list(range(len(rows)))
+        assert len(rows) in backbone.get_submodule(path).weight.shape
+    kinds = (torch.nn.Linear, Conv1D)
+    every = {name for name, m in backbone.named_modules() if isinstance(m, kinds)}
+    bypassed = {name for name in every if name.endswith(("mixer.dt_proj", "mixer.out_proj"))}
+    assert set(parts) == every - bypassed
     norms = {name for name, m in backbone.named_modules() if "Norm" in type(m).__name__}
     assert {site.path for site in anatomy.norms.values()} == norms
 
 
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox"])
+def test_fused_parts_are_what_the_attention_function_gets(build_backbone, batch, name):
+    """The outputs of the parts are the queries, keys and values of the eager attention."""
+    model, seen = build_backbone(name, "eager"), {}
+    anatomy = describe(model)
+    family = sys.modules[type(model).__module__]
+    original = family.eager_attention_forward
+
+    def spy(module, query, key, value, *args, **kwargs):
+        seen.setdefault("parts", (query, key, value))
+        return original(module, query, key, value, *args, **kwargs)
+
+    site = anatomy.linear(0, "query")
+    model.get_submodule(site.path).register_forward_hook(
+        lambda module, args, out: seen.setdefault("whole", out)
+    )
+    if name == "gpt_neox":  # rotation by 0 leaves queries and keys as they are
+        batch["position_ids"] = torch.zeros_like(batch["input_ids"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(family, "eager_attention_forward", spy)
+        model(**batch)
+    for target, part in zip(("query", "key", "value"), seen["parts"], strict=True):
+        rows = anatomy.linear(0, target).rows.indices(seen["whole"].shape[-1])
+        expected = part.transpose(1, 2).flatten(2)
+        assert torch.equal(seen["whole"][..., rows], expected)
+
+
 def test_sizes(build_backbone):
     llama = describe(build_backbone("llama").config)
-    assert (llama.n_layers, llama.width, llama.ffn_width) == (3, 16, 24)
-    assert (llama.heads, llama.kv_heads, llama.head_width) == (4, 2, 4)
-    assert llama.norm_order == "pre" and llama.causal and not llama.learned_positions
+    layer = llama.layers[2]
+    assert (llama.n_layers, layer.width, layer.ffn_width) == (3, 16, 24)
+    assert (layer.heads, layer.kv_heads, layer.head_width) == (4, 2, 4)
+    assert llama.norm_order == "pre" and llama.causal and llama.positions == "rotary"
     electra = describe(build_backbone("electra").config)
-    assert (electra.width, electra.embedding_width, electra.kv_heads) == (16, 8, 4)
+    assert (electra.width, electra.layers[0].kv_heads) == (16, 4)
+    assert electra.stacks[0].embedding_width == 8
     assert electra.norm_order == "post" and not electra.causal
+    t5 = describe(build_backbone("t5").config)
+    assert [(stack.name, stack.layers) for stack in t5.stacks] == [
+        ("encoder", (0, 1)),
+        ("decoder", (2, 3)),
+    ]
+    assert (t5.layers[0].head_width, t5.linear(0, "query").n_out) == (6, 24)
+    clip = describe(build_backbone("clip").config)
+    assert [clip.layers[layer].width for layer in (0, 3)] == [16, 20]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +109,13 @@ def test_sizes(build_backbone):
             RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1),
             124_645_632,
         ),
+        (GPT2Config(), 124_439_808),
+        (
+            T5Config(d_model=1024, d_ff=4096, num_layers=24, num_heads=16, vocab_size=32128),
+            737_668_096,
+        ),
     ],
-    ids=["bert-base", "llama-7b", "roberta-base"],
+    ids=["bert-base", "llama-7b", "roberta-base", "gpt2", "t5-large"],
 )
 def test_parameters_without_weights(config, parameters):
     assert describe(config).backbone_parameters == parameters
@@ -71,14 +130,33 @@ def test_head_does_not_count_and_left_out_parts_are_absent(build_backbone):
     assert anatomy.backbone_parameters == describe(base).backbone_parameters - pooler
 
 
-def test_can_be_pickled(backbone):
+def test_can_be_pickled(any_backbone):
+    backbone = any_backbone
     anatomy = describe(backbone.config)
     assert pickle.loads(pickle.dumps(anatomy)) == anatomy
 
 
 def test_unknown_family_says_how_to_describe_it():
-    with pytest.raises(UnsupportedBackboneError, match="'gpt2'; known: bert.*Family literal"):
-        describe(GPT2Config())
+    with pytest.raises(UnsupportedBackboneError, match="'xglm'; known: bert.*Family literal"):
+        describe(XGLMConfig())
+
+
+def test_an_encoder_alone_has_no_decoder(build_backbone):
+    config = build_backbone("t5").config
+    alone = describe(T5EncoderModel(config))
+    assert [stack.name for stack in alone.stacks] == ["encoder"]
+    assert alone.n_layers == 2
+
+
+def test_a_head_inside_the_base_model_does_not_count(build_backbone):
+    """The base model of a T5 with a language head is the model itself."""
+    config = build_backbone("t5").config
+    tied = T5ForConditionalGeneration(config)
+    assert describe(tied).backbone_parameters == describe(config).backbone_parameters
+    config.tie_word_embeddings = False
+    whole = T5ForConditionalGeneration(config)
+    every = sum(parameter.numel() for parameter in whole.parameters())
+    assert describe(whole).backbone_parameters == every - whole.lm_head.weight.numel()
 
 
 def test_own_literal(build_backbone, batch):
@@ -94,7 +172,10 @@ def test_literal_that_does_not_fit(build_backbone):
     model = build_backbone("bert")
     with pytest.raises(UnsupportedBackboneError, match="family 'llama' does not fit this Bert"):
         describe(model, LLAMA)
-    wrong = dataclasses.replace(BERT, linears=dict(BERT.linears) | {"up": "intermediate"})
+    stack = dataclasses.replace(
+        BERT.stacks[0], linears=dict(BERT.stacks[0].linears) | {"up": "intermediate"}
+    )
+    wrong = dataclasses.replace(BERT, stacks=(stack,))
     with pytest.raises(UnsupportedBackboneError, match="intermediate is a BertIntermediate"):
         describe(model.config, wrong)
 
@@ -104,6 +185,10 @@ def test_split_ffn_is_refused():
         describe(BertConfig(num_hidden_layers=1, chunk_size_feed_forward=4))
 
 
-def test_model_types_are_claimed_once():
-    claimed = [name for family in FAMILIES for name in family.model_types]
+def test_a_model_type_is_claimed_twice_only_for_different_configs():
+    claimed = [
+        (name, tuple(family.when.items())) for family in FAMILIES for name in family.model_types
+    ]
     assert len(claimed) == len(set(claimed))
+    several = {name for name, when in claimed if when}
+    assert not several & {name for name, when in claimed if not when}

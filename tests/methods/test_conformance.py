@@ -14,11 +14,13 @@ from peftnas.methods import (
     Adapter,
     Architecture,
     BitFit,
+    Compacter,
     FullFineTuning,
     LoRA,
     Method,
     Prefix,
     Prompt,
+    ReFT,
     attach,
     count,
     describe,
@@ -53,6 +55,9 @@ EXAMPLES = [
     Example(Prefix(length=3, mlp=5, gate_outputs=2, **GATED), identity=False),
     Example(Prompt(length=3), identity=False),
     Example(Prompt(length=3, entry="hidden", position="after_first"), identity=False),
+    Example(Compacter(bottleneck=4), identity=False),
+    Example(ReFT(rank=2, first=2, last=1), identity=False),
+    Example(ReFT(rank=2, form="direft", tied=True, layers=(0, 2)), identity=False),
     Example(FullFineTuning(), merges=True),
 ]
 NAMES = [f"{number}-{example.method.kind}" for number, example in enumerate(EXAMPLES)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from transformers import BertConfig
+from transformers import BertConfig, T5Config
 
 from peftnas.methods import (
     Adapter,
@@ -110,6 +110,18 @@ def test_a_real_comes_back_from_its_vector(scale):
     for _ in range(200):
         point = bound.draw(choose)
         assert bound.decode(bound.encode(point)) == point
+
+
+def test_a_field_that_holds_its_usual_value_is_no_part_of_the_key():
+    prompt, prefix = BERT.place(Architecture(Prompt(length=1), Prefix(length=1, layers=(0,))))
+    assert "stack" not in prompt.identity() and "sublayer" not in prefix.identity()
+    t5 = describe(T5Config(d_model=16, d_kv=4, d_ff=24, num_layers=1, num_heads=4))
+    everywhere = t5.place(Architecture(Prefix(sublayers=("attention", "cross_attention"))))
+    assert [part.identity().get("sublayer") for part in everywhere] == [
+        None,
+        None,
+        "cross_attention",
+    ]
 
 
 def function_key(*methods):

@@ -1,4 +1,4 @@
-"""The stored reference vectors of bert and llama, through the public ``attach``."""
+"""The stored reference vectors of bert, llama and vit, through the public ``attach``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2Model
+from transformers import AutoConfig, XGLMConfig, XGLMModel
 
+from peftnas.methods import describe
 from peftnas.methods.testing import load_reference
 from peftnas.methods.testing.tensors import slots
 from peftnas.methods.testing.translate import translate
@@ -16,8 +17,8 @@ from peftnas.spaces.structure import ByLayer
 
 FOLDER = Path(__file__).parent / "vectors"
 INDEX = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
-REFUSED = {"bert/compacter": "Compacter", "bert/loreft": "reft"}
-CASES = [case for case in INDEX["cases"] if case["name"] not in REFUSED]
+BERT = describe(AutoConfig.from_pretrained(FOLDER / "backbones" / "bert"))
+CASES = INDEX["cases"]
 RUNS = [(case, variant) for case in CASES for variant in case["variants"]]
 
 
@@ -27,16 +28,16 @@ RUNS = [(case, variant) for case in CASES for variant in case["variants"]]
 def test_outputs_and_gradients_are_those_of_the_library(case, variant):
     reference = load_reference(FOLDER, case["name"], variant)
     stored, tolerance = reference.tensors, case["tolerance"][variant]
-    real = stored["attention_mask"].bool()
     outputs = reference.run()
     assert set(outputs) == set(case["outputs"])
     loss = torch.zeros(())
     for name, output in outputs.items():
         expected = stored[f"out/{name}"]
         assert output.shape == expected.shape
-        # prompt positions are real; padding is right of all others
-        new = expected.shape[1] - real.shape[1]
-        seen = torch.cat([real.new_ones(len(real), new), real], dim=1)
+        seen = torch.ones(expected.shape[:2], dtype=torch.bool)
+        if (real := stored.get("attention_mask")) is not None:
+            # prompt positions are real; padding is right of all others
+            seen[:, expected.shape[1] - real.shape[1] :] = real.bool()
         difference = (output - expected)[seen].abs().max()
         assert difference <= tolerance["output_atol"], name
         loss = loss + (output * stored[f"loss_weight/{name}"]).sum()
@@ -54,15 +55,22 @@ def test_count_is_that_of_the_library(case):
     assert sum(parameter.numel() for parameter in attached.parameters()) == case["parameters"]
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_functions_that_are_not_ours_are_refused_with_the_reason(name):
-    with pytest.raises(NotImplementedError, match=REFUSED[name]):
-        load_reference(FOLDER, name, "nopad")
+def test_functions_that_are_not_ours_are_refused_with_the_reason():
+    for name, change, reason in (
+        ("bert/compacter", {"phm_rank": 2}, "Compacter"),
+        ("bert/loreft", {"subtract_projection": False}, "direft with orthonormal rows"),
+        ("bert/loreft", {"architecture": "invertible"}, "'invertible'"),
+    ):
+        config = next(c for c in CASES if c["name"] == name)["library_config"]
+        with pytest.raises(NotImplementedError, match=reason):
+            translate(config | change, BERT, ())
 
 
 def test_unknown_family_is_refused_with_the_reason(tmp_path):
-    config = GPT2Config(n_embd=32, n_layer=3, n_head=4, n_inner=64, vocab_size=64)
-    GPT2Model(config).save_pretrained(tmp_path / "backbones" / "other")
+    config = XGLMConfig(
+        d_model=32, num_layers=1, attention_heads=4, ffn_dim=64, vocab_size=64, pad_token_id=0
+    )
+    XGLMModel(config).save_pretrained(tmp_path / "backbones" / "other")
     (tmp_path / "cases").symlink_to(FOLDER / "cases")
     index = {
         # an encoder-decoder may give its sizes by other names
@@ -70,7 +78,7 @@ def test_unknown_family_is_refused_with_the_reason(tmp_path):
         "cases": [case for case in CASES if case["name"] == "bert/lora_qv"],
     }
     (tmp_path / "index.json").write_text(json.dumps(index), encoding="utf-8")
-    with pytest.raises(NotImplementedError, match="'gpt2'"):
+    with pytest.raises(NotImplementedError, match="'xglm'"):
         load_reference(tmp_path, "bert/lora_qv", "nopad")
 
 
@@ -83,7 +91,7 @@ def test_unknown_case_and_variant_name_what_there_is():
 
 def test_factors_by_layer_become_bottlenecks_by_layer():
     config = next(c for c in CASES if c["name"] == "bert/seq_bn_layers")["library_config"]
-    (adapter,) = translate(config, {"layers": 3, "width": 32}, ()).methods
+    (adapter,) = translate(config, BERT, ()).methods
     assert adapter.bottleneck == ByLayer({0: 4, 2: 6})
     assert adapter.layers == (0, 2)
 
@@ -101,7 +109,7 @@ def test_factors_by_layer_become_bottlenecks_by_layer():
 def test_forms_of_adapters_that_are_not_ours(change, reason):
     config = next(c for c in CASES if c["name"] == "bert/seq_bn")["library_config"]
     with pytest.raises(NotImplementedError, match=reason):
-        translate(config | change, {"layers": 3, "width": 32}, ())
+        translate(config | change, BERT, ())
 
 
 def test_tensors_without_a_place_are_refused_by_name():

@@ -1,0 +1,212 @@
+"""The port at the entry of a stack: prompts enter here, the mask of real tokens is taken here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from peftnas.methods.anatomy import Anatomy, StackSite
+from peftnas.methods.base import PromptVectors
+from peftnas.methods.ports import Call, compute
+
+
+class StackPort:
+    """Rewrites the arguments of each call of one stack.
+
+    Args:
+        entry: the module whose call starts the stack.
+        base: the base model.
+        anatomy: its anatomy.
+        stack: the stack.
+        prompts: prompts that enter together; they share entry and position.
+        prefixed: whether prefixes are attached, whose distance to the tokens is that of positions.
+        call: state of the running pass; its ``tokens`` and ``batch`` are set here.
+        encoder: the port of the encoder, for a decoder that attends to its tokens.
+    Raises:
+        ValueError: if the prompts differ in entry or position, or the stack takes none such.
+    """
+
+    def __init__(
+        self,
+        entry: nn.Module,
+        base: nn.Module,
+        anatomy: Anatomy,
+        stack: StackSite,
+        prompts: Sequence[PromptVectors],
+        prefixed: bool,
+        call: Call,
+        encoder: StackPort | None = None,
+    ) -> None:
+        ways = {(prompt.entry, prompt.position) for prompt in prompts}
+        if len(ways) > 1:
+            raise ValueError(
+                f"prompts of one architecture must share entry and position, got {sorted(ways)}; "
+                "keep one of them"
+            )
+        self.stack = stack
+        self.prompts = list(prompts)
+        self.call = call
+        self.encoder = encoder
+        way, position = ways.pop() if ways else ("word_embeddings", "before")
+        self.bare = way == "hidden"
+        self.start = 0 if position == "before" else 1
+        self.length = sum(len(prompt()) for prompt in prompts)
+        self.names = list(inspect.signature(type(entry).forward).parameters)[1:]
+        self.words = (
+            None if stack.word_embeddings is None else base.get_submodule(stack.word_embeddings)
+        )
+        self.longest = None if self.bare else longest_sequence(base, anatomy, stack)
+        rotary = anatomy.positions == "rotary"
+        self.counts_positions = rotary and (prefixed or bool(prompts))
+        self.needs_right_padding = bool(prompts) and (
+            self.start > 0
+            or getattr(getattr(base, "config", None), "sliding_window", None) is not None
+            or counts_from_padding(base, anatomy, stack)
+        )
+        self._entering = False
+
+    def change_arguments(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Forward pre-hook at the entry."""
+        named = dict(zip(self.names, args, strict=False)) | kwargs
+        if self.counts_positions:
+            self._count_positions(named)
+        if self.prompts:
+            self._add_prompts(named)
+        if self.encoder is not None and self.encoder.prompts:
+            self._see_prompts_of_encoder(named)
+        mask, first = named.get("attention_mask"), self._first_given(named)
+        self.call.tokens = None
+        self.call.batch = None if first is None else first.shape[0]
+        self.call.past = _cached(named)
+        if (
+            isinstance(mask, Tensor)
+            and mask.dim() == 2
+            and self.stack.tokens
+            and first is not None
+        ):
+            steps = first.shape[1] + (self.length if self._entering and self.bare else 0)
+            self.call.tokens = mask[:, -steps:].bool()
+        return (), named
+
+    def enter_bare(self, module: nn.Module, args: Any, out: Tensor) -> Tensor:
+        """Forward hook at the embedding layer, for prompts that enter after it."""
+        return self._insert(out) if self._entering else out
+
+    def real(self, hidden: Tensor) -> Tensor:
+        """``hidden`` (B, l + T, ...) without the positions of the prompts."""
+        after = self.start + self.length
+        return torch.cat([hidden[:, : self.start], hidden[:, after:]], dim=1)
+
+    def widen(self, row: Tensor, fill: Callable[..., Tensor]) -> Tensor:
+        """A row of tokens (B, T) with ``fill`` at the positions of the prompts."""
+        new = fill(row.shape[0], self.length, dtype=row.dtype, device=row.device)
+        return torch.cat([row[:, : self.start], new, row[:, self.start :]], dim=1)
+
+    def _add_prompts(self, named: dict[str, Any]) -> None:
+        mask = named.get("attention_mask")
+        if isinstance(mask, Tensor) and mask.dim() != 2:
+            raise ValueError(
+                f"a prompt needs an attention_mask of shape (batch, tokens), got {mask.shape}"
+            )
+        if self.needs_right_padding and mask is not None and not bool(mask[:, 0].all()):
+            raise ValueError(
+                "this prompt needs texts that are padded on the right, got padding on the left; "
+                "set padding_side='right', or take position='before' on a backbone with rotary "
+                "positions and no sliding window"
+            )
+        self._entering = _cached(named) == 0
+        if mask is not None:
+            named["attention_mask"] = self.widen(mask, torch.ones)
+        if not self._entering:
+            # the cache already holds the prompts
+            if named.get("position_ids") is not None:
+                named["position_ids"] = named["position_ids"] + self.length
+            return
+        if not self.bare:
+            self._enter_as_words(named)
+
+    def _enter_as_words(self, named: dict[str, Any]) -> None:
+        assert self.stack.tokens is not None and self.words is not None
+        ids_name, words_name = self.stack.tokens
+        ids, words = named.pop(ids_name, None), named.get(words_name)
+        named[words_name] = wide = self._insert(self.words(ids) if words is None else words)
+        if self.longest is not None and wide.shape[1] > self.longest:
+            raise ValueError(
+                f"a prompt of {self.length} with {wide.shape[1] - self.length} tokens exceeds "
+                f"the backbone's {self.longest} positions; shorten the prompt or the texts"
+            )
+        if named.get("token_type_ids") is not None:
+            named["token_type_ids"] = self.widen(named["token_type_ids"], torch.zeros)
+        if named.get("position_ids") is not None:
+            named["position_ids"] = self._positions(named["position_ids"])
+
+    def _see_prompts_of_encoder(self, named: dict[str, Any]) -> None:
+        """The mask of the encoder's tokens, as the caller gave it, knows nothing of prompts."""
+        mask, states = named.get("encoder_attention_mask"), named.get("encoder_hidden_states")
+        assert self.encoder is not None
+        if mask is None or states is None or mask.shape[1] == states.shape[1]:
+            return
+        named["encoder_attention_mask"] = self.encoder.widen(mask, torch.ones)
+
+    def _insert(self, hidden: Tensor) -> Tensor:
+        vectors = torch.cat([compute(prompt, hidden) for prompt in self.prompts])
+        vectors = vectors.to(hidden.dtype).expand(hidden.shape[0], -1, -1)
+        return torch.cat([hidden[:, : self.start], vectors, hidden[:, self.start :]], dim=1)
+
+    def _positions(self, ids: Tensor) -> Tensor:
+        new = ids[:, :1] + self.start + torch.arange(self.length, device=ids.device)
+        return torch.cat([ids[:, : self.start], new, ids[:, self.start :] + self.length], dim=1)
+
+    def _first_given(self, named: dict[str, Any]) -> Tensor | None:
+        """The tensor that the stack reads: words, their embeddings, or an image or sound."""
+        names = self.stack.tokens or tuple(named)
+        return next((named[n] for n in names if isinstance(named.get(n), Tensor)), None)
+
+    def _count_positions(self, named: dict[str, Any]) -> None:
+        """Positions from the first real token on, where padding stands in front of it.
+
+        Rotary backbones number padding too, as only distances matter to them; but the distance to
+        a prefix or a prompt would grow by it.
+        """
+        mask, words = named.get("attention_mask"), self._first_given(named)
+        given = named.get("position_ids") is not None
+        if given or words is None or not isinstance(mask, Tensor) or mask.dim() != 2:
+            return
+        if not bool(mask[:, 0].all()):
+            positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+            named["position_ids"] = positions[:, -words.shape[1] :]
+
+
+def _cached(named: dict[str, Any]) -> int:
+    """Tokens that a cache holds already."""
+    cache = named.get("past_key_values")
+    return 0 if cache is None else int(cache.get_seq_length())
+
+
+def position_table(base: nn.Module, anatomy: Anatomy, stack: StackSite) -> nn.Embedding | None:
+    """The table of positions in the embedding layer; ``None``: there is no such table."""
+    if anatomy.positions == "learned" and stack.embeddings is not None:
+        for name, table in base.get_submodule(stack.embeddings).named_children():
+            if name == "position_embeddings" and isinstance(table, nn.Embedding):
+                return table
+    return None
+
+
+def counts_from_padding(base: nn.Module, anatomy: Anatomy, stack: StackSite) -> bool:
+    """Whether positions are counted from the first real token on (roberta)."""
+    table = position_table(base, anatomy, stack)
+    return table is not None and table.padding_idx is not None
+
+
+def longest_sequence(base: nn.Module, anatomy: Anatomy, stack: StackSite) -> int | None:
+    """Tokens that a stack with a table of positions takes; ``None``: there is no such table."""
+    table = position_table(base, anatomy, stack)
+    if table is None:
+        return None
+    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
