@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,6 @@ from peftnas.methods.base import (
     Rescale,
     SublayerDelta,
 )
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -107,6 +105,10 @@ class LinearPort:
         self.site = site
         self.module = module
         self.call = call
+        # numbers of its outputs, worked out once: a forward pass only looks them up
+        self._rows: Tensor | None = None
+        if site.rows is not None:
+            self._rows = torch.tensor(site.rows.indices(site.n_out * site.rows.parts))
         self.deltas: list[LinearDelta] = []
         self.biases: list[BiasDelta] = []
         self.scales_in: list[Rescale] = []
@@ -138,9 +140,9 @@ class LinearPort:
     def change_output(self, module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """Forward hook; ``args`` are already scaled."""
         x, whole = self.call.by_sequence(args[0]), self.call.by_sequence(out)
-        if self.site.rows is None:
+        if self._rows is None:
             return self._changed(x, whole).view(out.shape)
-        rows = torch.tensor(self.site.rows.indices(out.shape[-1]), device=out.device)
+        self._rows = rows = self._rows.to(out.device)
         part = self._changed(x, whole.index_select(-1, rows))
         return whole.index_copy(-1, rows, part).view(out.shape)
 

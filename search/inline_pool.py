@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from peftnas.search.errors import CannotSaveError
 from peftnas.search.jobs import TrialJob, TrialResult
-from peftnas.search.pool_protocol import Event, Finished
+from peftnas.search.pool_protocol import Event, Finished, Lost
 
 
 class InlinePool:
@@ -35,7 +36,10 @@ class InlinePool:
         if self._job is None:
             return None
         job, self._job = self._job, None
-        return Finished(job, self._run(job))
+        try:
+            return Finished(job, self._run(job))
+        except CannotSaveError as error:
+            return Lost(job, str(error))
 
     def close(self) -> None:
         """Forget a job that waits."""

@@ -135,7 +135,7 @@ class Configurable:
             self._check_rule(rule)
 
     def _check_rule(self, rule: Rule) -> None:
-        possible = [_possible(getattr(self, name)) for name in rule.fields]
+        possible = [possible_values(getattr(self, name)) for name in rule.fields]
         for combination in itertools.product(*possible):
             sentence = rule.broken(dict(zip(rule.fields, combination, strict=True)))
             if sentence:
@@ -230,11 +230,6 @@ def check_clashes(configs: Sequence[Configurable]) -> None:
             raise ValueError(reason)
 
 
-def possible_values(value: Any) -> Iterable[Any]:
-    """The values that a field can come to hold; of a range its ends."""
-    return _possible(value)
-
-
 def held(value: T | Domain[T] | ByLayer[T]) -> T:
     """The plain value of a field of an architecture.
 
@@ -272,13 +267,13 @@ def _holds(value: Any, allowed: tuple[Any, ...]) -> bool:
     return any(value is known or same_value(value, known) for known in allowed)
 
 
-def _possible(value: Any) -> Iterable[Any]:
+def possible_values(value: Any) -> Iterable[Any]:
     """The values a rule has to be asked for: all options of a Choice, the ends of a range."""
     match value:
         case PerLayer() | PerGroup():
-            return _possible(value.domain)
+            return possible_values(value.domain)
         case Choice():
-            return [inner for option in value.options for inner in _possible(option)]
+            return [inner for option in value.options for inner in possible_values(option)]
         case Integer() | Real():
             return (value.low, value.high)
         case Subset():
@@ -297,7 +292,7 @@ def _check_field(name: str, declared: Setting, value: Any) -> None:
                 "drop the per-layer wrapper"
             )
         inner = value.domain if not isinstance(value, ByLayer) else None
-        options = [inner] if inner is not None else _possible(value)
+        options = [inner] if inner is not None else possible_values(value)
         for option in options:
             _check_field(name, declared, option)
     elif isinstance(value, Subset) and value.layers:

@@ -136,6 +136,7 @@ def _train_again(row: TrialRow, key: str, bench: Bench, folder: Path) -> str:
     """Train a trial from its seed into ``folder``; what to say of it."""
     import torch
 
+    from peftnas.search.errors import CannotSaveError
     from peftnas.search.jobs import TrialJob
     from peftnas.search.trial.fine_tune import run_trial
 
@@ -145,6 +146,10 @@ def _train_again(row: TrialRow, key: str, bench: Bench, folder: Path) -> str:
     torch.set_num_threads(1)
     try:
         result = run_trial(bench, job)
+    except CannotSaveError as error:
+        raise WorkFailedError(
+            f"trial {row.number} was trained again, but {error}; make room for it"
+        ) from error
     finally:
         torch.set_num_threads(threads)
     if result.status != "complete":

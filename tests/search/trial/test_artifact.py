@@ -16,6 +16,8 @@ import pytest
 from peftnas.methods import Adapter, BitFit, FullFineTuning, LoRA, Prefix, Prompt
 from peftnas.search.backbone import Backbone
 from peftnas.search.errors import CannotSaveError
+from peftnas.search.inline_pool import InlinePool
+from peftnas.search.pool_protocol import Lost
 from peftnas.search.recipe import Recipe
 from peftnas.search.trial.artifact import RESULT, finished_result, load_artifact, read_result
 from peftnas.search.trial.fine_tune import build_classifier, run_trial
@@ -76,6 +78,11 @@ def test_a_full_disk_is_no_fault_of_the_trial_and_leaves_nothing(
     job = job_of(Prompt(length=1), folder=str(folder))
     with files_of_at_most(size), pytest.raises(CannotSaveError, match="cannot be written"):
         run_trial(bench, job)
+    pool = InlinePool(lambda given: run_trial(bench, given))
+    pool.submit(job)
+    with files_of_at_most(size):
+        event = pool.next_event()
+    assert isinstance(event, Lost) and "cannot be written" in event.reason
     assert list(folder.parent.iterdir()) == []
     assert run_trial(bench, job).status == "complete"
 
