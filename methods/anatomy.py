@@ -74,12 +74,21 @@ class LinearSite:
 
 @dataclass(frozen=True)
 class NormSite:
-    """One norm of a backbone: its address, path in the base model, width; ``bias``: has one."""
+    """One norm of a backbone.
+
+    Attributes:
+        address: in our words, such as ``layers[3].ffn.norm``.
+        path: of its module in the base model.
+        width: length of its weight.
+        bias: whether it has one.
+        offset: what it adds to the weight that it keeps.
+    """
 
     address: str
     path: str
     width: int
     bias: bool
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,7 @@ class StackSite:
         embeddings: path of the embedding layer, where there is one.
         word_embeddings: path of the table of word embeddings, where there is one.
         embedding_width: width of the word embeddings, else of the stream; electra: they differ.
+        patches: path of the convolution that embeds the patches of an image, where there is one.
     """
 
     name: str
@@ -141,6 +151,7 @@ class StackSite:
     embeddings: str | None
     word_embeddings: str | None
     embedding_width: int
+    patches: str | None = None
 
     @property
     def prefix(self) -> str:

@@ -19,7 +19,7 @@ from peftnas.methods.describe import describe
 from peftnas.methods.full import WholeBackbone
 from peftnas.methods.hooks import Hooks, Placed, is_attached
 from peftnas.methods.merge import Merged, Merger
-from peftnas.methods.ports import Mode
+from peftnas.methods.call import Mode
 from peftnas.spaces.architecture import Architecture
 
 

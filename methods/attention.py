@@ -17,7 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
 from peftnas.methods.base import PrefixKeyValues
-from peftnas.methods.ports import Call, compute
+from peftnas.methods.call import Call, compute
 
 KEYWORD = "peftnas_prefix"
 PREFIX_NAMES = {"sdpa": "peftnas_sdpa", "eager": "peftnas_eager"}

@@ -123,15 +123,53 @@ class Method(Configurable):
 
 
 class LinearDelta(nn.Module):
-    """Adds to the output of a linear layer."""
+    """Adds to the output of a linear layer.
+
+    ``reads`` names its x: ``input`` of the linear (rescaled where that is), ``rotated_input``
+    what the base product reads, or ``output`` the base product with its bias.
+    """
+
+    reads: Literal["input", "rotated_input", "output"] = "input"
 
     def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
-        """x (B, T, n_in) -> delta (B, T, n_out)."""
+        """x (B, T, n_in), or of its output (B, T, n_out) -> delta (B, T, n_out)."""
         raise NotImplementedError
 
     def weight_delta(self) -> Tensor | None:
         """What it adds to the weight, (n_out, n_in); ``None`` when it depends on the input."""
         return None
+
+
+class RenormedDelta(LinearDelta):
+    """Multiplies base product and its own delta, row by row, by a factor that depends on W."""
+
+    def start(self, weight: Tensor) -> None:
+        """Set the values that depend on the frozen weight (n_out, n_in); called by attach."""
+        raise NotImplementedError
+
+    def factor(self, weight: Tensor) -> Tensor:
+        """(n_out,) in float32; 1 at the start."""
+        raise NotImplementedError
+
+
+class InputDelta(nn.Module):
+    """Adds to the input of a linear layer."""
+
+    def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
+        """x (B, T, n_in) -> delta (B, T, n_in)."""
+        raise NotImplementedError
+
+
+class Rotation(nn.Module):
+    """Rotates the input of the base product of a linear layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, T, n_in) -> x R (B, T, n_in), R constant."""
+        raise NotImplementedError
+
+    def rotated(self, weight: Tensor) -> Tensor:
+        """The weight (n_out, n_in) that does the same to an input that is not rotated."""
+        raise NotImplementedError
 
 
 class BiasDelta(nn.Module):
@@ -140,11 +178,25 @@ class BiasDelta(nn.Module):
     value: nn.Parameter  # (n,)
 
 
+class NormDelta(nn.Module):
+    """Adds to the weight and to the bias of a norm."""
+
+    weight: nn.Parameter | None  # (n,)
+    bias: nn.Parameter | None  # (n,)
+
+
 class Rescale(nn.Module):
     """Multiplies the input or the output of a linear layer by one vector."""
 
     side: Literal["input", "output"]
     value: nn.Parameter  # (n,)
+
+
+class Affine(nn.Module):
+    """``scale * y + shift`` of the output y of a linear layer, of a norm, or of the embeddings."""
+
+    scale: nn.Parameter  # (n,)
+    shift: nn.Parameter  # (n,)
 
 
 class SublayerDelta(nn.Module):

@@ -12,21 +12,30 @@ from transformers import PreTrainedModel
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attention import PrefixPort, use_prefix_attention
 from peftnas.methods.base import (
+    Affine,
     BiasDelta,
     BlockDelta,
     Bundle,
+    InputDelta,
     LinearDelta,
+    NormDelta,
     Placement,
     PrefixKeyValues,
     PromptVectors,
+    RenormedDelta,
     Rescale,
+    Rotation,
     SublayerDelta,
     TrainsBackbone,
 )
-from peftnas.methods.ports import BlockPort, Call, LinearPort, Mode, NormPort, SublayerPort
+from peftnas.methods.call import Call, Mode
+from peftnas.methods.linear_port import LinearPort, NormPort, PatchPort, own_part
+from peftnas.methods.ports import BlockPort, SublayerPort
 from peftnas.methods.stack_port import StackPort
 
 Placed = tuple[Placement, nn.Module]
+
+AT_ONE_PLACE = (InputDelta, Rotation, LinearDelta, BiasDelta, NormDelta, Rescale, Affine)
 
 
 class PlacedByLayer(Protocol):
@@ -60,6 +69,7 @@ class Hooks:
         self.calls = [Call(mode) for _ in anatomy.stacks]
         self.linears: dict[str, LinearPort] = {}
         self.norms: dict[str, NormPort] = {}
+        self.patches: dict[str, PatchPort] = {}
         self.prefixes: dict[str, PrefixPort] = {}
         self.blocks: dict[int, BlockPort] = {}
         self.stacks = self._stack_ports(placed)
@@ -119,8 +129,11 @@ class Hooks:
                 self._sort_prefix(cast(PlacedByLayer, placement), module)
             elif isinstance(module, BlockDelta):
                 self._block_port(site).deltas.append(module)
-            elif isinstance(module, LinearDelta | Rescale | BiasDelta):
+            elif isinstance(module, AT_ONE_PLACE):
                 self._port(site).add(module)
+                if isinstance(module, RenormedDelta):
+                    port = self.linears[site]
+                    module.start(own_part(port.site, port.module)[0].detach())
             elif not isinstance(module, PromptVectors | TrainsBackbone):
                 raise TypeError(
                     f"{type(module).__name__} has none of the roles of methods/base.py"
@@ -133,11 +146,14 @@ class Hooks:
             port = PrefixPort(layer, self.calls[site.stack])
             self.prefixes.setdefault(site.address, port).prefixes.append(module)
 
-    def _port(self, address: str) -> LinearPort | NormPort:
+    def _port(self, address: str) -> LinearPort | NormPort | PatchPort:
         linear = self.anatomy.linears.get(address)
         if linear is not None:
             module, call = self._module(linear.path), self.calls[linear.stack]
             return self.linears.setdefault(address, LinearPort(linear, module, call))
+        for stack in self.anatomy.stacks:
+            if stack.patches is not None and address == f"{stack.prefix}embeddings.patches":
+                return self.patches.setdefault(address, PatchPort(self._module(stack.patches)))
         return self._norm_port(address)
 
     def _block_port(self, address: str) -> BlockPort:
@@ -146,8 +162,8 @@ class Hooks:
         return self.blocks.setdefault(layer, BlockPort(call))
 
     def _norm_port(self, address: str) -> NormPort:
-        path = self.anatomy.norms[address].path
-        return self.norms.setdefault(address, NormPort(self._module(path)))
+        site = self.anatomy.norms[address]
+        return self.norms.setdefault(address, NormPort(self._module(site.path), site.offset))
 
     def _module(self, path: str) -> nn.Module:
         try:
@@ -169,14 +185,16 @@ class Hooks:
 
     def _hook_linears(self) -> None:
         for port in self.linears.values():
-            if port.scales_in:
-                self._keep(port.module.register_forward_pre_hook(port.scale_input))
-            if port.biases or port.deltas or port.scales_out:
+            if port.needs_input_hook:
+                self._keep(port.module.register_forward_pre_hook(port.change_input))
+            if port.needs_output_hook:
                 self._keep(port.module.register_forward_hook(port.change_output))
 
     def _hook_norms(self) -> None:
         for port in self.norms.values():
             self._keep(port.norm.register_forward_hook(port.change_output))
+        for patches in self.patches.values():
+            self._keep(patches.module.register_forward_hook(patches.change_output))
 
     def _hook_sublayers(self, sublayers: dict[str, list[SublayerDelta]]) -> None:
         for address, deltas in sublayers.items():

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from peftnas.methods.anatomy import LinearSite
-from peftnas.methods.base import LinearDelta, TrainsBackbone
+from peftnas.methods.base import Bundle, LinearDelta, RenormedDelta, TrainsBackbone
 from peftnas.methods.hooks import Hooks, Placed
-from peftnas.methods.ports import LinearPort, NormPort
+from peftnas.methods.linear_port import LinearPort, NormPort, PatchPort, own_part, own_rows
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,14 @@ class Merger:
             self._folds.append(_fold_linear(linear))
         for norm in hooks.norms.values():
             self._folds.append(_fold_norm(norm))
+        for patches in hooks.patches.values():
+            self._folds.append(_fold_patches(patches))
         folded = {id(module) for fold in self._folds for module in fold.modules}
         in_weights: list[str] = []
         remaining: list[str] = []
         for placement, module in placed:
-            inside = id(module) in folded or isinstance(module, TrainsBackbone)
+            parts = module.parts if isinstance(module, Bundle) else (module,)
+            inside = isinstance(module, TrainsBackbone) or all(id(p) in folded for p in parts)
             (in_weights if inside else remaining).append(f"{placement.site}: {placement.kind}")
         self.report = Merged(tuple(in_weights), tuple(remaining))
 
@@ -56,7 +59,7 @@ class _Fold:
     """One port whose modules are (partly) folded into the parameters of its layer."""
 
     def __init__(
-        self, port: LinearPort | NormPort, layer: nn.Module, names: Sequence[str]
+        self, port: LinearPort | NormPort | PatchPort, layer: nn.Module, names: Sequence[str]
     ) -> None:
         self.port = port
         self.layer = layer
@@ -83,41 +86,63 @@ class _Fold:
 def _fold_linear(port: LinearPort) -> _Fold:
     layer = port.module
     fold = _Fold(port, layer, ("weight", "bias"))
+    changes = {id(delta): _change(port, delta) for delta in port.deltas}
+    constant = [delta for delta in port.deltas if changes[id(delta)] is not None]
+    remaining = [delta for delta in port.deltas if changes[id(delta)] is None]
+    if any(delta.reads == "output" for delta in remaining):
+        return fold  # it would read the product of another weight
     whole, whole_bias = _wide(layer.get_parameter("weight")), getattr(layer, "bias", None)
     whole_bias = None if whole_bias is None else _wide(whole_bias)
-    weight, bias = _own_part(port.site, whole, whole_bias)
-    constant = [(delta, change) for delta, change in _changes(port.deltas) if change is not None]
-    for _, change in constant:
-        weight = weight + change.to(weight.dtype)
+    weight, bias = own_rows(port.site, whole, whole_bias)
+    for reads in ("rotated_input", "input"):
+        for delta in constant:
+            change = changes[id(delta)]
+            if delta.reads == reads and change is not None:
+                weight = weight + change.to(weight.dtype)
+        if reads == "rotated_input":
+            for rotation in port.rotations:
+                weight = rotation.rotated(weight)
     for added in port.biases:
         value = added.value.to(weight.dtype)
         bias = value if bias is None else bias + value
-    if len(constant) == len(port.deltas):
+    if not remaining:
         # a delta that depends on the input would lose its share of the scaling
-        for scale in port.scales_in:
-            weight = weight * scale.value.to(weight.dtype)
-        for scale in port.scales_out:
-            weight = weight * scale.value.to(weight.dtype)[:, None]
-            bias = None if bias is None else bias * scale.value.to(weight.dtype)
-        fold.take("scales_in", port.scales_in)
-        fold.take("scales_out", port.scales_out)
-    fold.take("deltas", [delta for delta, _ in constant])
+        weight, bias = _scaled(port, weight, bias)
+        for name in ("scales_in", "scales_out", "affines"):
+            fold.take(name, getattr(port, name))
+    fold.take("deltas", constant)
     fold.take("biases", port.biases)
+    fold.take("rotations", port.rotations)
     weight, bias = _whole_again(port.site, whole, whole_bias, weight, bias)
     _set(layer, "weight", weight)
     _set(layer, "bias", bias)
     return fold
 
 
-def _own_part(
-    site: LinearSite, weight: Tensor, bias: Tensor | None
+def _change(port: LinearPort, delta: LinearDelta) -> Tensor | None:
+    """What a delta adds to the weight in all; ``None`` when it depends on the input."""
+    change = delta.weight_delta()
+    if change is None or not isinstance(delta, RenormedDelta):
+        return change
+    weight, _ = own_part(port.site, port.module)
+    factor = delta.factor(weight)[:, None]
+    return (factor - 1) * weight.to(factor.dtype) + factor * change
+
+
+def _scaled(
+    port: LinearPort, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Weight (n_out, n_in) and bias of a linear alone, from those that its module keeps."""
-    weight = weight.T if site.transposed else weight
-    if site.rows is None:
-        return weight, bias
-    rows = torch.tensor(site.rows.indices(weight.shape[0]), device=weight.device)
-    return weight[rows], None if bias is None else bias[rows]
+    """Weight and bias with all scales, and scale and shift, in them."""
+    for before in port.scales_in:
+        weight = weight * before.value.to(weight.dtype)
+    for after in port.scales_out:
+        weight = weight * after.value.to(weight.dtype)[:, None]
+        bias = None if bias is None else bias * after.value.to(weight.dtype)
+    for affine in port.affines:
+        scale, shift = affine.scale.to(weight.dtype), affine.shift.to(weight.dtype)
+        weight = weight * scale[:, None]
+        bias = shift if bias is None else bias * scale + shift
+    return weight, bias
 
 
 def _whole_again(
@@ -142,18 +167,45 @@ def _whole_again(
 @torch.no_grad()
 def _fold_norm(port: NormPort) -> _Fold:
     norm = port.norm
-    fold = _Fold(port, norm, ("bias",))
-    bias = _wide(norm.get_parameter("bias"))
+    has_bias = getattr(norm, "bias", None) is not None
+    fold = _Fold(port, norm, ("weight", "bias") if has_bias else ("weight",))
+    weight = _wide(norm.get_parameter("weight")) + port.offset
+    bias = _wide(norm.get_parameter("bias")) if has_bias else None
     for added in port.biases:
+        assert bias is not None
         bias = bias + added.value.to(bias.dtype)
+    for delta in port.deltas:
+        if delta.weight is not None:
+            weight = weight + delta.weight.to(weight.dtype)
+        if delta.bias is not None:
+            assert bias is not None
+            bias = bias + delta.bias.to(bias.dtype)
+    if bias is not None:  # without one, a norm has no room for a shift
+        for affine in port.affines:
+            weight = weight * affine.scale.to(weight.dtype)
+            bias = bias * affine.scale.to(bias.dtype) + affine.shift.to(bias.dtype)
+        fold.take("affines", port.affines)
+        _set(norm, "bias", bias)
     fold.take("biases", port.biases)
-    _set(norm, "bias", bias)
+    fold.take("deltas", port.deltas)
+    _set(norm, "weight", weight - port.offset)
     return fold
 
 
-def _changes(deltas: Sequence[LinearDelta]) -> Iterator[tuple[LinearDelta, Tensor | None]]:
-    for delta in deltas:
-        yield delta, delta.weight_delta()
+@torch.no_grad()
+def _fold_patches(port: PatchPort) -> _Fold:
+    layer = port.module
+    fold = _Fold(port, layer, ("weight", "bias"))
+    weight, bias = _wide(layer.get_parameter("weight")), getattr(layer, "bias", None)
+    bias = None if bias is None else _wide(bias)
+    for affine in port.affines:
+        scale, shift = affine.scale.to(weight.dtype), affine.shift.to(weight.dtype)
+        weight = weight * scale[:, None, None, None]
+        bias = shift if bias is None else bias * scale + shift
+    fold.take("affines", port.affines)
+    _set(layer, "weight", weight)
+    _set(layer, "bias", bias)
+    return fold
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ class StackReader:
         self._causal = stack.causal or bool(not stack.name and getattr(config, "is_decoder", 0))
         self._paths = {first_layer + i: path for i, path in enumerate(_children(base, stack))}
         self._norm_order = family.norm_order
+        self._norm_offset = family.norm_offset
         self.linears = self._linears()
         self.sublayers = {
             site.address: site
@@ -77,6 +78,7 @@ class StackReader:
             stack.embeddings,
             words,
             width,
+            stack.patches,
         )
 
     def layers(self) -> list[LayerSite]:
@@ -99,7 +101,7 @@ class StackReader:
         # some of them depend on the config
         there = {name for name, _ in self._base.named_modules()}
         return {
-            address: _norm(self._base, address, path)
+            address: _norm(self._base, address, path, self._norm_offset)
             for address, path in paths.items()
             if path in there
         }
@@ -187,8 +189,8 @@ def _width(base: nn.Module, sublayers: dict[str, SublayerSite], layer: int) -> i
     return base.get_parameter(f"{site.norm}.weight").shape[0]
 
 
-def _norm(base: nn.Module, address: str, path: str) -> NormSite:
+def _norm(base: nn.Module, address: str, path: str, offset: float) -> NormSite:
     module = base.get_submodule(path)
     weight = base.get_parameter(f"{path}.weight")
     bias = getattr(module, "bias", None) is not None
-    return NormSite(address, path, weight.shape[0], bias)
+    return NormSite(address, path, weight.shape[0], bias, offset)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from peftnas.methods.anatomy import Anatomy, StackSite
 from peftnas.methods.base import PromptVectors
-from peftnas.methods.ports import Call, compute
+from peftnas.methods.call import Call, compute
 
 
 class StackPort:

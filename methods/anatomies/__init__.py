@@ -8,7 +8,7 @@ from peftnas.methods.anatomies.distilbert import DISTILBERT
 from peftnas.methods.anatomies.family import Family
 from peftnas.methods.anatomies.gpt2 import GPT2
 from peftnas.methods.anatomies.gpt_neox import GPT_NEOX
-from peftnas.methods.anatomies.llama import GEMMA2, LLAMA
+from peftnas.methods.anatomies.llama import GEMMA, GEMMA2, LLAMA
 from peftnas.methods.anatomies.mamba import MAMBA
 from peftnas.methods.anatomies.opt import OPT, OPT_POST_NORM
 from peftnas.methods.anatomies.t5 import T5, T5_GATED
@@ -23,6 +23,7 @@ FAMILIES: tuple[Family, ...] = (
     GPT2,
     GPT_NEOX,
     LLAMA,
+    GEMMA,
     GEMMA2,
     OPT,
     OPT_POST_NORM,
@@ -43,6 +44,7 @@ __all__ = [
     "DEBERTA",
     "DISTILBERT",
     "FAMILIES",
+    "GEMMA",
     "GEMMA2",
     "GPT2",
     "GPT_NEOX",

@@ -85,6 +85,7 @@ class Stack:
         outer_norms: norms outside the layers: embeddings_norm, final_norm.
         inner_norms: norms of a layer besides those of its sublayers, where they exist, relative to
             the layer: query_norm, key_norm, attention_post_norm, ffn_post_norm.
+        patches: path of the convolution that embeds the patches of an image, where there is one.
         config: attribute of the config that has this stack's sizes; "" is the config itself.
         heads: attribute with the number of query heads; ``None``: the stack has no attention.
     """
@@ -101,6 +102,7 @@ class Stack:
     outer_linears: Mapping[str, str] = field(default_factory=dict)
     outer_norms: Mapping[str, str] = field(default_factory=dict)
     inner_norms: Mapping[str, str] = field(default_factory=dict)
+    patches: str | None = None
     config: str = ""
     heads: str | None = "num_attention_heads"
 
@@ -118,6 +120,7 @@ class Family:
         positions: "learned" (they enter with the embeddings and nowhere else), "rotary" (queries
             and keys are rotated), "relative" (attention logits depend on distances), "none".
         stacks: in the order in which their layers are numbered: an encoder before its decoder.
+        norm_offset: what its norms add to the weight that they keep (gemma: 1).
         when: values of the config that a model of this layout has, where one model type has
             several layouts.
     """
@@ -127,4 +130,5 @@ class Family:
     norm_order: NormOrder
     positions: Positions
     stacks: tuple[Stack, ...]
+    norm_offset: float = 0.0
     when: Mapping[str, Any] = field(default_factory=dict)

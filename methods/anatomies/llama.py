@@ -41,17 +41,21 @@ _STACK = Stack(
 
 LLAMA = Family(
     name="llama",
-    model_types=("llama", "mistral", "qwen2", "qwen3", "gemma"),
+    model_types=("llama", "mistral", "qwen2", "qwen3"),
     norm_order="pre",
     positions="rotary",
     stacks=(_STACK,),
 )
+
+# keeps the weights of norms minus 1
+GEMMA = dataclasses.replace(LLAMA, name="gemma", model_types=("gemma",), norm_offset=1.0)
 
 GEMMA2 = Family(
     name="gemma2",
     model_types=("gemma2",),
     norm_order="pre",
     positions="rotary",
+    norm_offset=1.0,
     stacks=(
         dataclasses.replace(
             _STACK,

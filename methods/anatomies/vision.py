@@ -37,6 +37,7 @@ VIT = Family(
             tokens=None,
             embeddings="embeddings",
             word_embeddings=None,
+            patches="embeddings.patch_embeddings.projection",
             outer_linears={"pooler": "pooler.dense"},
             outer_norms={"final_norm": "layernorm"},
         ),
@@ -94,6 +95,7 @@ CLIP = Family(
             tokens=None,
             embeddings="vision_model.embeddings",
             word_embeddings=None,
+            patches="vision_model.embeddings.patch_embedding",
             outer_linears={
                 "visual_projection": "visual_projection",
                 "text_projection": "text_projection",

@@ -10,7 +10,7 @@ from peftnas.methods import IA3, Adapter, Architecture, BitFit, LoRA, Prefix, at
 from peftnas.methods.bitfit import BitFitPlacement
 from peftnas.methods.hooks import Hooks
 from peftnas.methods.merge import Merger
-from peftnas.methods.ports import Call
+from peftnas.methods.call import Call
 
 
 def test_merged_weight_in_closed_form(build_backbone, disturb):
