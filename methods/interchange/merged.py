@@ -61,10 +61,11 @@ def merged_weights(
         ValueError: if a module cannot be merged, merging changes the outputs on ``batch``, or
             plain transformers cannot hold the result.
     """
-    base = attached.base
+    base, was_merged = attached.base, attached.is_merged
+    attached.unmerge()
     ours = hidden_of(attached, batch)
     _check_ties(attached)
-    before, was_merged = set(base.state_dict()), attached.is_merged
+    before = set(base.state_dict())
     report = attached.merge()
     try:
         if report.remaining:
