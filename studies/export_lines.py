@@ -120,7 +120,7 @@ def _head_lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _has_head_file(facts: dict[str, Any]) -> bool:
-    return facts["layout"] != "merged" or facts["head"] != "classifier"
+    return not (facts["layout"] == "merged" and facts["head"] == "classifier")
 
 
 def _remarks(facts: dict[str, Any]) -> str:

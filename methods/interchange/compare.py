@@ -36,7 +36,7 @@ def sample(attached: AttachedModules) -> Inputs:
             "made up; give a batch for the comparison: batch=..."
         )
     generator = torch.Generator().manual_seed(0)
-    words = base.get_input_embeddings().weight.shape[0]
+    words = base.get_input_embeddings().get_parameter("weight").shape[0]
     ids = torch.randint(words, (3, 7), generator=generator)
     mask = torch.arange(7) < torch.tensor([[7], [5], [3]])
     pad = getattr(base.config, "pad_token_id", None)
@@ -85,14 +85,14 @@ def difference(ours: Tensor, theirs: Tensor, batch: Inputs, dtype: torch.dtype) 
 def quiet() -> Iterator[None]:
     """Keeps progress bars and load reports of transformers off the terminal."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         logging.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

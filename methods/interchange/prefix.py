@@ -22,6 +22,9 @@ from peftnas.methods.prefix import FlatPrefix, MlpPrefix
 if TYPE_CHECKING:
     from peft import PeftConfig
 
+BY_LENGTH = ("dynamic", "longrope")
+"""Kinds of rotary positions that turn otherwise in a longer text."""
+
 
 def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     """The config, and ``prompt_embeddings``: (l, 2Lgc), keys and values layer by layer."""
@@ -62,6 +65,8 @@ def _check_backbone(attached: AttachedModules, placement: Placement) -> None:
             f"its prefix shifts the positions of the text, and with {anatomy.positions} positions "
             "that is another function",
         )
+    if getattr(attached.base.get_submodule("rotary_emb"), "rope_type", "") in BY_LENGTH:
+        raise refusal(placement, "its prefix makes texts longer, on which these positions depend")
     if getattr(attached.base.config, "sliding_window", None) is not None:
         raise refusal(placement, "its prefix gets out of sight in a sliding window")
 
@@ -96,8 +101,9 @@ def _turned(attached: AttachedModules, layer: int, keys: Tensor) -> Tensor:
     turn = sys.modules[type(base.get_submodule(core)).__module__].apply_rotary_pos_emb
     heads = keys.transpose(0, 1).unsqueeze(0)  # (1, g, l, c)
     positions = torch.full((1, len(keys)), len(keys), device=keys.device)
-    cos, sin = base.rotary_emb(heads, positions)
+    rotary = base.get_submodule("rotary_emb")
+    cos, sin = rotary(heads, positions)
     # some kinds of rotary positions also scale, which is not to be done to the prefix
-    scale = getattr(base.rotary_emb, "attention_scaling", 1.0)
+    scale = getattr(rotary, "attention_scaling", 1.0)
     turned: Tensor = turn(heads, heads, cos / scale, sin / scale)[1]
     return turned.squeeze(0).transpose(0, 1)

@@ -29,14 +29,13 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
             raise refusal(placement, "its prompts stand before the first token, not after it")
         vectors.append(module().detach())
     whole = torch.cat(vectors)
-    layer = attached.anatomy.layers[attached.anatomy.stacks[placement.stack].layers[0]]
     config = PromptTuningConfig(
         task_type="FEATURE_EXTRACTION",
         inference_mode=True,
         num_virtual_tokens=len(whole),
         token_dim=whole.shape[1],
         num_layers=attached.anatomy.n_layers,
-        num_attention_heads=layer.heads,
+        num_attention_heads=attached.anatomy.layers[0].heads,
         num_transformer_submodules=1,
     )
     return config, {"prompt_embeddings": whole}

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import AutoModel
 
 from peftnas.methods import (
     IA3,
@@ -27,7 +28,7 @@ from peftnas.methods.interchange import to_peft
 from peftnas.methods.interchange.paths import pattern
 from peftnas.methods.interchange.peft_folder import save_as_peft
 from peftnas.spaces.structure import ByLayer
-from tests.methods.conftest import build
+from tests.methods.conftest import CONFIGS, build
 
 pytest.importorskip("peft")
 
@@ -131,6 +132,14 @@ def test_what_peft_cannot_express_is_refused(name, method, why, build_backbone):
     with pytest.raises(ValueError, match=why) as raised:
         to_peft(attached)
     assert str(raised.value).endswith("keep peftnas's own format")
+
+
+def test_rotary_positions_that_depend_on_the_length_are_refused():
+    config = CONFIGS["llama"]()
+    config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    attached = attach(AutoModel.from_config(config), Architecture(Prefix(length=2)))
+    with pytest.raises(ValueError, match="longer, on which these positions depend"):
+        to_peft(attached)
 
 
 def test_several_methods_are_refused_with_what_goes(build_backbone):
