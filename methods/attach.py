@@ -62,6 +62,11 @@ class AttachedModules(nn.Module):
         self._attached = True
 
     @property
+    def base(self) -> PreTrainedModel:
+        """The base model that they are attached to."""
+        return self._hooks.base
+
+    @property
     def sites(self) -> tuple[str, ...]:
         """Addresses of the changed places, each once, in the order of the architecture."""
         return tuple(dict.fromkeys(placement.site for placement, _ in self.placed))

@@ -6,6 +6,8 @@ head.safetensors      the head
 export.json           backbone (name, sha256), label names, pooling, lengths, scores
 tokenizer/            of the backbone
 README.md             the three lines that load it
+
+For other libraries: ``export_other.py``.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from peftnas.search.backbone import Backbone, BackboneError, find_backbone
 from peftnas.search.errors import UsageError
 from peftnas.studies import weights
+from peftnas.studies.export_lines import loading_lines, readme
+from peftnas.studies.export_other import HEAD, write_merged, write_peft
 from peftnas.studies.hub import offline_when_unreachable
 from peftnas.studies.study_file import load_study
 
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 DESCRIPTION = "export.json"
-HEAD = "head.safetensors"
 TOKENIZER = "tokenizer"
 
 
@@ -50,24 +53,13 @@ def check_target(folder: Path) -> None:
         )
 
 
-def loading_lines(folder: Path, methods: Path | None = None) -> str:
-    """The three lines of Python that load an export and use it.
-
-    Args:
-        folder: of the export.
-        methods: FILE of the study, if the architecture has methods that are defined there.
-    """
-    where = [repr(str(folder.absolute()))]
-    if methods is not None:
-        where.append(f"methods={str(methods.absolute())!r}")
-    return (
-        "from peftnas.studies.export import load_exported\n"
-        f"classify = load_exported({', '.join(where)})\n"
-        'logits = classify(["a text"])'
-    )
-
-
-def export(trained: TrainedTrial, study: str, folder: Path, methods: Path | None = None) -> None:
+def export(
+    trained: TrainedTrial,
+    study: str,
+    folder: Path,
+    methods: Path | None = None,
+    form: str = "peftnas",
+) -> str:
     """Write a trained trial to a folder, which appears whole or not at all.
 
     Args:
@@ -75,30 +67,43 @@ def export(trained: TrainedTrial, study: str, folder: Path, methods: Path | None
         study: name of the study.
         folder: new or empty.
         methods: FILE of the study, if the architecture has methods that are defined there.
+        form: "peftnas"; "peft", an adapter of HF peft; "merged", a plain transformers model.
+    Returns:
+        The lines of Python that load it.
+    Raises:
+        UsageError: if the format cannot hold the architecture; it names the part and why.
     """
-    from safetensors.torch import save_file
-
     check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         with trained.answerer() as answerer:
-            classifier = answerer.classifier
-            backbone = trained.bench.backbone
-            classifier.attached.save(draft)
-            _name_backbone(draft, backbone)
-            head = {name: tensor.cpu() for name, tensor in classifier.head.state_dict().items()}
-            save_file(head, draft / HEAD)
-            answerer.tokenizer.save_pretrained(draft / TOKENIZER)
-            facts = _facts(trained, study, answerer)
+            facts = _facts(trained, study, answerer) | {"layout": form}
+            facts |= _WRITERS[form](draft, trained, answerer)
+        facts["backbone"]["load"] = facts.pop("load", facts["backbone"]["folder"])
+        lines = loading_lines(folder, facts, methods)
         (draft / DESCRIPTION).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        (draft / "README.md").write_text(
-            _readme(facts, loading_lines(folder, methods)), encoding="utf-8"
-        )
+        (draft / "README.md").write_text(readme(facts, lines), encoding="utf-8")
         draft.chmod(0o755)
         os.replace(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    return lines
+
+
+def _write_own(draft: Path, trained: TrainedTrial, answerer: Answerer) -> dict[str, Any]:
+    from safetensors.torch import save_file
+
+    classifier = answerer.classifier
+    classifier.attached.save(draft)
+    _name_backbone(draft, trained.bench.backbone)
+    head = {name: tensor.cpu() for name, tensor in classifier.head.state_dict().items()}
+    save_file(head, draft / HEAD)
+    answerer.tokenizer.save_pretrained(draft / TOKENIZER)
+    return {}
+
+
+_WRITERS = {"peftnas": _write_own, "peft": write_peft, "merged": write_merged}
 
 
 def load_exported(
@@ -159,6 +164,8 @@ def _facts(trained: TrainedTrial, study: str, answerer: Answerer) -> dict[str, A
         "pairs": trained.bench.data.train.pairs is not None,
         "pooling": row.recipe["pooling"],
         "max_length": answerer.max_length,
+        "prompt_length": answerer.classifier.attached.prompt_length,
+        "token_types": getattr(backbone.config(), "type_vocab_size", 1) > 1,
         "dtype": row.recipe["dtype"],
         "validation": row.metrics,
     }
@@ -172,28 +179,6 @@ def _name_backbone(folder: Path, backbone: Backbone) -> None:
     path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def _readme(facts: dict[str, Any], lines: str) -> str:
-    scores = ", ".join(f"{name} {value:.4f}" for name, value in facts["validation"].items())
-    pairs = "\nIts task is on pairs: `classify(texts, pairs)`.\n" if facts["pairs"] else ""
-    return f"""\
-# Trial {facts["trial"]} of the study {facts["study"]}
-
-{facts["architecture"]}
-
-{facts["trainable_parameters"]:,} trainable parameters; {scores} on validation.
-
-```python
-{lines}
-```
-
-`classify.labels([...])` gives the names of the classes.
-{pairs}
-The backbone is not in this folder: {facts["backbone"]["name"]}, with weights of sha256
-`{facts["backbone"]["sha256"]}`.
-Where it is not found by itself, name its folder: `load_exported(..., backbone=FOLDER)`.
-"""
-
-
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     if not path.is_file():
@@ -205,6 +190,11 @@ def _read(folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path} must have format {FORMAT}, got {facts.get('format')!r}; "
             "read it with the version of peftnas that wrote it"
+        )
+    if (layout := facts.get("layout", "peftnas")) != "peftnas":
+        raise UsageError(
+            f"load_exported reads folders of --format peftnas, but {folder} was written with "
+            f"--format {layout}; load it with the lines in its README.md"
         )
     return facts
 

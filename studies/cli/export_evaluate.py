@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peftnas.studies.cli import options, output
+from peftnas.studies.export_lines import FORMATS
 
 if TYPE_CHECKING:
     from peftnas.studies.restore import TrainedTrial
@@ -21,11 +22,19 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         commands,
         "export",
         "write one trial as a folder: modules, head, tokenizer, and the lines that load it",
-        "peftnas export quickstart --trial 7 --to best/",
+        "peftnas export quickstart --trial 7 --to best/\n"
+        "peftnas export quickstart --trial 7 --to best/ --format merged",
     )
     options.add_study(export)
     options.add_trial(export)
     export.add_argument("--to", metavar="DIR", required=True, help="new or empty folder")
+    export.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="peftnas",
+        help="peftnas (default): read by peftnas; peft: an adapter that HF peft loads; merged: "
+        "a model that transformers alone loads",
+    )
     export.set_defaults(act=export_trial)
     evaluate = options.add_command(
         commands,
@@ -47,10 +56,11 @@ def export_trial(arguments: argparse.Namespace) -> int:
         export.check_target(folder)
         with _trained(arguments) as (trained, opened):
             methods = opened.file.defining(trained.row.architecture or {"methods": []})
-            export.export(trained, opened.study.name, folder, methods)
-    lines = export.loading_lines(folder, methods)
+            form = arguments.format
+            lines = export.export(trained, opened.study.name, folder, methods, form)
     if arguments.json:
-        output.print_json({"folder": str(folder.absolute()), "load": lines, "note": trained.note})
+        done = {"folder": str(folder.absolute()), "format": form, "load": lines}
+        output.print_json(done | {"note": trained.note})
     else:
         output.console().print(f"exported trial {arguments.trial} to {folder}; load it with\n")
         output.console().print(lines)

@@ -156,6 +156,31 @@ def test_export_gives_the_logits_of_the_trial(
     assert labels == [("neg", "pos")[best] for best in expected.argmax(axis=1)]
 
 
+def test_export_in_the_formats_of_other_libraries(ask: Ask, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    rows = ask("front")["front"]
+    # HF peft holds one method
+    number, *_ = [
+        str(row["trial"])
+        for row in rows
+        if row["words"].startswith(("lora", "ia3")) and " + " not in row["words"]
+    ]
+    written = {}
+    for form, file in (("peft", "adapter_config.json"), ("merged", "model.safetensors")):
+        folder = tmp_path / form
+        written[form] = ask("export", "--trial", number, "--to", str(folder), "--format", form)
+        assert (folder / file).is_file() and written[form]["format"] == form
+        assert written[form]["load"] in (folder / "README.md").read_text()
+    code = "\nprint(logits.tolist())\n".join(
+        [written["peft"]["load"], written["merged"]["load"], ""]
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    of_peft, of_merged = (json.loads(line) for line in done.stdout.splitlines()[-2:])
+    np.testing.assert_allclose(of_peft, of_merged, atol=1e-5, rtol=0)
+
+
 def test_a_trial_whose_checkpoint_is_gone_is_trained_again(
     ask: Ask, finished: tuple[str, ...], tmp_path: Path
 ) -> None:

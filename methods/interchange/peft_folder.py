@@ -1,0 +1,111 @@
+"""An adapter folder of HF peft, written only if peft gives our outputs from it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from peftnas.methods.attach import AttachedModules
+from peftnas.methods.hooks import is_attached
+from peftnas.methods.interchange import to_peft
+from peftnas.methods.interchange.compare import (
+    Inputs,
+    answer_of,
+    difference,
+    hidden_of,
+    quiet,
+    sample,
+)
+
+CONFIG = "adapter_config.json"
+TENSORS = "adapter_model.safetensors"
+
+
+def save_as_peft(
+    attached: AttachedModules,
+    folder: str | Path,
+    base: str,
+    *,
+    fresh: PreTrainedModel,
+    batch: Inputs | None = None,
+) -> None:
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors``, or nothing at all.
+
+    ``PeftModel.from_pretrained(AutoModel.from_pretrained(base), folder)`` loads them. Before they
+    appear, peft loads them onto ``fresh``, and last hidden states are compared.
+
+    Args:
+        attached: modules with their trained values, attached and not merged.
+        folder: made when missing; other files in it stay.
+        base: name or folder of the backbone, as ``AutoModel.from_pretrained`` takes it.
+        fresh: an untouched copy of the backbone, which is used up.
+        batch: what to compare on; by default random words.
+    Raises:
+        ImportError: if peft is not installed.
+        ValueError: if peft cannot express the architecture, or its outputs differ from ours.
+    """
+    config, tensors = to_peft(attached)
+    if is_attached(fresh):
+        raise ValueError("fresh must be an untouched copy of the backbone; load it once more")
+    batch = sample(attached) if batch is None else batch
+    ours = hidden_of(attached, batch)
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    config.base_model_name_or_path = base
+    scratch = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder.parent))
+    try:
+        with _peft_warnings(), quiet():
+            config.save_pretrained(str(scratch))
+            save_file(tensors, scratch / TENSORS, metadata={"format": "pt"})
+            _check(scratch, tensors, ours, fresh, batch)
+        folder.mkdir(exist_ok=True)
+        for name in (TENSORS, CONFIG):
+            os.replace(scratch / name, folder / name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check(
+    folder: Path, tensors: dict[str, Tensor], ours: Tensor, fresh: PreTrainedModel, batch: Inputs
+) -> None:
+    from peft import PeftModel, get_peft_model_state_dict
+
+    theirs = PeftModel.from_pretrained(fresh, str(folder))
+    read = get_peft_model_state_dict(theirs, save_embedding_layers=False)
+    wrong = [
+        name
+        for name in sorted({*read, *tensors})
+        if name not in read
+        or name not in tensors
+        or not torch.equal(read[name].cpu(), tensors[name])
+    ]
+    if wrong:
+        raise ValueError(
+            f"HF peft does not read back what was written for it ({wrong[0]}, {len(wrong)} "
+            "tensors), so nothing was written; keep peftnas's own format"
+        )
+    apart = difference(ours, answer_of(theirs, batch), batch, fresh.dtype)
+    if apart > 1.0:
+        raise ValueError(
+            f"loaded with HF peft the outputs differ by {apart:.1f} times what is tolerated, so "
+            "nothing was written; keep peftnas's own format"
+        )
+
+
+@contextmanager
+def _peft_warnings() -> Iterator[None]:
+    """Hides those that say nothing of this adapter; a missing tensor is an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="Token type ids are not supported")
+        yield
