@@ -8,23 +8,45 @@ from peftnas.methods.base import Method, Placement
 from peftnas.methods.bitfit import BitFit
 from peftnas.methods.compacter import Compacter
 from peftnas.methods.costs import count, stored_bytes, stored_parameters
+from peftnas.methods.cross_attention import CrossAttentionTuning
 from peftnas.methods.describe import UnsupportedBackboneError, describe
+from peftnas.methods.dora import DoRA
 from peftnas.methods.full import FullFineTuning
 from peftnas.methods.ia3 import IA3
+from peftnas.methods.ln_tuning import LNTuning
+from peftnas.methods.loha import LoHa
+from peftnas.methods.lokr import LoKr
 from peftnas.methods.lora import LoRA
+from peftnas.methods.oft import OFT
 from peftnas.methods.prefix import Prefix
 from peftnas.methods.prompt import Prompt
 from peftnas.methods.reft import ReFT
 from peftnas.methods.saving import load, save
+from peftnas.methods.ssf import SSF
+from peftnas.methods.vera import VeRA
 from peftnas.spaces.architecture import Architecture
 
 METHODS: dict[str, type[Method]] = {
     method.kind: method
-    for method in (Adapter, Compacter, LoRA, Prefix, Prompt, IA3, BitFit, ReFT, FullFineTuning)
+    for method in (
+        *(Adapter, Compacter),
+        *(LoRA, DoRA, VeRA, LoHa, LoKr, OFT),
+        *(Prefix, Prompt),
+        *(IA3, SSF, ReFT),
+        *(BitFit, LNTuning, CrossAttentionTuning, FullFineTuning),
+    )
 }
 
 __all__ = [
     "IA3",
+    "VeRA",
+    "SSF",
+    "OFT",
+    "LoKr",
+    "LoHa",
+    "LNTuning",
+    "DoRA",
+    "CrossAttentionTuning",
     "METHODS",
     "Adapter",
     "Anatomy",

@@ -14,12 +14,12 @@ from transformers import PreTrainedModel
 
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.base import Placement
+from peftnas.methods.call import Mode
 from peftnas.methods.costs import place
 from peftnas.methods.describe import describe
 from peftnas.methods.full import WholeBackbone
 from peftnas.methods.hooks import Hooks, Placed, is_attached
 from peftnas.methods.merge import Merged, Merger
-from peftnas.methods.call import Mode
 from peftnas.spaces.architecture import Architecture
 
 

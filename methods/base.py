@@ -89,10 +89,13 @@ class Method(Configurable):
     Attributes:
         formula: the count in words, shown by ``peftnas methods``.
         source: paper, and library where it settles a detail.
+        changes_weight: whether it replaces the weight of a linear, and not only adds to its
+            product; such a method has fields ``targets`` and ``layers``.
     """
 
     formula: ClassVar[str]
     source: ClassVar[str]
+    changes_weight: ClassVar[bool] = False
 
     @abstractmethod
     def place(self, anatomy: Anatomy) -> Iterator[Placement]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -10,20 +10,17 @@ import torch
 from torch import nn
 
 from peftnas.methods.anatomy import TARGETS as LINEARS
-from peftnas.methods.anatomy import LinearSite, NormSite, linear_address, outer_norm_address
+from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.base import BiasDelta, Method, Placement
 from peftnas.methods.layers import active_layers, place_words
+from peftnas.methods.places import NORMS, OUTER_LINEARS, OUTER_NORMS, places
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, held, setting
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
 
-NORMS = ("attention_norm", "cross_attention_norm", "ffn_norm")
-OUTER = (
-    *("embeddings_norm", "embeddings_project", "relative_norm", "final_norm"),
-    *("pooler", "output_project"),
-)
+OUTER = ("embeddings_norm", "embeddings_project", *OUTER_NORMS[1:], *OUTER_LINEARS[1:])
 TARGETS = LINEARS + NORMS + OUTER
 
 
@@ -83,9 +80,10 @@ class BitFit(Method):
     def place(self, anatomy: Anatomy) -> Iterator[BitFitPlacement]:
         layers = active_layers(self, anatomy)
         for target in self.named_targets(anatomy):
-            for site in _sites(anatomy, layers, target):
-                width = site.n_out if isinstance(site, LinearSite) else site.width
-                yield BitFitPlacement(site.address, width)
+            for site in places(anatomy, layers, target):
+                if site.bias:
+                    width = site.n_out if isinstance(site, LinearSite) else site.width
+                    yield BitFitPlacement(site.address, width)
 
     def named_targets(self, anatomy: Anatomy) -> tuple[str, ...]:
         """The targets by name, in the declared order.
@@ -125,23 +123,6 @@ class BitFit(Method):
 def biases(anatomy: Anatomy) -> tuple[str, ...]:
     """The targets that have a bias in a backbone, in the declared order."""
     every = range(anatomy.n_layers)
-    return tuple(target for target in TARGETS if any(_sites(anatomy, every, target)))
-
-
-def _sites(
-    anatomy: Anatomy, layers: Iterable[int], target: str
-) -> Iterator[LinearSite | NormSite]:
-    """Everything called ``target`` that has a bias, in some layers or outside of them."""
-    found: list[LinearSite | NormSite | None]
-    if target in OUTER:
-        found = [
-            anatomy.norms.get(stack.prefix + outer_norm_address(target))
-            or anatomy.linears.get(stack.prefix + target)
-            for stack in anatomy.stacks
-        ]
-    elif target in NORMS:
-        name = target.removesuffix("_norm")
-        found = [anatomy.norms.get(f"layers[{layer}].{name}.norm") for layer in layers]
-    else:
-        found = [anatomy.linears.get(linear_address(layer, target)) for layer in layers]
-    yield from (site for site in found if site is not None and site.bias)
+    return tuple(
+        target for target in TARGETS if any(site.bias for site in places(anatomy, every, target))
+    )

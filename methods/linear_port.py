@@ -217,8 +217,8 @@ class PatchPort:
     def change_output(self, module: nn.Module, args: Any, out: Tensor) -> Tensor:
         """Forward hook; ``out`` is (B, d, height, width)."""
         for affine in self.affines:
-            scale, shift = (value.to(out.dtype)[:, None, None] for value in (affine.scale, affine.shift))
-            out = out * scale + shift
+            out = out * affine.scale.to(out.dtype)[:, None, None]
+            out = out + affine.shift.to(out.dtype)[:, None, None]
         return out
 
 

@@ -129,9 +129,7 @@ def _change(port: LinearPort, delta: LinearDelta) -> Tensor | None:
     return (factor - 1) * weight.to(factor.dtype) + factor * change
 
 
-def _scaled(
-    port: LinearPort, weight: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def _scaled(port: LinearPort, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Weight and bias with all scales, and scale and shift, in them."""
     for before in port.scales_in:
         weight = weight * before.value.to(weight.dtype)

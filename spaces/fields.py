@@ -225,7 +225,7 @@ def kind_named(kind: str) -> type[Configurable]:
 def check_clashes(configs: Sequence[Configurable]) -> None:
     """Raise ``ValueError`` with the reason if two of the objects cannot stand together."""
     for first, second in itertools.combinations(configs, 2):
-        reason = first.clash(second)
+        reason = first.clash(second) or second.clash(first)
         if reason is not None:
             raise ValueError(reason)
 

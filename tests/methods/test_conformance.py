@@ -11,16 +11,23 @@ from torch.testing import assert_close
 from peftnas.methods import (
     IA3,
     METHODS,
+    OFT,
+    SSF,
     Adapter,
     Architecture,
     BitFit,
     Compacter,
+    DoRA,
     FullFineTuning,
+    LNTuning,
+    LoHa,
+    LoKr,
     LoRA,
     Method,
     Prefix,
     Prompt,
     ReFT,
+    VeRA,
     attach,
     count,
     describe,
@@ -58,6 +65,14 @@ EXAMPLES = [
     Example(Compacter(bottleneck=4), identity=False),
     Example(ReFT(rank=2, first=2, last=1), identity=False),
     Example(ReFT(rank=2, form="direft", tied=True, layers=(0, 2)), identity=False),
+    Example(DoRA(rank=3, alpha=5, targets=("query", "up")), merges=True),
+    Example(VeRA(rank=4, targets=("query", "up", "down")), merges=True),
+    Example(LoHa(rank=2, targets=("value", "up")), merges=True),
+    Example(LoKr(rank=2, alpha=3, targets=("value", "up", "down")), merges=True),
+    Example(OFT(block=4, targets=("query", "down")), merges=True),
+    Example(SSF(targets=("query", "up", "down")), identity=False, merges=True),
+    Example(SSF(start="identity", targets=("value", "output")), merges=True),
+    Example(LNTuning(), merges=True),
     Example(FullFineTuning(), merges=True),
 ]
 NAMES = [f"{number}-{example.method.kind}" for number, example in enumerate(EXAMPLES)]
@@ -222,4 +237,6 @@ class TestEveryMethod:
 
 
 def test_every_method_has_an_example():
-    assert {example.method.kind for example in EXAMPLES} == set(METHODS)
+    # only encoder-decoders have a cross-attention: tests/methods/test_cross_attention.py
+    kinds = {example.method.kind for example in EXAMPLES} | {"cross_attention_tuning"}
+    assert kinds == set(METHODS)

@@ -8,9 +8,9 @@ from torch.testing import assert_close
 
 from peftnas.methods import IA3, Adapter, Architecture, BitFit, LoRA, Prefix, attach
 from peftnas.methods.bitfit import BitFitPlacement
+from peftnas.methods.call import Call
 from peftnas.methods.hooks import Hooks
 from peftnas.methods.merge import Merger
-from peftnas.methods.call import Call
 
 
 def test_merged_weight_in_closed_form(build_backbone, disturb):

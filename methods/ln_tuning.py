@@ -1,0 +1,112 @@
+"""LN-tuning: trains weights and biases of norms, as deltas on the frozen ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import nn
+
+from peftnas.methods.anatomy import NormSite
+from peftnas.methods.base import Method, NormDelta, Placement
+from peftnas.methods.layers import active_layers, place_words
+from peftnas.methods.places import INNER_NORMS, NORMS, OUTER_NORMS, places, places_there
+from peftnas.spaces.domains import Domain
+from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, held, setting
+
+if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
+
+TARGETS = NORMS + INNER_NORMS + OUTER_NORMS
+
+
+@dataclass(frozen=True)
+class LNTuningPlacement(Placement):
+    """The deltas of one norm: its width, and which of ``weight`` and ``bias`` are trained."""
+
+    kind: ClassVar[str] = "ln_tuning"
+    width: int
+    parts: tuple[str, ...]
+
+    def count(self) -> int:
+        """The width, once for each trained part."""
+        return self.width * len(self.parts)
+
+    def build(self, generator: torch.Generator) -> LNDelta:
+        return LNDelta(self)
+
+
+class LNDelta(NormDelta):
+    """Deltas of weight and bias, zero at the start."""
+
+    def __init__(self, placement: LNTuningPlacement) -> None:
+        super().__init__()
+        self.placement = placement
+        for name in ("weight", "bias"):
+            value = nn.Parameter(torch.zeros(placement.width))
+            self.register_parameter(name, value if name in placement.parts else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LNTuning(Method):
+    """LN-tuning: ``(w + delta) * normalised(x) + b + delta``, for norms in and outside layers.
+
+    Norms without a bias (RMSNorm) have their weight trained alone. ``layers`` restricts the norms
+    inside layers; those outside (of the embeddings, the final one) are chosen by ``targets``.
+
+    Source: Qi et al. 2211.08682; Zhao et al. 2312.11420; weights alone: Hu et al. 2206.07382.
+    """
+
+    kind: ClassVar[str] = "ln_tuning"
+    formula: ClassVar[str] = "each norm: width, twice with a bias"
+    source: ClassVar[str] = "Qi 2211.08682, Zhao 2312.11420; as in HF peft"
+
+    targets: tuple[str, ...] | None | Domain[tuple[str, ...] | None] = setting(
+        AnyOf(OneOf(None), SomeOf(*TARGETS)), default=None, help="norms; None: all that it has"
+    )
+    parts: tuple[str, ...] | Domain[tuple[str, ...]] = setting(
+        SomeOf("weight", "bias"), default=("weight", "bias"), help="what of them is trained"
+    )
+    layers: tuple[int, ...] | None | Domain[Any] = setting(
+        Layers(), default=None, help="layers in which it is active; None: all"
+    )
+
+    def place(self, anatomy: Anatomy) -> Iterator[LNTuningPlacement]:
+        layers = active_layers(self, anatomy)
+        named: tuple[str, ...] = held(self.parts)
+        for target in self._targets(anatomy):
+            for site in places(anatomy, layers, target):
+                assert isinstance(site, NormSite)
+                parts = tuple(p for p in ("weight", "bias") if p in named)
+                parts = parts if site.bias else tuple(p for p in parts if p != "bias")
+                if parts:
+                    yield LNTuningPlacement(site.address, site.width, parts)
+
+    def normal(self, anatomy: Anatomy) -> LNTuning:
+        named, layers = self._targets(anatomy), held(self.layers)
+        if not active_layers(self, anatomy):
+            named = tuple(target for target in named if target in OUTER_NORMS)
+        if all(target in OUTER_NORMS for target in named):
+            layers = None
+        every = self._every(anatomy)
+        return self.replace(targets=None if named == every else named, layers=layers)
+
+    def _targets(self, anatomy: Anatomy) -> tuple[str, ...]:
+        named: tuple[str, ...] | None = held(self.targets)
+        if named is None:
+            return self._every(anatomy)
+        return places_there(anatomy, named, TARGETS, "LNTuning")
+
+    def _every(self, anatomy: Anatomy) -> tuple[str, ...]:
+        every = range(anatomy.n_layers)
+        return tuple(name for name in TARGETS if any(True for _ in places(anatomy, every, name)))
+
+    def words(self) -> str:
+        """For example ``ln_tuning of weight on ffn_norm in layers 0-2``."""
+        named: tuple[str, ...] | None = held(self.targets)
+        parts = "" if len(held(self.parts)) == 2 else f" of {', '.join(held(self.parts))}"
+        return f"ln_tuning{parts} on {', '.join(named or ('all norms',))}" + place_words(
+            self.layers
+        )
