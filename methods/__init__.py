@@ -1,5 +1,7 @@
 """What can be attached: PEFT methods, anatomies of backbones, attach and detach, exact counts."""
 
+from peftnas.methods.adalora import AdaLoRA
+from peftnas.methods.adamix import AdaMix
 from peftnas.methods.adapter import Adapter
 from peftnas.methods.anatomies.family import Family, Fused, Stack, SublayerPaths, Tap
 from peftnas.methods.anatomy import Anatomy
@@ -11,6 +13,7 @@ from peftnas.methods.costs import count, stored_bytes, stored_parameters
 from peftnas.methods.cross_attention import CrossAttentionTuning
 from peftnas.methods.describe import UnsupportedBackboneError, describe
 from peftnas.methods.dora import DoRA
+from peftnas.methods.dylora import DyLoRA
 from peftnas.methods.full import FullFineTuning
 from peftnas.methods.ia3 import IA3
 from peftnas.methods.ln_tuning import LNTuning
@@ -22,6 +25,8 @@ from peftnas.methods.prefix import Prefix
 from peftnas.methods.prompt import Prompt
 from peftnas.methods.reft import ReFT
 from peftnas.methods.saving import load, save
+from peftnas.methods.sora import SoRA
+from peftnas.methods.sparse_adapter import SparseAdapter
 from peftnas.methods.ssf import SSF
 from peftnas.methods.vera import VeRA
 from peftnas.spaces.architecture import Architecture
@@ -29,8 +34,8 @@ from peftnas.spaces.architecture import Architecture
 METHODS: dict[str, type[Method]] = {
     method.kind: method
     for method in (
-        *(Adapter, Compacter),
-        *(LoRA, DoRA, VeRA, LoHa, LoKr, OFT),
+        *(Adapter, Compacter, SparseAdapter, AdaMix),
+        *(LoRA, DoRA, DyLoRA, AdaLoRA, SoRA, VeRA, LoHa, LoKr, OFT),
         *(Prefix, Prompt),
         *(IA3, SSF, ReFT),
         *(BitFit, LNTuning, CrossAttentionTuning, FullFineTuning),
@@ -39,6 +44,11 @@ METHODS: dict[str, type[Method]] = {
 
 __all__ = [
     "IA3",
+    "SparseAdapter",
+    "SoRA",
+    "DyLoRA",
+    "AdaMix",
+    "AdaLoRA",
     "VeRA",
     "SSF",
     "OFT",

@@ -19,7 +19,7 @@ from peftnas.methods.gates import (
     gate_spec,
     gate_tokens_setting,
 )
-from peftnas.methods.layers import active_layers, place_words, value_words
+from peftnas.methods.layers import active_layers, layer_of, place_words, value_words
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, Rule, Whole, held, setting
 from peftnas.spaces.structure import ByLayer
@@ -52,6 +52,8 @@ class AdapterPlacement(Placement):
         reads: what the down projection reads; see :class:`SublayerDelta`.
         scale: constant s, or "learned".
         gate: its gate, or ``None``.
+        drop_below: in training the adapters of a random number of lowest layers, at most this,
+            are left out.
     """
 
     kind: ClassVar[str] = "adapter"
@@ -62,6 +64,7 @@ class AdapterPlacement(Placement):
     # s folds into the up projection: another training, but the same functions
     scale: float | Literal["learned"] = field(metadata={"function": False})
     gate: GateSpec | None
+    drop_below: int = field(default=0, metadata={"function": False, "usual": 0})
 
     def count(self) -> int:
         """2dr + r + d, one more for a learned scale, d + 1 more for a gate."""
@@ -95,6 +98,14 @@ class BottleneckAdapter(SublayerDelta):
             nn.Parameter(torch.ones(())) if placement.scale == "learned" else placement.scale
         )
         self.gate = placement.gate.build(generator) if placement.gate else None
+
+    def begin_step(self, step: int, steps: int, draw: int) -> None:
+        """Draw how many lowest layers go without adapters, the same in all of them."""
+        most = self.placement.drop_below
+        if most:
+            generator = torch.Generator().manual_seed(draw)
+            dropped = int(torch.randint(most + 1, (), generator=generator))
+            self.idle = layer_of(self.placement.site) < dropped
 
     def forward(self, z: Tensor, tokens: Tensor | None) -> Tensor:
         """z (B, T, d) -> what is added to the residual stream, (B, T, d)."""
@@ -183,6 +194,11 @@ class Adapter(Method):
     layers: tuple[int, ...] | None | Domain[Any] = setting(
         Layers(), default=None, help="layers in which it is active; None: all"
     )
+    drop_below: int | Domain[int] = setting(
+        Whole(0),
+        default=0,
+        help="robust AdapterDrop: most lowest layers that a training step leaves out",
+    )
     gate: str | None | Domain[str | None] = gate_setting()
     gate_tokens: GateTokens | Domain[GateTokens] = gate_tokens_setting()
 
@@ -202,6 +218,7 @@ class Adapter(Method):
                     reads=self._reads(anatomy.norm_order),
                     scale="learned" if scale == "learned" else float(scale),
                     gate=gate_spec(held(self.gate), width, held(self.gate_tokens)),
+                    drop_below=held(self.drop_below),
                 )
 
     def normal(self, anatomy: Anatomy) -> Self:

@@ -20,6 +20,7 @@ from peftnas.methods.describe import describe
 from peftnas.methods.full import WholeBackbone
 from peftnas.methods.hooks import Hooks, Placed, is_attached
 from peftnas.methods.merge import Merged, Merger
+from peftnas.methods.training import TrainingSteps
 from peftnas.spaces.architecture import Architecture
 
 
@@ -34,6 +35,7 @@ class AttachedModules(nn.Module):
         architecture: what is attached.
         anatomy: of the backbone.
         placed: every placement with its module.
+        steps: what modules do around each training step; whoever trains them calls it.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class AttachedModules(nn.Module):
                 module.adopt(base)
         for placement, module in placed:
             _register(self, placement, module)
+        self.steps = TrainingSteps([module for _, module in placed])
         self._merger: Merger | None = None
         self._attached = True
 

@@ -211,6 +211,7 @@ class SublayerDelta(nn.Module):
     """
 
     reads: Literal["output", "sum", "normed_sum", "residual", "normed_input", "stream"]
+    idle: bool = False  # left out in training; for methods that drop modules at random
 
     def forward(self, z: Tensor, tokens: Tensor | None) -> Tensor:
         """z (B, T, d) -> delta (B, T, d)."""

@@ -79,7 +79,8 @@ class DoRADelta(RenormedDelta):
         with torch.no_grad():
             direction = weight.float() + self.placement.scale * (self.B.float() @ self.A.float())
             norm = torch.linalg.vector_norm(direction, dim=1)
-        return self.magnitude.float() / norm
+        factor: Tensor = self.magnitude.float() / norm
+        return factor
 
     def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
         """x (B, T, n_in) -> s B A x, (B, T, n_out), which the port multiplies by the factor."""

@@ -29,6 +29,7 @@ from peftnas.methods.base import (
     TrainsBackbone,
 )
 from peftnas.methods.call import Call, Mode
+from peftnas.methods.layers import layer_of
 from peftnas.methods.linear_port import LinearPort, NormPort, PatchPort, own_part
 from peftnas.methods.ports import BlockPort, SublayerPort
 from peftnas.methods.stack_port import StackPort
@@ -157,7 +158,7 @@ class Hooks:
         return self._norm_port(address)
 
     def _block_port(self, address: str) -> BlockPort:
-        layer = int(address.removeprefix("layers[").removesuffix("]"))
+        layer = layer_of(address)
         call = self.calls[self.anatomy.layers[layer].stack]
         return self.blocks.setdefault(layer, BlockPort(call))
 

@@ -60,3 +60,8 @@ def value_words(value: Any) -> str:
 def place_words(layers: tuple[int, ...] | Any) -> str:
     """The field ``layers`` in words: nothing for all layers, else `` in layers 0-2``."""
     return "" if layers is None else f" in layers {layer_words(layers)}"
+
+
+def layer_of(site: str) -> int:
+    """The layer that an address names: 3 of ``layers[3].ffn.down``."""
+    return int(site.removeprefix("layers[").partition("]")[0])

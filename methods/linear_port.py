@@ -230,9 +230,7 @@ def normalised(norm: nn.Module, x: Tensor) -> Tensor:
     """
     if isinstance(norm, nn.LayerNorm):
         return nn.functional.layer_norm(x, norm.normalized_shape, eps=norm.eps)
-    eps = getattr(norm, "variance_epsilon", None)
-    if eps is None:
-        eps = norm.eps
+    eps: float = getattr(norm, "variance_epsilon", None) or getattr(norm, "eps")  # noqa: B009
     wide = x.float()
     unit = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
     return unit.to(x.dtype)

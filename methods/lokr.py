@@ -72,7 +72,7 @@ class LoKrDelta(LinearDelta):
     def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
         """x (B, T, n_in) -> (B, T, n_out)."""
         # (C kron D) x is D X C^T with x as a matrix X: much less work than the full product
-        shaped = x.unflatten(-1, (self.placement.outer[1], self.placement.inner[1]))
+        shaped = x.view(*x.shape[:-1], self.placement.outer[1], self.placement.inner[1])
         for matrix in reversed(self.D):
             shaped = nn.functional.linear(shaped, matrix)
         mixed = torch.einsum("...cb,ac->...ab", shaped, self.C)

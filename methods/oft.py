@@ -54,7 +54,9 @@ class OFTRotation(Rotation):
         size = self.placement.block
         upper = self.upper.float()  # there is no solver in 16 bits
         skew = upper.new_zeros(len(upper), size, size)
-        skew = skew.index_put((torch.arange(len(upper))[:, None], self.rows, self.columns), upper)
+        rows, columns = self.get_buffer("rows"), self.get_buffer("columns")
+        every = torch.arange(len(upper), device=upper.device)[:, None]
+        skew = skew.index_put((every, rows, columns), upper)
         skew = skew - skew.transpose(1, 2)
         eye = torch.eye(size, device=upper.device)
         rotation: Tensor = torch.linalg.solve(eye + skew, eye - skew, left=False)
@@ -62,12 +64,12 @@ class OFTRotation(Rotation):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, T, n_in) -> (B, T, n_in)."""
-        shaped = x.unflatten(-1, (-1, self.placement.block))
+        shaped = x.view(*x.shape[:-1], -1, self.placement.block)
         return torch.einsum("...nb,nbc->...nc", shaped, self.blocks().to(x.dtype)).flatten(-2)
 
     def rotated(self, weight: Tensor) -> Tensor:
         """W R^T, (n_out, n_in)."""
-        shaped = weight.unflatten(-1, (-1, self.placement.block))
+        shaped = weight.reshape(len(weight), -1, self.placement.block)
         turned = torch.einsum("onc,nbc->onb", shaped, self.blocks().to(weight.dtype))
         return turned.flatten(-2)
 

@@ -66,6 +66,8 @@ class SublayerPort:
         given: Tensor = out[0] if isinstance(out, tuple) else out
         total = h = self.call.by_sequence(given)
         for delta in self.before:
+            if delta.idle and delta.training:
+                continue
             z = self.call.drop(self._input(delta.reads, h))
             total = total + compute(delta, h, z, self.call.tokens)
         if self.after:
@@ -84,6 +86,8 @@ class SublayerPort:
         self._forget()
         shape, out, alone = out.shape, self.call.by_sequence(out), self.call.by_sequence(alone)
         for delta in self.after:
+            if delta.idle and delta.training:
+                continue
             out = out + compute(delta, out, self.call.drop(alone), self.call.tokens)
         return out.view(shape)
 

@@ -122,12 +122,13 @@ class VeRA(Method):
 
     def place(self, anatomy: Anatomy) -> Iterator[VeRAPlacement]:
         sites = [site for _, site in sites_of(self, anatomy)]
-        if sites and held(self.rank):
+        rank: int = held(self.rank)
+        if sites and rank:
             yield VeRAPlacement(
                 "shared",
                 tuple(site.address for site in sites),
                 tuple((site.n_in, site.n_out) for site in sites),
-                held(self.rank),
+                rank,
                 held(self.projection_seed),
                 float(held(self.start)),
             )

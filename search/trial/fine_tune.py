@@ -24,7 +24,8 @@ from peftnas.search.trial.batches import training_order
 from peftnas.search.trial.bench import Bench, BenchSpec, Examples
 from peftnas.search.trial.classifier import Classifier
 from peftnas.search.trial.head import build_head
-from peftnas.search.trial.optimiser import Learner, evaluation_steps, loss_of
+from peftnas.search.trial.losses import loss_of, losses_of, prune
+from peftnas.search.trial.optimiser import Learner, evaluation_steps
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import held
 
@@ -169,13 +170,19 @@ def _learn(
     steps = held(recipe.steps)
     evaluate_after = set(evaluation_steps(steps, held(recipe.evaluations)))
     order = training_order(examples.train.lengths, held(recipe.batch_size), seed)
+    extra, draws = classifier.attached.steps, child_seed(seed, "modules")
     classifier.train()
+    if extra.needs_pruning:
+        with record.timed("train_s"):
+            prune(classifier, examples.train.batch(next(order), bench.device))
     for step in range(steps):
         with record.timed("train_s"):
             batch = examples.train.batch(next(order), bench.device)
-            loss = loss_of(classifier.logits(batch), batch.labels)
+            extra.begin(step, steps, draws)
+            loss, objective = losses_of(classifier, batch, step, steps, draws)
             record.losses.append(_finite(float(loss.detach()), "the training loss", step + 1))
-            learner.step(loss, step)
+            learner.step(objective, step)
+            extra.end(step, steps)
         if step + 1 in evaluate_after:
             with record.timed("evaluate_s"):
                 record.curve.append(_evaluate(bench, classifier, examples, step + 1))

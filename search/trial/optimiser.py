@@ -1,4 +1,4 @@
-"""How parameters are moved: loss, AdamW, learning-rate schedule, clipping."""
+"""How parameters are moved: AdamW, learning-rate schedule, clipping."""
 
 from __future__ import annotations
 
@@ -11,18 +11,6 @@ from torch import Tensor, nn
 
 from peftnas.search.recipe import Recipe
 from peftnas.spaces.fields import held
-
-
-def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean loss of a batch: cross-entropy of classes, squared error of a regression.
-
-    Args:
-        logits: (B, n_outputs) float32.
-        labels: (B,) int64 class numbers, or float32 targets (then n_outputs is 1).
-    """
-    if labels.is_floating_point():
-        return nn.functional.mse_loss(logits.squeeze(-1), labels)
-    return nn.functional.cross_entropy(logits, labels)
 
 
 def rate_factor(schedule: str, step: int, steps: int, warmup: float) -> float:

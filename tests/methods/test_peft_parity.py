@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from peftnas.methods import (
     OFT,
+    AdaLoRA,
     Architecture,
     DoRA,
     LNTuning,
@@ -24,6 +25,7 @@ from peftnas.methods import (
     count,
     describe,
 )
+from peftnas.methods.base import Bundle
 
 # peft reads an attribute that transformers has renamed
 pytestmark = [
@@ -102,6 +104,12 @@ ROWS = {
         {"oft_block_size": 4, "use_cayley_neumann": False},
         lambda module: {"oft_R.default.weight": module.upper},
     ),
+    "adalora": Row(
+        AdaLoRA(rank=3, target_rank=2, alpha=5.0, targets=TARGETS),
+        "AdaLoraConfig",
+        {"init_r": 3, "target_r": 2, "lora_alpha": 5.0, "total_step": 10},
+        lambda module: {f"lora_{n}.default": getattr(module, n) for n in ("A", "B", "E")},
+    ),
     "vera": Row(
         VeRA(rank=4, targets=TARGETS),
         "VeraConfig",
@@ -133,8 +141,9 @@ def test_equals_hf_peft(name, row, build_backbone, batch, disturb):
     linears = describe(ours).linears
     for placement, module in attached.placed:
         pairs = [(placement.site, module)]
-        if row.config == "VeraConfig":
+        if isinstance(module, Bundle):
             pairs = list(zip(module.sites, module.parts, strict=True))
+        if row.config == "VeraConfig":
             theirs.base_model.vera_A["default"].data.copy_(module.A)
             theirs.base_model.vera_B["default"].data.copy_(module.B)
         for site, part in pairs:

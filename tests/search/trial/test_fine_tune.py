@@ -10,7 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from peftnas.methods import IA3, Adapter, BitFit, FullFineTuning, LoRA, Prefix, Prompt
+from peftnas.methods import (
+    IA3,
+    AdaLoRA,
+    AdaMix,
+    Adapter,
+    BitFit,
+    DyLoRA,
+    FullFineTuning,
+    LoRA,
+    Method,
+    Prefix,
+    Prompt,
+    SoRA,
+    SparseAdapter,
+)
 from peftnas.search.backbone import Backbone
 from peftnas.search.jobs import TIMES, TrialJob, TrialResult
 from peftnas.search.trial.bench import Bench
@@ -232,3 +246,27 @@ def test_a_prompt_that_leaves_no_room_says_so(bench: Bench, job_of: JobOf, lengt
     assert (result.status, result.cause) == ("failed", "error")
     assert f"a prompt of {length} leaves no room for texts" in result.error
     assert run_trial(bench, job_of(Prompt(length=36), steps=2)).status == "complete"
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        AdaLoRA(rank=4, target_rank=2),
+        AdaMix(bottleneck=4),
+        Adapter(bottleneck=4, drop_below=1),
+        DyLoRA(rank=4),
+        SoRA(rank=4, threshold=1e-3),
+        SparseAdapter(bottleneck=8, sparsity=0.5),
+    ],
+    ids=lambda method: method.kind,
+)
+def test_what_is_random_in_training_repeats_too(
+    bench: Bench, job_of: JobOf, method: Method
+) -> None:
+    job = job_of(method, steps=12, learning_rate=1e-2)
+    before = state_of(bench)
+    first, again = run_trial(bench, job), run_trial(bench, job)
+    assert first.status == "complete", first.error
+    assert first.losses == again.losses
+    assert first.metrics == again.metrics
+    assert state_of(bench) == before

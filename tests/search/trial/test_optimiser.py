@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from peftnas.search.recipe import Recipe
-from peftnas.search.trial.optimiser import Learner, evaluation_steps, loss_of, rate_factor
+from peftnas.search.trial.losses import loss_of
+from peftnas.search.trial.optimiser import Learner, evaluation_steps, rate_factor
 
 
 def test_classes_have_cross_entropy_and_targets_squared_error() -> None:

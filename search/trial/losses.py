@@ -1,0 +1,77 @@
+"""What a training step minimises: the task's loss, and what attached modules add to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from peftnas.search.trial.batches import Batch
+    from peftnas.search.trial.classifier import Classifier
+
+
+def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean loss of a batch: cross-entropy of classes, squared error of a regression.
+
+    Args:
+        logits: (B, n_outputs) float32.
+        labels: (B,) int64 class numbers, or float32 targets (then n_outputs is 1).
+    """
+    if labels.is_floating_point():
+        return nn.functional.mse_loss(logits.squeeze(-1), labels)
+    return nn.functional.cross_entropy(logits, labels)
+
+
+def losses_of(
+    classifier: Classifier, batch: Batch, step: int, steps: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """The task's loss of a batch, and what is minimised.
+
+    Modules may add a penalty. Where they compute at random, a second pass over the batch with
+    other draws is made to agree with the first.
+
+    Args:
+        classifier: whose modules have begun the step.
+        batch: its examples.
+        step: number of the step, 0-based.
+        steps: of the whole training.
+        seed: of what modules draw.
+    """
+    extra = classifier.attached.steps
+    logits = classifier.logits(batch)
+    loss = loss_of(logits, batch.labels)
+    objective = loss
+    penalty = extra.penalty()
+    if penalty is not None:
+        objective = objective + penalty
+    if extra.wants_two_passes:
+        extra.begin(step, steps, seed + 1)
+        again = classifier.logits(batch)
+        objective = objective + disagreement(logits, again, classes=logits.shape[1] > 1)
+    return loss, objective
+
+
+def disagreement(one: Tensor, other: Tensor, *, classes: bool) -> Tensor:
+    """Symmetric Kullback-Leibler divergence of two answers (B, n), half of the sum of both.
+
+    Of numbers, which are no distributions: their mean squared difference.
+    """
+    if not classes:
+        return nn.functional.mse_loss(one, other)
+    logs = [answer.log_softmax(dim=-1) for answer in (one, other)]
+    both = [
+        nn.functional.kl_div(logs[i], logs[1 - i], log_target=True, reduction="batchmean")
+        for i in (0, 1)
+    ]
+    return (both[0] + both[1]) / 2
+
+
+def prune(classifier: Classifier, batch: Batch) -> None:
+    """Lets modules choose what of them is trained, by the gradient of one batch."""
+    extra = classifier.attached.steps
+    extra.begin_pruning()
+    loss_of(classifier.logits(batch), batch.labels).backward()  # type: ignore[no-untyped-call]
+    extra.prune()
+    for parameter in (*classifier.attached.parameters(), *classifier.head.parameters()):
+        parameter.grad = None
