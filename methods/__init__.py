@@ -12,6 +12,7 @@ from peftnas.methods.describe import UnsupportedBackboneError, describe
 from peftnas.methods.full import FullFineTuning
 from peftnas.methods.ia3 import IA3
 from peftnas.methods.lora import LoRA
+from peftnas.methods.predicted_costs import Costs, TrainMemory, costs
 from peftnas.methods.prefix import Prefix
 from peftnas.methods.prompt import Prompt
 from peftnas.methods.reft import ReFT
@@ -32,6 +33,7 @@ __all__ = [
     "AttachedModules",
     "BitFit",
     "Compacter",
+    "Costs",
     "Family",
     "FullFineTuning",
     "Fused",
@@ -44,8 +46,10 @@ __all__ = [
     "Stack",
     "SublayerPaths",
     "Tap",
+    "TrainMemory",
     "UnsupportedBackboneError",
     "attach",
+    "costs",
     "count",
     "describe",
     "load",

@@ -72,7 +72,7 @@ class SavedTensors:
                 module.register_forward_pre_hook(self._enter(), prepend=True),
                 module.register_forward_hook(self._leave(layer)),
             ]
-        self._hooks.__enter__()  # type: ignore[no-untyped-call]
+        self._hooks.__enter__()
         return self
 
     def __exit__(
@@ -81,7 +81,7 @@ class SavedTensors:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._hooks.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        self._hooks.__exit__(kind, error, trace)
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
