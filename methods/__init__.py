@@ -21,6 +21,7 @@ from peftnas.methods.loha import LoHa
 from peftnas.methods.lokr import LoKr
 from peftnas.methods.lora import LoRA
 from peftnas.methods.oft import OFT
+from peftnas.methods.predicted_costs import Costs, TrainMemory, costs
 from peftnas.methods.prefix import Prefix
 from peftnas.methods.prompt import Prompt
 from peftnas.methods.reft import ReFT
@@ -64,6 +65,7 @@ __all__ = [
     "AttachedModules",
     "BitFit",
     "Compacter",
+    "Costs",
     "Family",
     "FullFineTuning",
     "Fused",
@@ -76,8 +78,10 @@ __all__ = [
     "Stack",
     "SublayerPaths",
     "Tap",
+    "TrainMemory",
     "UnsupportedBackboneError",
     "attach",
+    "costs",
     "count",
     "describe",
     "load",

@@ -41,7 +41,7 @@ def describe(
     """
     if isinstance(backbone, PreTrainedModel):
         return _read(backbone.base_model, backbone.config, family or family_of(backbone.config))
-    return _described(_Key(backbone, family or family_of(backbone)))
+    return _described(ConfigKey(backbone, family or family_of(backbone)))
 
 
 def family_of(config: PreTrainedConfig) -> Family:
@@ -59,7 +59,7 @@ def family_of(config: PreTrainedConfig) -> Family:
     )
 
 
-class _Key:
+class ConfigKey:
     """What a cached anatomy depends on: the content of a config, and a family by identity."""
 
     def __init__(self, config: PreTrainedConfig, family: Family) -> None:
@@ -67,8 +67,13 @@ class _Key:
         self.text = json.dumps(config.to_dict(), sort_keys=True, default=str)
         self.family = family
 
+    def config(self) -> PreTrainedConfig:
+        """A config of its own with that content."""
+        config: PreTrainedConfig = self.config_class.from_dict(json.loads(self.text))
+        return config
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._parts() == other._parts()
+        return isinstance(other, ConfigKey) and self._parts() == other._parts()
 
     def __hash__(self) -> int:
         return hash(self._parts())
@@ -78,8 +83,8 @@ class _Key:
 
 
 @functools.lru_cache(maxsize=64)
-def _described(key: _Key) -> Anatomy:
-    config = key.config_class.from_dict(json.loads(key.text))
+def _described(key: ConfigKey) -> Anatomy:
+    config = key.config()
     with torch.device("meta"):
         model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
     return _read(model.base_model, config, key.family)

@@ -1,0 +1,89 @@
+"""A backbone of fake tensors: it has shapes and dtypes, but neither weights nor memory.
+
+Fake tensors on the CPU take the kernels that real ones take (fused attention saves queries, keys,
+values and its output, no probabilities); those on the meta device would take others. What a
+backbone is called with is real, so masks and positions are computed as in any other call.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+
+from peftnas.methods.anatomies.family import Family
+from peftnas.methods.anatomy import Anatomy
+from peftnas.methods.attach import AttachedModules
+from peftnas.methods.costs import place
+from peftnas.methods.describe import ConfigKey, describe, family_of
+from peftnas.methods.reads import arguments_of
+from peftnas.spaces.architecture import Architecture
+
+
+class FakeBackbone:
+    """A base model of fake tensors on the CPU, frozen, in eval mode.
+
+    One is shared by all who ask for its config: detach what was attached. Not for several threads.
+
+    Attributes:
+        base: the model.
+        anatomy: its anatomy.
+        layers: the module of each layer by its number.
+        arguments: names of the arguments that the model takes.
+    """
+
+    def __init__(
+        self, config: PreTrainedConfig, family: Family, attention: str | None, dtype: torch.dtype
+    ) -> None:
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        # not at once in the mode: some models read numbers off tensors while they are made (vit)
+        with torch.device("meta"):
+            model = AutoModel.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=dtype, attn_implementation=attention
+            )
+        with self._mode:
+            model.to_empty(device="cpu")
+        model.tie_weights()
+        self.base: PreTrainedModel = model.base_model.eval().requires_grad_(False)
+        self.anatomy: Anatomy = describe(self.base, family)
+        self.layers: dict[int, nn.Module] = {
+            number: self.base.get_submodule(site.path)
+            for number, site in enumerate(self.anatomy.layers)
+        }
+        self.arguments = arguments_of(self.base)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it gives word after word from a cache of keys and values."""
+        return {"past_key_values", "use_cache"} <= self.arguments and self.anatomy.causal
+
+    def attach(self, architecture: Architecture, dropout: float = 0.0) -> AttachedModules:
+        """As ``methods.attach``, with modules of fake tensors; float32, as on a 16-bit backbone.
+
+        Raises:
+            ValueError: if a method names a site that the backbone lacks.
+        """
+        placements = place(architecture, self.anatomy)
+        with self._mode:
+            placed = [(part, part.build(torch.Generator())) for part in placements]
+            return AttachedModules(self.base, self.anatomy, architecture, placed, dropout)
+
+
+def fake_backbone(
+    config: PreTrainedConfig, dtype: torch.dtype, family: Family | None = None
+) -> FakeBackbone:
+    """The fake backbone of a config, with the attention that the config asks for; cached.
+
+    Raises:
+        UnsupportedBackboneError: if no family describes it.
+    """
+    key = ConfigKey(config, family or family_of(config))
+    return _cached(key, config._attn_implementation, dtype)
+
+
+@functools.lru_cache(maxsize=8)
+def _cached(key: ConfigKey, attention: str | None, dtype: torch.dtype) -> FakeBackbone:
+    return FakeBackbone(key.config(), key.family, attention, dtype)

@@ -1,0 +1,220 @@
+"""What an architecture costs on a backbone, before anything is trained and without weights."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+from peftnas.methods.anatomies.family import Family
+from peftnas.methods.attach import AttachedModules
+from peftnas.methods.fake_backbone import FakeBackbone, fake_backbone
+from peftnas.methods.reads import Reads
+from peftnas.methods.tracing import (
+    Trace,
+    decoding_flop,
+    forward_flop,
+    positions,
+    trace_training,
+)
+from peftnas.spaces.architecture import Architecture
+
+OPTIMISER_STATES = {"adamw": 2, "adam": 2, "momentum": 1, "sgd": 0}
+"""Numbers that an optimiser keeps for each trained one, in the dtype of the parameter."""
+
+
+@dataclass(frozen=True)
+class TrainMemory:
+    """Peak memory of a training step by what it is for, in bytes.
+
+    Not in it: workspace of kernels, what the backward pass needs for the moment, fragmentation.
+
+    Attributes:
+        weights: of the frozen backbone, buffers included.
+        trainable: parameters that are trained, those of the head included.
+        gradients: one for each of them.
+        optimiser: its state.
+        activations: tensors saved for the backward pass.
+    """
+
+    weights: int
+    trainable: int
+    gradients: int
+    optimiser: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.trainable + self.gradients + self.optimiser + self.activations
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of an architecture on a backbone for a given batch.
+
+    FLOP are those of matrix products, convolutions and attention, two for a multiplication and an
+    addition. "Per token" is per position of the backbone's output at the given batch and tokens:
+    a patch or the class token of an image, a word of a decoder (the encoder's share included).
+
+    Attributes:
+        trainable_parameters: without the head, training-only ones included.
+        stored_parameters: kept after training.
+        stored_bytes: of these, in the dtypes in which they are kept.
+        train_memory: peak memory of a training step.
+        forward_flop: of the bare backbone per token.
+        extra_flop: added per token by the modules, as they are.
+        extra_flop_merged: added per token by the modules that remain after ``merge()``.
+        extra_flop_decoded: added to one token behind ``tokens`` others in a cache, not merged;
+            ``None`` where the backbone decodes from no cache of keys and values.
+        remaining: modules that cannot be merged, as ``site: kind``.
+        lowest_layer: the first layer that the backward pass reaches: that of the lowest module,
+            the first one of its stack for prompts and all that acts before the layers; ``None``:
+            no layer.
+    """
+
+    trainable_parameters: int
+    stored_parameters: int
+    stored_bytes: int
+    train_memory: TrainMemory
+    forward_flop: float
+    extra_flop: float
+    extra_flop_merged: float
+    extra_flop_decoded: float | None
+    remaining: tuple[str, ...]
+    lowest_layer: int | None
+
+    @property
+    def train_memory_bytes(self) -> int:
+        """Peak memory of a training step."""
+        return self.train_memory.total
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether nothing remains after ``merge()``: inference costs nothing more."""
+        return not self.remaining
+
+
+def costs(
+    architecture: Architecture,
+    config: PreTrainedConfig,
+    *,
+    batch: int,
+    tokens: int,
+    dtype: torch.dtype = torch.float32,
+    optimiser: str = "adamw",
+    outputs: int = 0,
+    padded: bool = False,
+    dropout: float = 0.0,
+    checkpointing: bool = False,
+    family: Family | None = None,
+) -> Costs:
+    """The costs of an architecture, traced on a backbone of fake tensors.
+
+    Nothing is written down by method: one forward pass is run and what autograd saves is counted,
+    with the attention that the config asks for, by the kernels of a CPU. A GPU's may differ:
+    fused attention saves the same (queries, keys, values, output, log-sums), dropout saves one
+    byte an element there and four here. Mamba is traced on its slow path, which saves every step
+    of the scan, and takes a while; the scan counts as no FLOP. The backbone itself runs without
+    dropout, as trials run it.
+
+    Args:
+        architecture: methods holding values.
+        config: of the backbone; of its base model.
+        batch: sequences of a step, from 1 on.
+        tokens: of each, in both stacks of an encoder-decoder; for an image its config decides.
+        dtype: of the backbone. Modules keep float32 parameters where it has 16 bits.
+        optimiser: "adamw", "adam", "momentum" (SGD with it) or "sgd".
+        outputs: of a linear head that is trained too; 0: no head.
+        padded: whether sequences differ in length, so that attention gets a mask.
+        dropout: probability of dropout on what modules read.
+        checkpointing: whether layers are run again in the backward pass.
+        family: description of a family that the package does not know.
+    Raises:
+        ValueError: if the architecture does not fit the backbone, or an argument is out of range.
+        UnsupportedBackboneError: if no family describes the backbone.
+    """
+    if optimiser not in OPTIMISER_STATES:
+        raise ValueError(
+            f"optimiser must be one of {', '.join(OPTIMISER_STATES)}, got {optimiser!r}"
+        )
+    if outputs < 0:
+        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs}")
+    reads = Reads(batch, tokens, padded)
+    backbone = fake_backbone(config, dtype, family)
+    per_call, per_step, n_positions = _bare(backbone, batch, tokens)
+    attached = backbone.attach(architecture, dropout)
+    try:
+        trace = trace_training(backbone, attached, reads, outputs)
+        memory = _memory(backbone, attached, trace, OPTIMISER_STATES[optimiser], checkpointing)
+        stored = [(part.stored(), module) for part, module in attached.placed]
+        whole = Reads(batch, tokens)
+        attached.eval()
+        extra = forward_flop(backbone, whole) - per_call
+        decoded = decoding_flop(backbone, whole)
+        remaining = attached.merge().remaining
+        merged = forward_flop(backbone, whole) - per_call if remaining else 0
+    finally:
+        attached.detach()
+    return Costs(
+        trainable_parameters=attached.count,
+        stored_parameters=sum(number for number, _ in stored),
+        stored_bytes=sum(number * _itemsize(module) for number, module in stored),
+        train_memory=memory,
+        forward_flop=per_call / n_positions,
+        extra_flop=extra / n_positions,
+        extra_flop_merged=merged / n_positions,
+        extra_flop_decoded=(
+            None if decoded is None or per_step is None else (decoded - per_step) / batch
+        ),
+        remaining=remaining,
+        lowest_layer=trace.lowest_layer,
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _bare(backbone: FakeBackbone, batch: int, tokens: int) -> tuple[int, int | None, int]:
+    """FLOP of a call and of a decoding step, and positions of a call, with nothing attached."""
+    reads = Reads(batch, tokens)
+    return (
+        forward_flop(backbone, reads),
+        decoding_flop(backbone, reads),
+        positions(backbone, reads),
+    )
+
+
+def _memory(
+    backbone: FakeBackbone,
+    attached: AttachedModules,
+    trace: Trace,
+    states: int,
+    checkpointing: bool,
+) -> TrainMemory:
+    trained = list(attached.parameters())
+    own = {id(parameter) for parameter in trained}
+    rest = (*backbone.base.parameters(), *backbone.base.buffers(), *attached.buffers())
+    head = 4 * trace.head_parameters
+    trainable = _bytes(trained) + head
+    return TrainMemory(
+        weights=_bytes([tensor for tensor in rest if id(tensor) not in own]),
+        trainable=trainable,
+        gradients=trainable,
+        optimiser=states * trainable,
+        activations=trace.saved_checkpointed if checkpointing else trace.saved,
+    )
+
+
+def _bytes(tensors: Sequence[torch.Tensor]) -> int:
+    """Of distinct tensors."""
+    distinct = {id(tensor): tensor for tensor in tensors}
+    return sum(tensor.numel() * tensor.itemsize for tensor in distinct.values())
+
+
+def _itemsize(module: nn.Module) -> int:
+    """Bytes of an element of a module's parameters."""
+    first = next(module.parameters(), None)
+    return 4 if first is None else first.itemsize

@@ -1,0 +1,98 @@
+"""What a backbone of any family is called with, made up to a given size, and what it answers."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from peftnas.methods.anatomy import Anatomy
+from peftnas.methods.stack_port import longest_sequence
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The size of what a backbone is called with.
+
+    Attributes:
+        batch: number of sequences, from 1 on.
+        tokens: of each sequence, from 1 on, in every stack that reads words; images and sound have
+            the one size that the config says.
+        padded: whether one sequence is shorter by a token, so that attention gets a mask.
+    """
+
+    batch: int
+    tokens: int
+    padded: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number from 1 on, got {value!r}")
+
+
+def arguments_of(base: PreTrainedModel) -> frozenset[str]:
+    """Names of the arguments that a model takes."""
+    return frozenset(inspect.signature(type(base).forward).parameters)
+
+
+def inputs_for(base: PreTrainedModel, anatomy: Anatomy, reads: Reads) -> dict[str, Any]:
+    """Arguments of a call of a base model, real tensors on the CPU; no cache is asked for.
+
+    Raises:
+        ValueError: if the sequences are longer than the backbone takes.
+    """
+    _check_length(base, anatomy, reads)
+    arguments, config = arguments_of(base), base.config
+    named: dict[str, Any] = {"use_cache": False} if "use_cache" in arguments else {}
+    if "pixel_values" in arguments:
+        vision: Any = getattr(config, "vision_config", config)
+        size = vision.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        image = (reads.batch, vision.num_channels, height, width)
+        named["pixel_values"] = torch.zeros(image, dtype=base.dtype)
+    if "input_features" in arguments:
+        # the convolutions in front of the encoder halve the number of frames
+        frames = 2 * config.max_source_positions
+        sound = (reads.batch, config.num_mel_bins, frames)
+        named["input_features"] = torch.zeros(sound, dtype=base.dtype)
+    words = _words(config, reads)
+    if "input_ids" in arguments:
+        named["input_ids"] = words
+        if reads.padded:
+            named["attention_mask"] = torch.ones_like(words)
+            named["attention_mask"][-1, -1] = 0
+    if "decoder_input_ids" in arguments:
+        named["decoder_input_ids"] = words.clone()
+    return named
+
+
+def answer_of(found: Any) -> Tensor:
+    """What a base model gives: hidden states (B, T, d), or of two towers one vector (B, n)."""
+    hidden: Tensor | None = getattr(found, "last_hidden_state", None)
+    if hidden is None:
+        return torch.cat([found.text_embeds, found.image_embeds], dim=-1)
+    return hidden
+
+
+def _words(config: Any, reads: Reads) -> Tensor:
+    """Ids (B, T) of a word that is not the one of padding."""
+    word = 1 if getattr(config, "pad_token_id", None) != 1 else 0
+    return torch.full((reads.batch, reads.tokens), word)
+
+
+def _check_length(base: PreTrainedModel, anatomy: Anatomy, reads: Reads) -> None:
+    for stack in anatomy.stacks:
+        longest = longest_sequence(base, anatomy, stack) if stack.tokens else None
+        if longest is None and anatomy.positions == "learned":
+            longest = getattr(base.config, "max_position_embeddings", None)
+        if longest is not None and stack.tokens and reads.tokens > longest:
+            raise ValueError(
+                f"tokens must be at most {longest} on this {anatomy.model_type} backbone, "
+                f"got {reads.tokens}; take fewer"
+            )
