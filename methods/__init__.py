@@ -16,6 +16,8 @@ from peftnas.methods.dora import DoRA
 from peftnas.methods.dylora import DyLoRA
 from peftnas.methods.full import FullFineTuning
 from peftnas.methods.ia3 import IA3
+from peftnas.methods.linear_adapter import LinearAdapter
+from peftnas.methods.llama_adapter import LlamaAdapter
 from peftnas.methods.ln_tuning import LNTuning
 from peftnas.methods.loha import LoHa
 from peftnas.methods.lokr import LoKr
@@ -35,9 +37,9 @@ from peftnas.spaces.architecture import Architecture
 METHODS: dict[str, type[Method]] = {
     method.kind: method
     for method in (
-        *(Adapter, Compacter, SparseAdapter, AdaMix),
+        *(Adapter, LinearAdapter, Compacter, SparseAdapter, AdaMix),
         *(LoRA, DoRA, DyLoRA, AdaLoRA, SoRA, VeRA, LoHa, LoKr, OFT),
-        *(Prefix, Prompt),
+        *(Prefix, Prompt, LlamaAdapter),
         *(IA3, SSF, ReFT),
         *(BitFit, LNTuning, CrossAttentionTuning, FullFineTuning),
     )
@@ -45,6 +47,8 @@ METHODS: dict[str, type[Method]] = {
 
 __all__ = [
     "IA3",
+    "LlamaAdapter",
+    "LinearAdapter",
     "SparseAdapter",
     "SoRA",
     "DyLoRA",

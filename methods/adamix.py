@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from peftnas.methods.adapter import ACTIVATIONS, Adapter, AdapterPlacement, BottleneckAdapter
+from peftnas.methods.adapter import Adapter, AdapterPlacement, BottleneckAdapter
 from peftnas.methods.base import Method, Placement, SublayerDelta
+from peftnas.methods.bottleneck import ACTIVATIONS, widths_of
 from peftnas.methods.layers import place_words, value_words
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import Layers, OneOf, Whole, held, setting
@@ -38,7 +39,7 @@ class AdaMixPlacement(Placement):
 
     def count(self) -> int:
         """M * (dr + r), and dr + d once or M times."""
-        d, r = self.adapter.width, self.adapter.bottleneck
+        d, [r] = self.adapter.width, widths_of(self.adapter.bottleneck)
         return self.experts * (d * r + r) + (1 if self.shared_up else self.experts) * (d * r + d)
 
     def stored(self) -> int:

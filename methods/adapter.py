@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -12,6 +11,13 @@ from torch import Tensor, nn
 
 from peftnas.methods.anatomy import SUBLAYERS
 from peftnas.methods.base import Method, Placement, SublayerDelta
+from peftnas.methods.bottleneck import (
+    ACTIVATIONS,
+    bottleneck_count,
+    random_linear,
+    widths_of,
+    zero_linear,
+)
 from peftnas.methods.gates import (
     GateSpec,
     GateTokens,
@@ -21,21 +27,13 @@ from peftnas.methods.gates import (
 )
 from peftnas.methods.layers import active_layers, layer_of, place_words, value_words
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, Rule, Whole, held, setting
+from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, Rule, Sizes, Whole, held, setting
 from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
 
 Reads = Literal["output", "sum", "normed_sum", "residual", "normed_input", "stream"]
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": nn.functional.relu,
-    "gelu": nn.functional.gelu,
-    "silu": nn.functional.silu,
-    "tanh": torch.tanh,
-    "identity": lambda x: x,
-}
 
 _SUBLAYERS = {name: (name,) for name in SUBLAYERS} | {"both": ("attention", "ffn")}
 _DEFAULT_PLACEMENT = dict.fromkeys(_SUBLAYERS, "houlsby") | {"ffn": "pfeiffer"}
@@ -47,53 +45,62 @@ class AdapterPlacement(Placement):
 
     Attributes:
         width: width d of the residual stream.
-        bottleneck: r, at least 1.
+        bottleneck: r, at least 1; or several widths one after another.
         activation: a key of ``ACTIVATIONS``.
         reads: what the down projection reads; see :class:`SublayerDelta`.
         scale: constant s, or "learned".
         gate: its gate, or ``None``.
         drop_below: in training the adapters of a random number of lowest layers, at most this,
             are left out.
+        norm: a LayerNorm of its own before the first linear ("in") or after the last ("out").
+        bias: whether its linears have biases.
     """
 
     kind: ClassVar[str] = "adapter"
     width: int
-    bottleneck: int
+    bottleneck: int | tuple[int, ...]
     activation: str
     reads: Reads
     # s folds into the up projection: another training, but the same functions
     scale: float | Literal["learned"] = field(metadata={"function": False})
     gate: GateSpec | None
     drop_below: int = field(default=0, metadata={"function": False, "usual": 0})
+    norm: str | None = field(default=None, metadata={"usual": None})
+    bias: bool = field(default=True, metadata={"usual": True})
 
     def count(self) -> int:
-        """2dr + r + d, one more for a learned scale, d + 1 more for a gate."""
-        d, r = self.width, self.bottleneck
+        """2dr + r + d (2dr without biases), and learned scale 1, gate d + 1, norm 2d."""
+        inner = bottleneck_count(self.width, widths_of(self.bottleneck), self.width, self.bias)
         scale = 1 if self.scale == "learned" else 0
-        return 2 * d * r + r + d + scale + (self.gate.count() if self.gate else 0)
+        norm = 0 if self.norm is None else 2 * self.width
+        return inner + scale + norm + (self.gate.count() if self.gate else 0)
 
     def build(self, generator: torch.Generator) -> BottleneckAdapter:
         return BottleneckAdapter(self, generator)
 
     def joins_by(self) -> str | None:
-        return "bottleneck" if self.gate is None else None
+        single = self.gate is None and self.norm is None and isinstance(self.bottleneck, int)
+        return "bottleneck" if single else None
 
 
 class BottleneckAdapter(SublayerDelta):
     """``A(z) = G * s * (U phi(D z + b_D) + b_U)``; zero at the start, since U and b_U are 0.
 
-    D starts Kaiming-uniform (a = sqrt 5), b_D at 0, a learned s at 1.
+    D starts Kaiming-uniform (a = sqrt 5), b_D at 0, a learned s at 1. Of several widths all but
+    the last linear start like D, each followed by phi.
     """
 
     def __init__(self, placement: AdapterPlacement, generator: torch.Generator) -> None:
         super().__init__()
         self.placement = placement
         self.reads = placement.reads
-        width, bottleneck = placement.width, placement.bottleneck
-        down = torch.empty(bottleneck, width)
-        nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
-        self.down = _linear(down)
-        self.up = _linear(torch.zeros(width, bottleneck))
+        width, inner, bias = placement.width, widths_of(placement.bottleneck), placement.bias
+        self.down = random_linear(width, inner[0], bias, generator)
+        self.inner = nn.ModuleList(
+            random_linear(a, b, bias, generator) for a, b in zip(inner, inner[1:], strict=False)
+        )
+        self.up = zero_linear(inner[-1], width, bias)
+        self.norm = None if placement.norm is None else nn.LayerNorm(width)
         self.scale: nn.Parameter | float = (
             nn.Parameter(torch.ones(())) if placement.scale == "learned" else placement.scale
         )
@@ -109,8 +116,16 @@ class BottleneckAdapter(SublayerDelta):
 
     def forward(self, z: Tensor, tokens: Tensor | None) -> Tensor:
         """z (B, T, d) -> what is added to the residual stream, (B, T, d)."""
-        hidden = ACTIVATIONS[self.placement.activation](self.down(z))
-        delta: Tensor = self.up(hidden) * self.scale
+        act, norm, given = ACTIVATIONS[self.placement.activation], self.norm, z
+        if norm is not None and self.placement.norm == "in":
+            given = norm(z)
+        hidden = act(self.down(given))
+        for between in self.inner:
+            hidden = act(between(hidden))
+        delta: Tensor = self.up(hidden)
+        if norm is not None and self.placement.norm == "out":
+            delta = norm(delta)
+        delta = delta * self.scale
         if self.gate is not None:
             delta = delta * self.gate(z, tokens).unsqueeze(1)
         return delta
@@ -149,7 +164,7 @@ class Adapter(Method):
 
     kind: ClassVar[str] = "adapter"
     formula: ClassVar[str] = (
-        "each site: 2*d*bottleneck + bottleneck + d (+1 learned scale) (+d+1 gate)"
+        "each site: 2*d*bottleneck + bottleneck + d (+1 learned scale) (+2d norm) (+d+1 gate)"
     )
     source: ClassVar[str] = (
         "Houlsby 1902.00751, Pfeiffer 2005.00247, He 2110.04366; details as in `adapters`"
@@ -180,8 +195,12 @@ class Adapter(Method):
         when={"insertion": ("parallel",)},
         help="pre-LN backbones: it reads what the sublayer reads, or the bare residual stream",
     )
-    bottleneck: int | Domain[int] | ByLayer[int] = setting(
-        Whole(0), default=64, by_layer=True, size=True, help="width r inside; 0 = absent"
+    bottleneck: int | tuple[int, ...] | Domain[Any] | ByLayer[Any] = setting(
+        AnyOf(Whole(0), Sizes()),
+        default=64,
+        by_layer=True,
+        size=True,
+        help="width r inside, or several one after another such as (64, 32); 0 = absent",
     )
     activation: str | Domain[str] | ByLayer[str] = setting(
         OneOf(*ACTIVATIONS), default="relu", by_layer=True, help="nonlinearity inside"
@@ -193,6 +212,14 @@ class Adapter(Method):
     )
     layers: tuple[int, ...] | None | Domain[Any] = setting(
         Layers(), default=None, help="layers in which it is active; None: all"
+    )
+    norm: str | None | Domain[str | None] = setting(
+        OneOf(None, "in", "out"),
+        default=None,
+        help="a trained LayerNorm of its own: before its first linear or after its last",
+    )
+    bias: bool | Domain[bool] = setting(
+        OneOf(True, False), default=True, help="biases in its linears"
     )
     drop_below: int | Domain[int] = setting(
         Whole(0),
@@ -213,17 +240,21 @@ class Adapter(Method):
                 yield AdapterPlacement(
                     site=sublayer.address,
                     width=width,
-                    bottleneck=bottleneck,
+                    bottleneck=_plain(bottleneck),
                     activation=held(here.activation),
                     reads=self._reads(anatomy.norm_order),
                     scale="learned" if scale == "learned" else float(scale),
                     gate=gate_spec(held(self.gate), width, held(self.gate_tokens)),
                     drop_below=held(self.drop_below),
+                    norm=held(self.norm),
+                    bias=held(self.bias),
                 )
 
     def normal(self, anatomy: Anatomy) -> Self:
         """One name for placements and inputs that are the same on this backbone."""
         post = anatomy.norm_order == "post"
+        if _plain(self.bottleneck) != self.bottleneck:
+            return self.replace(bottleneck=_plain(self.bottleneck)).normal(anatomy)
         if self.insertion == "parallel":
             return self.replace(parallel_input="normed") if post else self
         placement = self._placement()
@@ -245,6 +276,12 @@ class Adapter(Method):
         ]
         if self.scale != 1:
             parts.append(f"scale {self.scale}")
+        if self.norm is not None:
+            parts.append(f"norm {self.norm}")
+        if not self.bias:
+            parts.append("no bias")
+        if self.drop_below:
+            parts.append(f"drop below {self.drop_below}")
         if self.gate is not None:
             parts.append("gated")
         return " ".join(parts) + place_words(self.layers)
@@ -264,10 +301,8 @@ class Adapter(Method):
         return "normed_sum" if placement == "pfeiffer" else "stream"
 
 
-def _linear(weight: Tensor) -> nn.Linear:
-    """A Linear layer with this weight (n_out, n_in) and bias 0; draws no random numbers."""
-    n_out, n_in = weight.shape
-    layer = nn.Linear(n_in, n_out, device="meta")
-    layer.weight = nn.Parameter(weight)
-    layer.bias = nn.Parameter(torch.zeros(n_out))
-    return layer
+def _plain(bottleneck: Any) -> Any:
+    """One width alone is a number."""
+    if isinstance(bottleneck, tuple) and len(bottleneck) == 1:
+        return bottleneck[0]
+    return bottleneck

@@ -262,6 +262,14 @@ class Anatomy:
                 f"sublayers {missing} do not exist in {self.model_type} backbones; take {known}"
             )
 
+    def check_core(self, what: str) -> None:
+        """Raise ``ValueError`` if no attention takes keys and values from outside."""
+        if not any(site.core for site in self.sublayers.values()):
+            raise ValueError(
+                f"the attention of {self.model_type} backbones takes no keys and values from "
+                f"outside, so no {what.removeprefix('a ')}; leave it out"
+            )
+
     def canonical(self, architecture: Architecture) -> Architecture:
         """See :func:`peftnas.methods.canonical.canonical`."""
         from peftnas.methods.canonical import canonical

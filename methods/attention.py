@@ -1,13 +1,14 @@
-"""Attention over a prefix: registered attention functions and the port that feeds them.
+"""Attention with more keys and values: registered functions and the port that feeds them.
 
-The port computes the prefix from what the attention module reads and hands it down as a keyword;
-the function puts it in front of keys and values. Nothing is kept between calls, and a cache never
-sees the prefix.
+The port computes prefixes and branches from what the attention module reads and hands them down as
+a keyword; the function puts prefixes in front of keys and values, and adds to the outcome what the
+queries find in each branch. Nothing is kept between calls, and a cache sees none of it.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,20 +17,54 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
-from peftnas.methods.base import PrefixKeyValues
+from peftnas.methods.anatomy import LinearSite
+from peftnas.methods.base import CoreBranch, PrefixKeyValues
 from peftnas.methods.call import Call, compute
+from peftnas.methods.linear_port import own_part
 
-KEYWORD = "peftnas_prefix"
+KEYWORD = "peftnas_extra"
 PREFIX_NAMES = {"sdpa": "peftnas_sdpa", "eager": "peftnas_eager"}
 
 
-class PrefixPort:
-    """All prefixes of one layer."""
+Pair = tuple[Tensor, Tensor]
 
-    def __init__(self, layer: int, call: Call) -> None:
+
+@dataclass
+class Extra:
+    """What one call of an attention takes from outside.
+
+    Attributes:
+        prefix: keys, values (B, g, l, c) in front of the real ones; ``None``: there are none.
+        branches: keys, values (l, g*c) attended to apart, and the factor of each head.
+    """
+
+    prefix: Pair | None
+    branches: list[tuple[Tensor, Tensor, Tensor]]
+
+
+class CorePort:
+    """All prefixes and branches of one attention.
+
+    Args:
+        layer: its layer.
+        call: state of the stack that its keys come from.
+        key: its key projection and the module that computes it.
+        value: its value projection, likewise.
+    """
+
+    def __init__(
+        self,
+        layer: int,
+        call: Call,
+        key: tuple[LinearSite, nn.Module],
+        value: tuple[LinearSite, nn.Module],
+    ) -> None:
         self.layer = layer
         self.call = call
+        self.key = key
+        self.value = value
         self.prefixes: list[PrefixKeyValues] = []
+        self.branches: list[CoreBranch] = []
 
     def hand_down(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -43,13 +78,26 @@ class PrefixPort:
                 "with the same config object) while a prefix is attached"
             )
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+        extra = Extra(self._prefix(hidden), [self._branch(one, hidden) for one in self.branches])
+        return args, kwargs | {KEYWORD: extra}
+
+    def _prefix(self, hidden: Tensor) -> Pair | None:
         both = [
             compute(prefix, hidden, self.layer, hidden, self.call.tokens)
             for prefix in self.prefixes
         ]
+        if not both:
+            return None
         keys = torch.cat([keys for keys, _ in both], dim=2)
-        values = torch.cat([values for _, values in both], dim=2)
-        return args, kwargs | {KEYWORD: (keys, values)}
+        return keys, torch.cat([values for _, values in both], dim=2)
+
+    def _branch(self, branch: CoreBranch, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        prompts, factor = compute(branch, hidden)
+        projected = [
+            nn.functional.linear(prompts, *own_part(site, module))
+            for site, module in (self.key, self.value)
+        ]
+        return projected[0], projected[1], factor
 
 
 def use_prefix_attention(base: PreTrainedModel) -> str:
@@ -79,12 +127,14 @@ def prefix_sdpa(
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """``sdpa`` over a prefix; the same as ``sdpa`` when none is handed down."""
-    prefix = kwargs.pop(KEYWORD, None)
-    if prefix is not None:
+    extra: Extra | None = kwargs.pop(KEYWORD, None)
+    branches = _branches(query, key, extra, kwargs)
+    if extra is not None and extra.prefix is not None:
         key, value, attention_mask = _prepend(
-            module, query, key, value, attention_mask, prefix, kwargs
+            module, query, key, value, attention_mask, extra.prefix, kwargs
         )
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    output, weights = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    return output if branches is None else output + branches, weights
 
 
 def prefix_eager(
@@ -96,18 +146,40 @@ def prefix_eager(
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """The family's own eager attention over a prefix; returned weights are of real tokens."""
-    prefix = kwargs.pop(KEYWORD, None)
-    length = 0
-    if prefix is not None:
-        length = prefix[0].shape[2]
+    extra: Extra | None = kwargs.pop(KEYWORD, None)
+    branches, length = _branches(query, key, extra, kwargs), 0
+    if extra is not None and extra.prefix is not None:
+        length = extra.prefix[0].shape[2]
         key, value, attention_mask = _prepend(
-            module, query, key, value, attention_mask, prefix, kwargs
+            module, query, key, value, attention_mask, extra.prefix, kwargs
         )
     family_module = sys.modules[type(module).__module__]
     output, weights = family_module.eager_attention_forward(
         module, query, key, value, attention_mask, **kwargs
     )
+    output = output if branches is None else output + branches
     return output, weights if weights is None else weights[..., length:]
+
+
+def _branches(
+    query: Tensor, key: Tensor, extra: Extra | None, kwargs: dict[str, Any]
+) -> Tensor | None:
+    """What queries (B, h, T, c) find in all branches, (B, T, h, c); ``None``: there are none."""
+    found: Tensor | None = None
+    for keys, values, factor in [] if extra is None else extra.branches:
+        heads, width = key.shape[1], key.shape[3]
+        groups = query.shape[1] // heads
+        shaped = [
+            part.view(-1, heads, width).transpose(0, 1).repeat_interleave(groups, 0)
+            for part in (keys, values)
+        ]
+        all_keys, all_values = (part.expand(len(query), -1, -1, -1) for part in shaped)
+        mixed = nn.functional.scaled_dot_product_attention(
+            query, all_keys, all_values, scale=kwargs.get("scaling")
+        )
+        one = mixed.transpose(1, 2) * factor[:, None]
+        found = one if found is None else found + one
+    return found
 
 
 def _prepend(

@@ -246,6 +246,14 @@ class PrefixKeyValues(nn.Module):
         raise NotImplementedError
 
 
+class CoreBranch(nn.Module):
+    """Attention of a layer's queries over trained prompts, added to its own attention."""
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Prompts (l, d), and what the branch of each head is multiplied with, (h,) or (1,)."""
+        raise NotImplementedError
+
+
 class PromptVectors(nn.Module):
     """Vectors put before the real tokens, or after the first of them."""
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from peftnas.methods.adapter import ACTIVATIONS
 from peftnas.methods.base import Bundle, Method, Placement, SublayerDelta
+from peftnas.methods.bottleneck import ACTIVATIONS
 from peftnas.methods.layers import active_layers, place_words
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import Layers, OneOf, Whole, held, setting

@@ -9,13 +9,14 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from peftnas.methods.anatomy import Anatomy
-from peftnas.methods.attention import PrefixPort, use_prefix_attention
+from peftnas.methods.anatomy import Anatomy, SublayerSite
+from peftnas.methods.attention import CorePort, use_prefix_attention
 from peftnas.methods.base import (
     Affine,
     BiasDelta,
     BlockDelta,
     Bundle,
+    CoreBranch,
     InputDelta,
     LinearDelta,
     NormDelta,
@@ -71,7 +72,7 @@ class Hooks:
         self.linears: dict[str, LinearPort] = {}
         self.norms: dict[str, NormPort] = {}
         self.patches: dict[str, PatchPort] = {}
-        self.prefixes: dict[str, PrefixPort] = {}
+        self.cores: dict[str, CorePort] = {}
         self.blocks: dict[int, BlockPort] = {}
         self.stacks = self._stack_ports(placed)
         self._former_attention: str | None = None
@@ -98,7 +99,7 @@ class Hooks:
         self._hook_norms()
         self._hook_sublayers(sublayers)
         self._hook_blocks()
-        self._hook_prefixes()
+        self._hook_cores()
 
     def _stack_ports(self, placed: Sequence[Placed]) -> list[StackPort]:
         prefixed = any(isinstance(module, PrefixKeyValues) for _, module in placed)
@@ -126,8 +127,8 @@ class Hooks:
         for placement, site, module in _unbundled(placed):
             if isinstance(module, SublayerDelta):
                 sublayers.setdefault(site, []).append(module)
-            elif isinstance(module, PrefixKeyValues):
-                self._sort_prefix(cast(PlacedByLayer, placement), module)
+            elif isinstance(module, PrefixKeyValues | CoreBranch):
+                self._sort_core(cast(PlacedByLayer, placement), module)
             elif isinstance(module, BlockDelta):
                 self._block_port(site).deltas.append(module)
             elif isinstance(module, AT_ONE_PLACE):
@@ -141,11 +142,20 @@ class Hooks:
                 )
         return sublayers
 
-    def _sort_prefix(self, placement: PlacedByLayer, module: PrefixKeyValues) -> None:
+    def _sort_core(self, placement: PlacedByLayer, module: PrefixKeyValues | CoreBranch) -> None:
         for layer in placement.layers:
             site = self.anatomy.sublayer(layer, placement.sublayer)
-            port = PrefixPort(layer, self.calls[site.stack])
-            self.prefixes.setdefault(site.address, port).prefixes.append(module)
+            port = self.cores.get(site.address) or self._core_port(layer, site)
+            self.cores[site.address] = port
+            if isinstance(module, PrefixKeyValues):
+                port.prefixes.append(module)
+            else:
+                port.branches.append(module)
+
+    def _core_port(self, layer: int, site: SublayerSite) -> CorePort:
+        sites = [self.anatomy.linears[f"{site.address}.{name}"] for name in ("key", "value")]
+        key, value = ((linear, self._module(linear.path)) for linear in sites)
+        return CorePort(layer, self.calls[site.stack], key, value)
 
     def _port(self, address: str) -> LinearPort | NormPort | PatchPort:
         linear = self.anatomy.linears.get(address)
@@ -215,10 +225,10 @@ class Hooks:
             block = self._module(self.anatomy.layers[layer].path)
             self._keep(block.register_forward_hook(port.change_output))
 
-    def _hook_prefixes(self) -> None:
-        if self.prefixes:
+    def _hook_cores(self) -> None:
+        if self.cores:
             self._former_attention = use_prefix_attention(self.base)
-        for address, port in self.prefixes.items():
+        for address, port in self.cores.items():
             path = self.anatomy.sublayers[address].core
             assert path is not None
             core = self._module(path)

@@ -218,11 +218,7 @@ class Prefix(Method):
     def place(self, anatomy: Anatomy) -> Iterator[FlatPrefixPlacement | MlpPrefixPlacement]:
         named: tuple[str, ...] = held(self.sublayers)
         anatomy.check_sublayers(named)
-        if not any(site.core for site in anatomy.sublayers.values()):
-            raise ValueError(
-                f"the attention of {anatomy.model_type} backbones takes no keys and values from "
-                "outside, so no prefix; leave it out"
-            )
+        anatomy.check_core("a prefix")
         layers, length = active_layers(self, anatomy), held(self.length)
         for number, stack in enumerate(anatomy.stacks) if length else ():
             for name in named:

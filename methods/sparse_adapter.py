@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from peftnas.methods.adapter import ACTIVATIONS, Adapter, AdapterPlacement
+from peftnas.methods.adapter import Adapter, AdapterPlacement
 from peftnas.methods.base import Method, Placement, SublayerDelta
+from peftnas.methods.bottleneck import ACTIVATIONS, widths_of
 from peftnas.methods.layers import place_words, value_words
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import Layers, Number, OneOf, Whole, held, setting
@@ -41,11 +42,13 @@ class SparseAdapterPlacement(Placement):
     @property
     def kept(self) -> int:
         """Entries of each of the two matrices that exist, at least 1."""
-        return max(1, round((1 - self.sparsity) * self.adapter.width * self.adapter.bottleneck))
+        [bottleneck] = widths_of(self.adapter.bottleneck)
+        return max(1, round((1 - self.sparsity) * self.adapter.width * bottleneck))
 
     def count(self) -> int:
         """Two times the kept entries, + r + d."""
-        return 2 * self.kept + self.adapter.bottleneck + self.adapter.width
+        [bottleneck] = widths_of(self.adapter.bottleneck)
+        return 2 * self.kept + bottleneck + self.adapter.width
 
     def build(self, generator: torch.Generator) -> SparseAdapterDelta:
         return SparseAdapterDelta(self, generator)
@@ -110,7 +113,7 @@ class SparseAdapterDelta(SublayerDelta):
         super().__init__()
         self.placement = placement
         self.reads = placement.adapter.reads
-        d, r = placement.adapter.width, placement.adapter.bottleneck
+        d, [r] = placement.adapter.width, widths_of(placement.adapter.bottleneck)
         self.down = SparseMatrix(r, d, placement.kept, placement.score, generator)
         self.up = SparseMatrix(d, r, placement.kept, placement.score, generator)
         self.down_bias = nn.Parameter(torch.zeros(r))

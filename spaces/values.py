@@ -115,6 +115,15 @@ class SomeOf:
         )
 
 
+class Sizes:
+    """A tuple of one or more whole numbers >= 1, such as widths one after another."""
+
+    words = "a tuple of whole numbers >= 1"
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, tuple) and bool(value) and all(map(Whole(1).takes, value))
+
+
 class Layers:
     """``None`` (every layer) or a tuple of distinct layer numbers, 0-based."""
 

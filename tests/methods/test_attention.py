@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, StaticCache
 
 from peftnas.methods import Architecture, Prefix, attach
-from peftnas.methods.attention import KEYWORD, prefix_eager, prefix_sdpa
+from peftnas.methods.attention import KEYWORD, Extra, prefix_eager, prefix_sdpa
 
 
 class Layer(torch.nn.Module):
@@ -61,7 +61,9 @@ def test_closed_form(function, case):
         mask = visible
         if function is prefix_eager:
             mask = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo().min)
-    out, weights = function(module, query, key, value, mask, scaling=0.5, **{KEYWORD: prefix})
+    out, weights = function(
+        module, query, key, value, mask, scaling=0.5, **{KEYWORD: Extra(prefix, [])}
+    )
     assert_close(out, closed_form(query, key[:, :, :4], value[:, :, :4], prefix, visible))
     if function is prefix_eager:
         assert weights.shape == (2, 4, steps, 4)
