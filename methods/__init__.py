@@ -26,12 +26,14 @@ from peftnas.methods.oft import OFT
 from peftnas.methods.predicted_costs import Costs, TrainMemory, costs
 from peftnas.methods.prefix import Prefix
 from peftnas.methods.prompt import Prompt
+from peftnas.methods.ptuning import PTuning
 from peftnas.methods.reft import ReFT
 from peftnas.methods.saving import load, save
 from peftnas.methods.sora import SoRA
 from peftnas.methods.sparse_adapter import SparseAdapter
 from peftnas.methods.ssf import SSF
 from peftnas.methods.vera import VeRA
+from peftnas.methods.vpt import VPT
 from peftnas.spaces.architecture import Architecture
 
 METHODS: dict[str, type[Method]] = {
@@ -39,7 +41,7 @@ METHODS: dict[str, type[Method]] = {
     for method in (
         *(Adapter, LinearAdapter, Compacter, SparseAdapter, AdaMix),
         *(LoRA, DoRA, DyLoRA, AdaLoRA, SoRA, VeRA, LoHa, LoKr, OFT),
-        *(Prefix, Prompt, LlamaAdapter),
+        *(Prefix, Prompt, PTuning, VPT, LlamaAdapter),
         *(IA3, SSF, ReFT),
         *(BitFit, LNTuning, CrossAttentionTuning, FullFineTuning),
     )
@@ -47,6 +49,8 @@ METHODS: dict[str, type[Method]] = {
 
 __all__ = [
     "IA3",
+    "VPT",
+    "PTuning",
     "LlamaAdapter",
     "LinearAdapter",
     "SparseAdapter",

@@ -265,6 +265,20 @@ class PromptVectors(nn.Module):
         raise NotImplementedError
 
 
+class LayerPrompts(PromptVectors):
+    """Prompts that are replaced on their way through the layers.
+
+    Attributes:
+        layers: numbers of the layers that read others in their place.
+    """
+
+    layers: tuple[int, ...]
+
+    def at_layer(self, layer: int) -> Tensor:
+        """(l, d), what one of these layers reads."""
+        raise NotImplementedError
+
+
 class TrainsBackbone(nn.Module):
     """Marks full fine-tuning: the backbone's own parameters are trained, put back on detach."""
 

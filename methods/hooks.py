@@ -18,6 +18,7 @@ from peftnas.methods.base import (
     Bundle,
     CoreBranch,
     InputDelta,
+    LayerPrompts,
     LinearDelta,
     NormDelta,
     Placement,
@@ -33,7 +34,7 @@ from peftnas.methods.call import Call, Mode
 from peftnas.methods.layers import layer_of
 from peftnas.methods.linear_port import LinearPort, NormPort, PatchPort, own_part
 from peftnas.methods.ports import BlockPort, SublayerPort
-from peftnas.methods.stack_port import StackPort
+from peftnas.methods.stack_port import LayerHook, StackPort
 
 Placed = tuple[Placement, nn.Module]
 
@@ -193,6 +194,15 @@ class Hooks:
                 assert port.stack.embeddings is not None
                 layer = self._module(port.stack.embeddings)
                 self._keep(layer.register_forward_hook(port.enter_bare))
+            for prompt in port.prompts:
+                if isinstance(prompt, LayerPrompts):
+                    self._hook_layer_prompts(port, prompt)
+
+    def _hook_layer_prompts(self, port: StackPort, prompt: LayerPrompts) -> None:
+        for number in prompt.layers:
+            block = self._module(self.anatomy.layers[number].path)
+            hook = LayerHook(port, prompt, number)
+            self._keep(block.register_forward_pre_hook(hook, with_kwargs=True))
 
     def _hook_linears(self) -> None:
         for port in self.linears.values():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from peftnas.methods.anatomy import Anatomy, StackSite
-from peftnas.methods.base import PromptVectors
+from peftnas.methods.base import LayerPrompts, PromptVectors
 from peftnas.methods.call import Call, compute
 
 
@@ -98,6 +98,22 @@ class StackPort:
         """Forward hook at the embedding layer, for prompts that enter after it."""
         return self._insert(out) if self._entering else out
 
+    def replaced(
+        self, prompt: LayerPrompts, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a layer with other vectors at the positions of the prompts."""
+        if not self._entering:
+            return args, kwargs
+        hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+        new = prompt.at_layer(layer).to(hidden.dtype)
+        after = self.start + self.length
+        changed = torch.cat(
+            [hidden[:, : self.start], new.expand(len(hidden), -1, -1), hidden[:, after:]], dim=1
+        )
+        if args:
+            return (changed, *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": changed}
+
     def real(self, hidden: Tensor) -> Tensor:
         """``hidden`` (B, l + T, ...) without the positions of the prompts."""
         after = self.start + self.length
@@ -181,6 +197,20 @@ class StackPort:
         if not bool(mask[:, 0].all()):
             positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
             named["position_ids"] = positions[:, -words.shape[1] :]
+
+
+class LayerHook:
+    """Forward pre-hook at one layer that replaces the prompts of a stack."""
+
+    def __init__(self, port: StackPort, prompt: LayerPrompts, layer: int) -> None:
+        self.port = port
+        self.prompt = prompt
+        self.layer = layer
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return self.port.replaced(self.prompt, self.layer, args, kwargs)
 
 
 def _cached(named: dict[str, Any]) -> int:

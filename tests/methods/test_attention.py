@@ -61,9 +61,8 @@ def test_closed_form(function, case):
         mask = visible
         if function is prefix_eager:
             mask = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo().min)
-    out, weights = function(
-        module, query, key, value, mask, scaling=0.5, **{KEYWORD: Extra(prefix, [])}
-    )
+    extra = {KEYWORD: Extra(prefix, [])}
+    out, weights = function(module, query, key, value, mask, scaling=0.5, **extra)
     assert_close(out, closed_form(query, key[:, :, :4], value[:, :, :4], prefix, visible))
     if function is prefix_eager:
         assert weights.shape == (2, 4, steps, 4)

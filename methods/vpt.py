@@ -1,0 +1,146 @@
+"""Visual prompt tuning: prompts among the patches, at the first layer or anew at every layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from peftnas.methods.base import LayerPrompts, Method, Placement
+from peftnas.methods.layers import active_layers, place_words
+from peftnas.methods.linears import layers_setting
+from peftnas.methods.prompt import Prompt, prompted_stack
+from peftnas.spaces.domains import Domain
+from peftnas.spaces.fields import Configurable, OneOf, Whole, held, setting
+
+if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
+
+
+@dataclass(frozen=True)
+class VPTPlacement(Placement):
+    """All prompts of one VPT.
+
+    Attributes:
+        length: l, how many positions they take.
+        width: width d of the residual stream.
+        layers: layers that get new vectors, ascending; the lowest of the stack is the first.
+        stack: number of the stack that they enter.
+    """
+
+    kind: ClassVar[str] = "vpt"
+    length: int
+    width: int
+    layers: tuple[int, ...]
+    stack: int
+
+    def count(self) -> int:
+        """l*d a layer."""
+        return len(self.layers) * self.length * self.width
+
+    def build(self, generator: torch.Generator) -> VisualPrompts:
+        return VisualPrompts(self, generator)
+
+
+class VisualPrompts(LayerPrompts):
+    """Vectors (L, l, d), uniform in +- sqrt(3 / d): of variance 1 / d."""
+
+    def __init__(self, placement: VPTPlacement, generator: torch.Generator) -> None:
+        super().__init__()
+        self.placement = placement
+        self.entry = "hidden"
+        self.position = "after_first"
+        self.layers = placement.layers[1:]
+        shape = (len(placement.layers), placement.length, placement.width)
+        bound = math.sqrt(3 / placement.width)
+        start = (2 * torch.rand(shape, generator=generator) - 1) * bound
+        self.vectors = nn.Parameter(start)
+
+    def forward(self) -> Tensor:
+        """Those of the first layer, (l, d)."""
+        return self.vectors[0]
+
+    def at_layer(self, layer: int) -> Tensor:
+        """Those that a later layer reads instead, (l, d)."""
+        return self.vectors[self.placement.layers.index(layer)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VPT(Method):
+    """VPT: l trained vectors right after the first token (CLS), without positions.
+
+    - shallow: they enter the first layer and pass through all;
+    - deep: each active layer reads vectors of its own in their place, and what the layer before
+      made of the former ones is dropped. In a layer that is not active they pass through.
+
+    Deep prompts need the first layer of their stack. For texts too, where a backbone has an
+    embedding layer; in a decoder real tokens behind them see them.
+
+    Source: Jia et al. 2203.12119; subsets of layers: NOAH, Zhang et al. 2206.04673.
+    """
+
+    kind: ClassVar[str] = "vpt"
+    formula: ClassVar[str] = "length * d; deep: for each layer"
+    source: ClassVar[str] = "Jia 2203.12119"
+
+    length: int | Domain[int] = setting(
+        Whole(0), default=10, size=True, help="vectors l put in; 0 = absent"
+    )
+    deep: bool | Domain[bool] = setting(
+        OneOf(True, False), default=True, help="new vectors at each layer, or at the first alone"
+    )
+    layers: tuple[int, ...] | None | Domain[Any] = layers_setting()
+
+    def place(self, anatomy: Anatomy) -> Iterator[VPTPlacement]:
+        length = held(self.length)
+        if not length:
+            return
+        number = self._stack(anatomy)
+        stack = anatomy.stacks[number]
+        active = [layer for layer in active_layers(self, anatomy) if layer in stack.layers]
+        if not active:
+            return
+        if active[0] != stack.layers[0]:
+            raise ValueError(
+                f"VPT needs layer {stack.layers[0]}, where its prompts enter, got layers "
+                f"{active}; add it"
+            )
+        layers = tuple(active) if held(self.deep) else tuple(active[:1])
+        width = anatomy.layers[active[0]].width
+        yield VPTPlacement(f"{stack.prefix}embeddings", length, width, layers, number)
+
+    def _stack(self, anatomy: Anatomy) -> int:
+        """The stack that reads images; without one, that of a prompt."""
+        for number, stack in enumerate(anatomy.stacks):
+            if stack.patches is not None:
+                return number
+        number = prompted_stack(anatomy)
+        if anatomy.stacks[number].embeddings is None:
+            raise ValueError(
+                f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
+                "VPT cannot enter after it; take Prompt"
+            )
+        return number
+
+    def normal(self, anatomy: Anatomy) -> VPT:
+        """Shallow prompts, and deep ones in the first layer alone, are the same."""
+        [placement] = self.place(anatomy)
+        if len(placement.layers) == 1:
+            return self.replace(deep=False, layers=None)
+        return self
+
+    def clash(self, other: Configurable) -> str | None:
+        """All prompts enter together, as one kind."""
+        if isinstance(other, VPT | Prompt):
+            return "VPT is the only prompt of an architecture, got another beside it; keep one"
+        return None
+
+    def words(self) -> str:
+        """For example ``vpt deep length 10 in layers 0-2``."""
+        return f"vpt {'deep' if self.deep else 'shallow'} length {self.length}" + place_words(
+            self.layers
+        )
