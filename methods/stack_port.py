@@ -116,6 +116,8 @@ class StackPort:
 
     def real(self, hidden: Tensor) -> Tensor:
         """``hidden`` (B, l + T, ...) without the positions of the prompts."""
+        if not self.length:
+            return hidden
         after = self.start + self.length
         return torch.cat([hidden[:, : self.start], hidden[:, after:]], dim=1)
 

@@ -51,11 +51,7 @@ class Backbone:
         folder = Path(self.folder).expanduser().absolute()
         if not folder.is_dir():
             raise BackboneError(f"backbone folder {str(folder)!r} does not exist; check the path")
-        if not (folder / "config.json").is_file():
-            raise BackboneError(
-                f"backbone folder {str(folder)!r} has no config.json; name the folder that "
-                "save_pretrained wrote"
-            )
+        _check_config(folder)
         # without these transformers makes up a tokenizer that knows no word
         if not any((folder / name).is_file() for name in _VOCABULARIES):
             raise BackboneError(
@@ -191,15 +187,51 @@ def find_backbone(source: Source, *, base: Path | None = None) -> Backbone:
             "a study's backbone must be a folder, a name on the hub, a Backbone, or a function "
             f"that gives one of these, got {source!r}"
         )
+    folder, name = _find_folder(source, base, _FILES)
+    return Backbone(folder, name=name)
+
+
+def find_config(source: str | Path, *, base: Path | None = None) -> tuple[str, PretrainedConfig]:
+    """Name and configuration of a backbone that needs neither weights nor a tokenizer here.
+
+    Args:
+        source: a folder, a file such as ``config.json``, or a name on the Hugging Face hub.
+        base: folder that a relative path is looked for in, after the current one.
+    Raises:
+        BackboneError: if there is none, or it cannot be read.
+    """
+    from transformers import AutoConfig
+
+    file = Path(source).expanduser()
+    if not file.is_file():
+        folder, name = _find_folder(source, base, ["config.json"])
+        file, name = folder / "config.json", name or folder.name
+        _check_config(folder)
+    else:
+        name = file.name if file.name != "config.json" else file.absolute().parent.name
+    with _quiet(), _readable(file.parent, file.name):
+        return name, AutoConfig.from_pretrained(file)
+
+
+def _find_folder(source: str | Path, base: Path | None, patterns: list[str]) -> tuple[Path, str]:
+    """The folder that a source names, and its name on the hub; "" where it is a folder here."""
     folders = [Path(source).expanduser()]
     if base is not None:
         folders.append(base / source)
     for folder in folders:
         if folder.is_dir():
-            return Backbone(folder)
+            return folder, ""
     if _looks_like_a_path(source):
         raise BackboneError(f"backbone folder {str(source)!r} does not exist; check the path")
-    return Backbone(_fetch(str(source)), name=str(source))
+    return _fetch(str(source), patterns), str(source)
+
+
+def _check_config(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise BackboneError(
+            f"backbone folder {str(folder)!r} has no config.json; name the folder that "
+            "save_pretrained wrote"
+        )
 
 
 def weights_sha256(folder: Path) -> str:
@@ -237,13 +269,13 @@ def _looks_like_a_path(source: str | Path) -> bool:
     )
 
 
-def _fetch(name: str) -> Path:
-    """The folder of a hub model, downloaded unless it is cached."""
+def _fetch(name: str, patterns: list[str]) -> Path:
+    """The folder of a hub model with its files of these patterns, downloaded unless cached."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=_FILES))
+        return Path(snapshot_download(name, allow_patterns=patterns))
     except (OSError, HFValidationError, HfHubHTTPError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(

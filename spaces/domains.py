@@ -247,6 +247,9 @@ class Inclusion(Choice):
         super().__init__(False, True)
         self.likelihood = likelihood
 
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, bool)
+
 
 def _check_min_size(min_size: object) -> None:
     if isinstance(min_size, bool) or not isinstance(min_size, int):

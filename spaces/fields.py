@@ -194,7 +194,15 @@ class Configurable:
             for name, value in self.__dict__.items()
             if isinstance(value, ByLayer)
         }
-        return self.replace(**changes) if changes else self
+        if not changes:
+            return self
+        if type(self).__post_init__ is not Configurable.__post_init__:
+            return self.replace(**changes)
+        # every value of a ByLayer was checked with it, and every rule for all of them
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.__dict__.update(changes)
+        return copy
 
 
 def settings(cls: type[Configurable]) -> Mapping[str, Setting]:

@@ -70,16 +70,17 @@ class ByLayer(Generic[T]):
             if isinstance(layer, bool) or not isinstance(layer, int) or layer < 0:
                 raise ValueError(f"ByLayer needs layer numbers >= 0, got {layer!r}")
         self._values = tuple(sorted(values.items()))
+        self._at = dict(self._values)
 
     @property
     def layers(self) -> tuple[int, ...]:
         return tuple(layer for layer, _ in self._values)
 
     def __getitem__(self, layer: int) -> T:
-        for known, value in self._values:
-            if known == layer:
-                return value
-        raise KeyError(f"no value for layer {layer}; this ByLayer has {self.layers}")
+        try:
+            return self._at[layer]
+        except KeyError:
+            raise KeyError(f"no value for layer {layer}; this ByLayer has {self.layers}") from None
 
     def items(self) -> Iterator[tuple[int, T]]:
         return iter(self._values)

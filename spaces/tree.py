@@ -10,6 +10,7 @@ kind), ``method`` (which of several whole methods) with ``method.lora.rank`` bel
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,9 @@ def draw_fields(
     return walk.values, walk.method(Leaf(path, config))
 
 
+_PRESENT = Choice(False, True)
+
+
 class Walk:
     """One walk under way: asks ``choose`` and keeps the answers in ``values``."""
 
@@ -87,7 +91,7 @@ class Walk:
             case Leaf():
                 return [self.method(node)]
             case Presence(path, leaf):
-                return [self.method(leaf)] if self.ask(path, Choice(False, True)) else []
+                return [self.method(leaf)] if self.ask(path, _PRESENT) else []
             case Fork(path):
                 return self.node(node.option(self.ask(path, node.labels)))
 
@@ -156,8 +160,7 @@ class Walk:
             left, missing = len(domain.items) - i, domain.min_size - len(taken)
             if missing == left:
                 return (*taken, *domain.items[i:])
-            likelihood = _subsets(left - 1, missing - 1) / _subsets(left, missing)
-            if self.ask(f"{path}.{item}", Inclusion(likelihood)):
+            if self.ask(f"{path}.{item}", _inclusion(left, missing)):
                 taken.append(item)
         return tuple(taken)
 
@@ -296,6 +299,12 @@ def _first(domain: Any) -> Any:
             return _first(inner)
         case _:
             return domain
+
+
+@functools.lru_cache(maxsize=4096)
+def _inclusion(left: int, missing: int) -> Inclusion:
+    """The question for the next of ``left`` items of which ``missing`` must still be taken."""
+    return Inclusion(_subsets(left - 1, missing - 1) / _subsets(left, missing))
 
 
 def _subsets(items: int, at_least: int) -> int:

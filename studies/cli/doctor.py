@@ -1,12 +1,16 @@
-"""``peftnas doctor``: what this machine has, what is wrong with it, what to do."""
+"""``peftnas doctor``: what this machine has and lacks; what a backbone has, method by method."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from peftnas.studies.cli import options, output
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -14,12 +18,63 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command = options.add_command(
         commands,
         "doctor",
-        "look at versions, cores, memory, devices, Ray, storage and weights; exit 1 on a problem",
-        "peftnas doctor",
+        "look at versions, cores, memory, devices, Ray, storage and weights, exit 1 on a problem; "
+        "or at the sites of a backbone",
+        "peftnas doctor\npeftnas doctor --backbone path/to/model-folder",
+    )
+    command.add_argument(
+        "--backbone",
+        metavar="X",
+        help="only print the sites of this backbone and which methods it takes; X: a folder, a "
+        "config.json (no weights needed), a name on the hub, or quickstart",
     )
     command.add_argument("--out", metavar="FOLDER", default="runs", help="where studies would lie")
     options.add_json(command)
-    command.set_defaults(act=show_findings)
+    command.set_defaults(act=show)
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Print what was found on this machine, or about the backbone."""
+    return show_findings(arguments) if arguments.backbone is None else show_backbone(arguments)
+
+
+def show_backbone(arguments: argparse.Namespace) -> int:
+    """Print the sites of a backbone and what can be attached to them.
+
+    Raises:
+        UsageError: if it cannot be found or read, or no family describes it.
+    """
+    from peftnas.methods.describe import UnsupportedBackboneError, describe
+    from peftnas.search.backbone import BackboneError
+    from peftnas.studies.cli.sites import print_site_table
+    from peftnas.studies.site_table import site_table
+
+    with output.stdout_for_json(arguments.json):
+        name, config = _config(arguments.backbone)
+        try:
+            table = site_table(name, describe(config))
+        except UnsupportedBackboneError as error:
+            raise BackboneError(f"backbone {name!r}: {error}") from error
+    if arguments.json:
+        output.print_json(asdict(table))
+    else:
+        print_site_table(table)
+    return 0
+
+
+def _config(source: str) -> tuple[str, PretrainedConfig]:
+    from peftnas.search.backbone import find_config
+    from peftnas.studies import weights
+
+    folder = weights.package_folder()
+    if source in ("quickstart", weights.HUB_NAME) and folder is not None:
+        return weights.HUB_NAME, find_config(folder)[1]
+    if source == "quickstart":
+        source = weights.HUB_NAME
+    if Path(source).expanduser().exists():
+        return find_config(source)
+    with options.asking_the_hub(source):
+        return find_config(source)
 
 
 def show_findings(arguments: argparse.Namespace) -> int:

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from peftnas.search.errors import UsageError
 from peftnas.studies.cli import options, output
-
-if TYPE_CHECKING:
-    from peftnas.methods.base import Method
-
-LEGEND = """\
-A field takes a value, or a domain of values to search (Integer, Real, Choice,
-Subset); where PerLayer, PerGroup is said, also a value or a domain a layer.
-In the counts: L active layers, d width of the backbone, n_in and n_out of a
-linear, kv_width of keys and values."""
+from peftnas.studies.method_listing import LEGEND, condition, listing
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,6 +19,11 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "peftnas methods\npeftnas methods lora",
     )
     command.add_argument("kind", metavar="KIND", nargs="*", help="only these, such as lora")
+    command.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print docs/methods.md: all methods, and what attaching them shows",
+    )
     options.add_json(command)
     command.set_defaults(act=show_methods)
 
@@ -36,10 +32,12 @@ def show_methods(arguments: argparse.Namespace) -> int:
     """Print the methods, all or the named ones."""
     from peftnas.methods import METHODS
 
+    if arguments.markdown:
+        return _show_markdown(arguments)
     unknown = [kind for kind in arguments.kind if kind not in METHODS]
     if unknown:
         raise UsageError(f"method must be one of {', '.join(METHODS)}, got {unknown[0]!r}")
-    chosen = [_facts(METHODS[kind]) for kind in arguments.kind or METHODS]
+    chosen = [listing(METHODS[kind]) for kind in arguments.kind or METHODS]
     if arguments.json:
         output.print_json(chosen)
         return 0
@@ -49,28 +47,15 @@ def show_methods(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(method: type[Method]) -> dict[str, Any]:
-    from peftnas.spaces.fields import settings
+def _show_markdown(arguments: argparse.Namespace) -> int:
+    if arguments.kind or arguments.json:
+        raise UsageError("--markdown prints all methods as one text; leave out KIND and --json")
+    from peftnas.studies.method_docs import markdown
 
-    defaults = {field.name: field.default for field in dataclasses.fields(method)}
-    return {
-        "kind": method.kind,
-        "name": method.__name__,
-        "says": (method.__doc__ or "").strip().splitlines()[0],
-        "formula": method.formula,
-        "source": method.source,
-        "fields": [
-            {
-                "name": name,
-                "takes": declared.values.words,
-                "default": defaults[name],
-                "by_layer": declared.by_layer,
-                "when": {field: list(values) for field, values in declared.when.items()},
-                "help": declared.help,
-            }
-            for name, declared in settings(method).items()
-        ],
-    }
+    with output.stdout_for_json(True):
+        text = markdown()
+    print(text, end="")
+    return 0
 
 
 def _print(method: dict[str, Any]) -> None:
@@ -85,11 +70,8 @@ def _print(method: dict[str, Any]) -> None:
     rows = []
     for field in method["fields"]:
         meaning = field["takes"] + (f": {field['help']}" if field["help"] else "")
-        conditions = " and ".join(
-            f"{name} is {' or '.join(map(str, values))}" for name, values in field["when"].items()
-        )
-        if conditions:
-            meaning += f" (only when {conditions})"
+        if field["when"]:
+            meaning += f" (only when {condition(field['when'])})"
         if field["by_layer"]:
             meaning += "; PerLayer, PerGroup"
         rows.append([field["name"], repr(field["default"]), meaning])

@@ -170,16 +170,28 @@ def find_backbone(opened: Opened) -> Backbone:
     Raises:
         UsageError: if it is missing, or is not one.
     """
-    from peftnas.search.backbone import BackboneError
     from peftnas.search.backbone import find_backbone as find
 
     source, base = opened.study.backbone, opened.file.base
     local = not isinstance(source, str) or Path(source).is_dir() or (base / source).is_dir()
     if local:
         return find(source, base=base)
+    with asking_the_hub(str(source)):
+        return find(source, base=base)
+
+
+@contextmanager
+def asking_the_hub(source: str) -> Iterator[None]:
+    """Look for a backbone on the hub without waiting for a network that is not there.
+
+    Raises:
+        BackboneError: one that says so where the hub was the only place left.
+    """
+    from peftnas.search.backbone import BackboneError
+
     with offline_when_unreachable() as offline:
         try:
-            return find(source, base=base)
+            yield
         except BackboneError as error:
             if not offline or error.__cause__ is None:  # it can only be a path
                 raise

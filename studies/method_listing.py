@@ -1,0 +1,48 @@
+"""What a method class says of itself, as plain values: for the command line and the docs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from peftnas.spaces.fields import settings
+
+if TYPE_CHECKING:
+    from peftnas.methods.base import Method
+
+LEGEND = """\
+A field takes a value, or a domain of values to search (Integer, Real, Choice,
+Subset); where PerLayer, PerGroup is said, also a value or a domain a layer.
+In the counts: L active layers, d width of the backbone, n_in and n_out of a
+linear, kv_width of keys and values."""
+
+
+def listing(method: type[Method]) -> dict[str, Any]:
+    """Names, first line, formula, source and fields of a method; JSON values but defaults."""
+    defaults = {field.name: field.default for field in dataclasses.fields(method)}
+    return {
+        "kind": method.kind,
+        "name": method.__name__,
+        "says": (method.__doc__ or "").strip().splitlines()[0],
+        "formula": method.formula,
+        "source": method.source,
+        "fields": [
+            {
+                "name": name,
+                "takes": declared.values.words,
+                "default": defaults[name],
+                "by_layer": declared.by_layer,
+                "when": {field: list(values) for field, values in declared.when.items()},
+                "help": declared.help,
+            }
+            for name, declared in settings(method).items()
+        ],
+    }
+
+
+def condition(when: Mapping[str, list[Any]]) -> str:
+    """When a field matters, such as ``gate is None``; "" where always."""
+    return " and ".join(
+        f"{name} is {' or '.join(map(str, values))}" for name, values in when.items()
+    )
