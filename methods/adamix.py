@@ -112,7 +112,9 @@ class AdaMix(Method):
     source: ClassVar[str] = "Wang 2205.12410"
 
     site: str | Domain[str] = setting(
-        OneOf("attention", "ffn", "both"), default="ffn", help="the sublayer that it is added to"
+        OneOf("attention", "ffn", "both", "mixer"),
+        default="ffn",
+        help="the sublayer that it is added to",
     )
     bottleneck: int | Domain[int] | ByLayer[int] = setting(
         Whole(0), default=48, by_layer=True, size=True, help="width r inside; 0 = absent"

@@ -18,7 +18,9 @@ from peftnas.spaces.fields import Layers, OneOf, Whole, held, setting
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
 
-_SUBLAYERS = {"attention": ("attention",), "ffn": ("ffn",), "both": ("attention", "ffn")}
+_SUBLAYERS = {"attention": ("attention",), "ffn": ("ffn",), "both": ("attention", "ffn")} | {
+    "mixer": ("mixer",)
+}
 INIT_STD = 0.01
 
 
@@ -126,7 +128,9 @@ class Compacter(Method):
     source: ClassVar[str] = "Karimi Mahabadi 2106.04647; as in `adapters`"
 
     site: str | Domain[str] = setting(
-        OneOf("attention", "ffn", "both"), default="both", help="the sublayers it is added to"
+        OneOf("attention", "ffn", "both", "mixer"),
+        default="both",
+        help="the sublayers it is added to",
     )
     bottleneck: int | Domain[int] = setting(
         Whole(0), default=24, size=True, help="width r inside, a multiple of parts; 0 = absent"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from peftnas.methods.anatomy import TARGETS, LinearSite
 from peftnas.methods.layers import active_layers, place_words
+from peftnas.spaces.domains import Subset
 from peftnas.spaces.fields import (
     AnyOf,
     Layers,
@@ -95,6 +96,8 @@ def _overlap(first: Method, second: Method, name: str) -> bool:
 
 def _every(value: Any) -> set[Any] | None:
     """All that a tuple, or a domain of tuples, could name; ``None``: everything."""
+    if isinstance(value, Subset) and value.layers:
+        return None
     named: set[Any] = set()
     for option in possible_values(value):
         if not isinstance(option, tuple):

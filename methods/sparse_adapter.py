@@ -148,7 +148,9 @@ class SparseAdapter(Method):
     source: ClassVar[str] = "He 2210.04284"
 
     site: str | Domain[str] = setting(
-        OneOf("attention", "ffn", "both"), default="ffn", help="the sublayer that it is added to"
+        OneOf("attention", "ffn", "both", "mixer"),
+        default="ffn",
+        help="the sublayer that it is added to",
     )
     bottleneck: int | Domain[int] | ByLayer[int] = setting(
         Whole(0), default=128, by_layer=True, size=True, help="width r inside; 0 = absent"

@@ -27,6 +27,7 @@ class VPTPlacement(Placement):
 
     Attributes:
         length: l, how many positions they take.
+        entry_width: width of the embeddings, which the first vectors have.
         width: width d of the residual stream.
         layers: layers that get new vectors, ascending; the lowest of the stack is the first.
         stack: number of the stack that they enter.
@@ -34,20 +35,21 @@ class VPTPlacement(Placement):
 
     kind: ClassVar[str] = "vpt"
     length: int
+    entry_width: int
     width: int
     layers: tuple[int, ...]
     stack: int
 
     def count(self) -> int:
         """l*d a layer."""
-        return len(self.layers) * self.length * self.width
+        return self.length * (self.entry_width + (len(self.layers) - 1) * self.width)
 
     def build(self, generator: torch.Generator) -> VisualPrompts:
         return VisualPrompts(self, generator)
 
 
 class VisualPrompts(LayerPrompts):
-    """Vectors (L, l, d), uniform in +- sqrt(3 / d): of variance 1 / d."""
+    """Vectors (l, d) a layer, uniform in +- sqrt(3 / d): of variance 1 / d."""
 
     def __init__(self, placement: VPTPlacement, generator: torch.Generator) -> None:
         super().__init__()
@@ -55,18 +57,22 @@ class VisualPrompts(LayerPrompts):
         self.entry = "hidden"
         self.position = "after_first"
         self.layers = placement.layers[1:]
-        shape = (len(placement.layers), placement.length, placement.width)
-        bound = math.sqrt(3 / placement.width)
-        start = (2 * torch.rand(shape, generator=generator) - 1) * bound
-        self.vectors = nn.Parameter(start)
+        widths = [placement.entry_width] + [placement.width] * len(self.layers)
+        self.vectors = nn.ParameterList(
+            (2 * torch.rand(placement.length, width, generator=generator) - 1)
+            * math.sqrt(3 / width)
+            for width in widths
+        )
 
     def forward(self) -> Tensor:
         """Those of the first layer, (l, d)."""
-        return self.vectors[0]
+        first: Tensor = self.vectors[0]
+        return first
 
     def at_layer(self, layer: int) -> Tensor:
         """Those that a later layer reads instead, (l, d)."""
-        return self.vectors[self.placement.layers.index(layer)]
+        here: Tensor = self.vectors[self.placement.layers.index(layer)]
+        return here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +116,14 @@ class VPT(Method):
                 f"{active}; add it"
             )
         layers = tuple(active) if held(self.deep) else tuple(active[:1])
-        width = anatomy.layers[active[0]].width
-        yield VPTPlacement(f"{stack.prefix}embeddings", length, width, layers, number)
+        yield VPTPlacement(
+            f"{stack.prefix}embeddings",
+            length,
+            stack.embedding_width,
+            anatomy.layers[active[0]].width,
+            layers,
+            number,
+        )
 
     def _stack(self, anatomy: Anatomy) -> int:
         """The stack that reads images; without one, that of a prompt."""

@@ -71,6 +71,7 @@ class TinyBackbone:
             attached = attach(self.model, architecture, anatomy=self.anatomy)
         except ValueError as error:  # the sentence that a user would read
             return Facts(fields, refusal=str(error))
+        attached.eval()
         try:
             identity = torch.equal(attached.real(self._output()), self._before)
             _disturb(attached)

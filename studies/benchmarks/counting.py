@@ -19,6 +19,7 @@ from transformers import LlamaConfig
 
 from peftnas.methods import METHODS, Adapter, Anatomy, Architecture, LoRA, Prefix, count, describe
 from peftnas.spaces.choosers import uniform
+from peftnas.spaces.space import methods_in
 from peftnas.studies.benchmarks import record
 from peftnas.studies.benchmarks.widest import widest_space
 
@@ -71,7 +72,7 @@ def _many(anatomy: Anatomy, architectures: int) -> dict[str, Any]:
     return {
         "architectures": architectures,
         "methods": list(METHODS),
-        "arms": [item.content.kind for item in bound.space.items],
+        "arms": [method.kind for item in bound.space.items for method in methods_in(item)],
         "dimensions_mean": sum(len(point.values) for point in drawn) / architectures,
         "modules_mean": sum(len(one.placements) for one in placed) / architectures,
         "trainable_median": record.median(counts),

@@ -19,13 +19,27 @@ _POWERS = (4, 8, 16)
 
 
 def widest_space(anatomy: Anatomy) -> SearchSpace:
-    """Every method as an optional arm, every field a domain as wide as this backbone takes.
+    """Every method in an optional arm, every field a domain as wide as this backbone takes.
 
     A field that may differ from layer to layer is drawn layer by layer. Where values of several
     fields do not fit together, the later field is narrowed or keeps its default.
     """
-    arms = [_arm(method, anatomy) for method in METHODS.values()]
-    return SearchSpace(*(Maybe(arm) for arm in arms if arm is not None))
+    groups: list[list[Method]] = []
+    for method in METHODS.values():
+        arm = _arm(method, anatomy)
+        if arm is None:
+            continue
+        # what cannot stand together is a choice
+        joined = [group for group in groups if any(_clash(arm, other) for other in group)]
+        groups = [group for group in groups if group not in joined]
+        groups.append([*(other for group in joined for other in group), arm])
+    return SearchSpace(
+        *(Maybe(group[0] if len(group) == 1 else Choice(*group)) for group in groups)
+    )
+
+
+def _clash(one: Method, other: Method) -> bool:
+    return bool(one.clash(other) or other.clash(one))
 
 
 def _arm(method: type[Method], anatomy: Anatomy) -> Method | None:

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from peftnas.methods import (
+    OFT,
     Architecture,
     CrossAttentionTuning,
     DoRA,
@@ -16,6 +17,9 @@ from peftnas.methods import (
     describe,
     load,
 )
+from peftnas.spaces.domains import Choice, Subset
+from peftnas.spaces.space import SearchSpace
+from peftnas.spaces.structure import Maybe
 
 FAMILIES = ("bart", "t5", "whisper")
 
@@ -65,3 +69,11 @@ def test_dora_at_the_same_linear_is_refused():
     with pytest.raises(ValueError, match="normalises the frozen weight"):
         Architecture(CrossAttentionTuning(), DoRA(targets=("cross_value",)))
     Architecture(CrossAttentionTuning(), DoRA(), LoRA(targets=("cross_value",)))
+
+
+def test_a_space_in_which_they_could_meet_is_refused_too():
+    """Also where layers are drawn; not where they can only act at different linears."""
+    with pytest.raises(ValueError, match="normalises the frozen weight"):
+        SearchSpace(Maybe(DoRA(layers=Subset.of_layers())), Maybe(OFT(layers=Subset.of_layers())))
+    SearchSpace(Maybe(DoRA(targets=Subset("query", "value"))), Maybe(OFT(targets=("up",))))
+    SearchSpace(Maybe(Choice(DoRA(), OFT())))

@@ -72,7 +72,7 @@ def test_deep_replaces_the_prompts_of_a_layer(active, build_backbone, inputs_of,
     disturb(attached)
     inputs = inputs_of(model)
     actual = model(**inputs).last_hidden_state
-    vectors = attached.placed[0][1].vectors.detach()
+    vectors = [vector.detach() for vector in attached.placed[0][1].vectors]
     attached.detach()
     hidden = model.embeddings(inputs["pixel_values"])
     hidden = torch.cat([hidden[:, :1], vectors[0].expand(3, -1, -1), hidden[:, 1:]], dim=1)

@@ -10,6 +10,7 @@ import pytest
 
 from peftnas.methods import describe
 from peftnas.methods.testing.tiny import CONFIGS
+from peftnas.spaces.space import methods_in
 from peftnas.studies.benchmarks import counting, peft_step_time
 from peftnas.studies.benchmarks.peft_step_time import PAIRS, bootstrap, ratio
 from peftnas.studies.benchmarks.widest import widest_space
@@ -56,7 +57,7 @@ def test_widest_space_is_wide_and_can_be_drawn(name: str) -> None:
     anatomy = describe(CONFIGS[name]())
     space = widest_space(anatomy)
     bound = space.bind(anatomy)
-    kinds = {item.content.kind for item in space.items}
+    kinds = {method.kind for item in space.items for method in methods_in(item)}
     assert {"lora", "prompt", "full", "reft"} <= kinds
     assert len({bound.train_key(bound.sample(seed)) for seed in range(20)}) > 10
     paths = [dimension.path for dimension in bound.dimensions()]
