@@ -36,9 +36,9 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
 
 @torch.no_grad()
 def _magnitude(attached: AttachedModules, path: str, parts: list[Part]) -> Tensor:
-    weight = attached.base.get_submodule(path).get_parameter("weight")
+    weight: Tensor = attached.base.get_submodule(path).get_parameter("weight")
     weight = weight.T if parts[0][0].transposed else weight
-    whole = torch.linalg.vector_norm(weight.float(), dim=1)
+    whole: Tensor = torch.linalg.vector_norm(weight.float(), dim=1)
     seen: set[str] = set()
     for site, placement, module in parts:
         assert isinstance(module, DoRADelta)

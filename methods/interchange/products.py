@@ -21,6 +21,7 @@ from peftnas.methods.interchange.paths import (
 )
 from peftnas.methods.loha import LoHaDelta
 from peftnas.methods.lokr import LoKr, LoKrDelta, LoKrPlacement
+from peftnas.spaces.fields import held
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -109,8 +110,8 @@ def _factor(attached: AttachedModules, placements: list[LoKrPlacement]) -> int:
     """The one factor by which peft splits the sizes of all linears as they are split here."""
     from peft.tuners.lokr.layer import factorization
 
-    named = [m.factor for m in attached.architecture.methods if isinstance(m, LoKr)]
-    for factor in dict.fromkeys(-1 if value is None else int(value) for value in named):
+    named = [held(m.factor) for m in attached.architecture.methods if isinstance(m, LoKr)]
+    for factor in dict.fromkeys(-1 if value is None else value for value in named):
         for here in placements:
             # n_out = a * b and n_in = c * e
             sides = zip(here.outer, here.inner, strict=True)

@@ -120,6 +120,7 @@ CASES: dict[str, dict[str, tuple[Any, ...]]] = {
     "peft": {
         "mean": ("bert", "mean", LoRA(rank=2)),
         "dora": ("bert", "native", DoRA(rank=2)),
+        "biases": ("bert", "native", LoRA(rank=2), BitFit()),
         "prompt": ("bert", "first", Prompt(length=3)),
         "native": ("bert", "native", Prompt(length=3)),
         "prefix": ("llama", "last", Prefix(length=3)),

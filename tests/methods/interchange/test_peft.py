@@ -176,7 +176,7 @@ REFUSALS = [
     ("gpt2", VeRA(rank=4), r"vera at layers\[0\]\.attention\.query .* whole fused projection"),
     ("gpt_neox", LoKr(rank=2), "change the whole fused projection, not this part of it"),
     ("gpt_neox", OFT(block=4), "change the whole fused projection, not this part of it"),
-    ("bert", OFT(block=16, targets=TARGETS), r"one width of blocks for all linears, not \[12, 16\]"),
+    ("bert", OFT(block=16, targets=TARGETS), r"one width of blocks .*, not \[12, 16\]"),
     ("bert", ReFT(), "has no ReFT edits"),
     ("bert", FullFineTuning(), "does not hold a whole backbone"),
     ("bert", Prefix(length=2), "with learned positions that is another function"),
@@ -223,7 +223,7 @@ TWICE = [
     ("vera", (VeRA(rank=2), VeRA(rank=2, start=0.2)), "holds one of them at a linear"),
     ("vera", (VeRA(rank=2), VeRA(rank=2, targets=("up",))), "one pair of frozen matrices"),
     ("lokr", (LoKr(rank=1), LoKr(rank=1, factor=2, targets=("up",))), "one and the same factor"),
-    ("bitfit", (DoRA(rank=2), BitFit()), r"which holds one of: adalora, .*sora \(with bitfit\); d"),
+    ("bitfit", (DoRA(rank=2), BitFit()), r"holds one of: adalora, .*sora \(with bitfit\); d"),
 ]
 
 
