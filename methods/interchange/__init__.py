@@ -6,12 +6,13 @@ One translator for each set of modules that HF peft can hold in one adapter, in 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
-from peftnas.methods.interchange import ia3, lora, prefix, prompt
+from peftnas.methods.interchange import dora, ia3, lora, norms, oft, prefix, products, prompt, vera
 from peftnas.methods.interchange.paths import refusal, require_peft
 
 if TYPE_CHECKING:
@@ -19,21 +20,56 @@ if TYPE_CHECKING:
 
 Translator = Callable[[AttachedModules], tuple["PeftConfig", dict[str, Tensor]]]
 
-TRANSLATORS: dict[frozenset[str], Translator] = {
-    frozenset({"lora"}): lora.to_peft,
-    frozenset({"ia3"}): ia3.to_peft,
-    frozenset({"prompt"}): prompt.to_peft,
-    frozenset({"prefix"}): prefix.to_peft,
-    frozenset({"prefix_mlp"}): prefix.to_peft,
-}
-"""By the kinds of placements that one HF peft adapter holds together."""
+
+@dataclass(frozen=True)
+class Form:
+    """One kind of HF peft adapter.
+
+    Attributes:
+        kinds: placements of which at least one is there, and any may be.
+        translate: attached modules to config and tensors.
+        beside: what else may be there, with one of ``kinds``.
+    """
+
+    kinds: frozenset[str]
+    translate: Translator
+    beside: frozenset[str] = frozenset()
+
+    def holds(self, kinds: frozenset[str]) -> bool:
+        """Whether an architecture of these kinds goes into one such adapter."""
+        return bool(kinds & self.kinds) and kinds <= self.kinds | self.beside
+
+    def words(self) -> str:
+        """For example ``adalora, lora (with bitfit)``."""
+        beside = f" (with {', '.join(sorted(self.beside))})" if self.beside else ""
+        return ", ".join(sorted(self.kinds)) + beside
+
+
+TRANSLATORS = (
+    Form(lora.KINDS, lora.to_peft, beside=frozenset({"bitfit"})),
+    Form(frozenset({"dora"}), dora.to_peft),
+    Form(frozenset({"ia3"}), ia3.to_peft),
+    Form(frozenset({"ln_tuning"}), norms.to_peft),
+    Form(frozenset({"loha"}), products.loha_to_peft),
+    Form(frozenset({"lokr"}), products.lokr_to_peft),
+    Form(frozenset({"oft"}), oft.to_peft),
+    Form(frozenset({"prefix", "prefix_mlp"}), prefix.to_peft),
+    Form(frozenset({"prompt"}), prompt.to_peft),
+    Form(frozenset({"vera"}), vera.to_peft),
+)
+"""What HF peft can hold, each in an adapter of its own."""
 
 WHY_NOT = {
+    "adamix": "it has no bottleneck adapters",
     "adapter": "it has no bottleneck adapters",
     "bitfit": "it trains biases only together with LoRA",
     "compacter": "it has no Compacter layers",
+    "dense": "it has no deltas of whole weights",
+    "dense_bias": "it trains biases only together with LoRA",
     "full": "an adapter does not hold a whole backbone",
     "reft": "it has no ReFT edits",
+    "sparse_adapter": "it has no bottleneck adapters",
+    "ssf": "it does not scale and shift what layers give",
 }
 
 
@@ -55,23 +91,23 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
             "an HF peft adapter needs at least one module, nothing is attached; "
             "take the backbone as it is"
         )
-    translator = TRANSLATORS.get(kinds)
-    if translator is None:
+    form = next((form for form in TRANSLATORS if form.holds(kinds)), None)
+    if form is None:
         raise _no_translator(attached, kinds)
-    config, tensors = translator(attached)
+    config, tensors = form.translate(attached)
     return config, {
         name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()
     }
 
 
 def _no_translator(attached: AttachedModules, kinds: frozenset[str]) -> ValueError:
-    alone = {kind for known in TRANSLATORS for kind in known}
+    known = {kind for form in TRANSLATORS for kind in form.kinds}
+    beside = {kind for form in TRANSLATORS for kind in form.beside} if kinds & known else set()
     for placement, _ in attached.placed:
-        if placement.kind not in alone:
+        if placement.kind not in known | beside:
             why = WHY_NOT.get(placement.kind, "it has nothing like it")
             return refusal(placement, why)
-    held = ", ".join(sorted(" with ".join(sorted(known)) for known in TRANSLATORS))
     return ValueError(
         f"{' with '.join(sorted(kinds))} cannot go into one HF peft adapter, which holds one of: "
-        f"{held}; keep peftnas's own format"
+        f"{'; '.join(form.words() for form in TRANSLATORS)}; keep peftnas's own format"
     )

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.attach import AttachedModules
-from peftnas.methods.base import Placement, Rescale
+from peftnas.methods.base import Rescale
 from peftnas.methods.interchange.paths import (
     PREFIX,
+    Part,
     by_projection,
     keeps_transposed,
     pattern,
@@ -23,8 +23,6 @@ from peftnas.methods.interchange.paths import (
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-
-Part = tuple[LinearSite, Placement, nn.Module]
 
 
 def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
@@ -48,7 +46,7 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
         inference_mode=True,
         target_modules=pattern(projections),
         feedforward_modules=pattern(inputs) if inputs else [],
-        fan_in_fan_out=keeps_transposed(attached),
+        fan_in_fan_out=keeps_transposed(projections),
     )
     return config, tensors
 

@@ -1,98 +1,147 @@
-"""LoRA as HF peft holds it: one A and B for each projection, ranks and scales by pattern."""
+"""Low-rank deltas as HF peft's LoRA: one A and B for each projection, ranks and scales by pattern.
+
+LoRA itself, and what is a plain LoRA once it is trained: AdaLoRA, DyLoRA, SoRA. Several of them at
+one projection become one of the sum of their ranks. Biases may be trained beside them.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from peftnas.methods.adalora import AdaLoRADelta
 from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.attach import AttachedModules
-from peftnas.methods.base import Placement
+from peftnas.methods.base import LinearDelta, Placement
+from peftnas.methods.dora import DoRADelta
+from peftnas.methods.dylora import DyLoRADelta
+from peftnas.methods.interchange.biases import all_biases
 from peftnas.methods.interchange.paths import (
     PREFIX,
+    Part,
+    Projections,
     by_projection,
     keeps_transposed,
     pattern,
+    patterns,
     refusal,
-    rows_of,
     task_type,
+    tidy,
+    widened,
 )
 from peftnas.methods.lora import LoRADelta
+from peftnas.methods.sora import SoRADelta
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-Part = tuple[LinearSite, Placement, nn.Module]
+KINDS = frozenset({"lora", "adalora", "dylora", "sora"})
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What a delta adds to the weight: scale * b @ a, with a (r, n_in) and b (n_out, r)."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
 
 
 def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
-    """The config and ``lora_A``, ``lora_B``.
+    """The config, ``lora_A`` and ``lora_B``, and with trained biases all of the backbone.
 
     Scales are spelled by ``lora_alpha`` alone, also those of rslora: the function and the training
-    are the same. Several deltas on one projection (two LoRAs, or the query and value of a fused
-    one) become one of the sum of their ranks, with zeros in B at outputs that they leave alone.
+    are the same. Deltas of a part of a fused projection have zeros in B at its other outputs.
+    Ranks that training has set to 0 are left out.
+
+    Raises:
+        ValueError: if a delta has a gate that depends on the input, or all ranks are 0.
     """
+    projections = by_projection(attached, LinearDelta)
+    sums = {path: sum_of(parts) for path, parts in projections.items()}
+    sums = {path: factors for path, factors in sums.items() if len(factors.a)}
+    if not sums:
+        first = attached.placed[0][0]
+        raise refusal(first, "training has left no rank that is not 0, so nothing is to be held")
+    biases = all_biases(attached, sums)
+    config = lora_config(attached, projections, sums, bias="all" if biases else "none")
+    return config, lora_tensors(sums) | biases
+
+
+def lora_config(
+    attached: AttachedModules, projections: Projections, sums: dict[str, Factors], **more: Any
+) -> PeftConfig:
+    """The config of LoRAs at these paths."""
     from peft import LoraConfig
 
-    tensors: dict[str, Tensor] = {}
-    sizes: dict[str, tuple[int, float]] = {}
-    for path, parts in by_projection(attached).items():
-        a, b, scale = _one_delta(parts)
-        tensors[f"{PREFIX}{path}.lora_A.weight"] = a
-        tensors[f"{PREFIX}{path}.lora_B.weight"] = b
-        sizes[path] = (len(a), _tidy(scale * len(a)))
-    rank, alpha = Counter(sizes.values()).most_common(1)[0][0]
-    config = LoraConfig(
+    fields = patterns(
+        {path: len(factors.a) for path, factors in sums.items()},
+        {path: tidy(factors.scale * len(factors.a)) for path, factors in sums.items()},
+    )
+    return LoraConfig(
         task_type=task_type(attached.base),
         inference_mode=True,
-        r=rank,
-        lora_alpha=cast(int, alpha),  # peft divides it, so it need not be whole
+        lora_alpha=fields.pop("alpha"),
         lora_dropout=0.0,
-        bias="none",
-        target_modules=pattern(sizes),
-        rank_pattern={
-            _where(sizes, 0, other): other
-            for other in sorted({size for size, _ in sizes.values()} - {rank})
-        },
-        alpha_pattern={
-            _where(sizes, 1, other): other
-            for other in sorted({scaled for _, scaled in sizes.values()} - {alpha})
-        },
-        fan_in_fan_out=keeps_transposed(attached),
+        target_modules=pattern(sums),
+        fan_in_fan_out=keeps_transposed(projections),
+        **fields,
+        **more,
     )
-    return config, tensors
 
 
-def _one_delta(parts: Sequence[Part]) -> tuple[Tensor, Tensor, float]:
-    """A (r, n_in), B (n_out, r) and scale of all that is added to one projection."""
-    scales: list[float] = []
-    rows_of_a: list[Tensor] = []
-    columns_of_b: list[Tensor] = []
-    for site, placement, module in parts:
-        assert isinstance(module, LoRADelta)
-        if module.gate is not None:
-            raise refusal(placement, "it has no gates")
-        rows, total = rows_of(site)
-        b = module.B.new_zeros(total, module.B.shape[1])
-        b[torch.tensor(rows, device=b.device)] = module.B.detach()
-        scales.append(module.placement.scale)
-        rows_of_a.append(module.A.detach())
-        columns_of_b.append(b)
-    if len(set(scales)) > 1:
-        columns_of_b = [b * scale for b, scale in zip(columns_of_b, scales, strict=True)]
-        scales = [1.0]
-    return torch.cat(rows_of_a), torch.cat(columns_of_b, dim=1), scales[0]
+def lora_tensors(sums: dict[str, Factors]) -> dict[str, Tensor]:
+    """``lora_A`` and ``lora_B`` at these paths."""
+    tensors: dict[str, Tensor] = {}
+    for path, factors in sums.items():
+        tensors[f"{PREFIX}{path}.lora_A.weight"] = factors.a
+        tensors[f"{PREFIX}{path}.lora_B.weight"] = factors.b
+    return tensors
 
 
-def _tidy(alpha: float) -> float:
-    """A whole number where rounding alone keeps it from being one."""
-    whole = round(alpha)
-    return whole if abs(alpha - whole) <= 1e-12 * abs(alpha) else alpha
+def sum_of(parts: Sequence[Part]) -> Factors:
+    """All that is added to one projection, as one."""
+    found = [_whole(site, _factors(site, placement, module)) for site, placement, module in parts]
+    scales = {factors.scale for factors in found}
+    scale = scales.pop() if len(scales) == 1 else 1.0
+    return Factors(
+        torch.cat([factors.a for factors in found]),
+        # the scale that all have stays outside, so that a plain LoRA keeps its own tensors
+        torch.cat([f.b if f.scale == scale else f.scale * f.b for f in found], dim=1),
+        scale,
+    )
 
 
-def _where(sizes: dict[str, tuple[int, float]], which: int, value: float) -> str:
-    return pattern(path for path, size in sizes.items() if size[which] == value)
+def _whole(site: LinearSite, factors: Factors) -> Factors:
+    return Factors(factors.a, widened(factors.b, site), factors.scale)
+
+
+@torch.no_grad()
+def _factors(site: LinearSite, placement: Placement, module: nn.Module) -> Factors:
+    match module:
+        case LoRADelta():
+            if module.gate is not None:
+                raise refusal(placement, "it has no gates")
+            return Factors(module.A, module.B, module.placement.scale)
+        case DoRADelta():
+            return Factors(module.A, module.B, module.placement.scale)
+        case DyLoRADelta():
+            used, alpha = module.placement.used, module.placement.alpha
+            scale = 1.0 if alpha is None else alpha / used
+            return Factors(module.A[:used], module.B[:, :used], scale)
+        case AdaLoRADelta():
+            return _kept(module.A, module.B, module.scale * module.E[:, 0], 1.0)
+        case SoRADelta():
+            return _kept(module.A, module.B, module.gate, module.placement.scale)
+        case _:
+            raise refusal(placement, "it is no low-rank delta", site.address)
+
+
+def _kept(a: Tensor, b: Tensor, gate: Tensor, scale: float) -> Factors:
+    """With one factor for each rank in A; ranks where it is 0 go."""
+    kept = gate.nonzero()[:, 0]
+    return Factors(gate[kept, None] * a[kept], b[:, kept], scale)

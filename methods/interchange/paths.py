@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.attach import AttachedModules
-from peftnas.methods.base import Placement
+from peftnas.methods.base import Bundle, Placement
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PREFIX = "base_model.model."
 """What the names of tensors begin with in files of peft's layer methods."""
+
+Part = tuple[LinearSite, Placement, nn.Module]
+Projections = dict[str, list[Part]]
 
 
 def require_peft() -> None:
@@ -29,10 +34,10 @@ def require_peft() -> None:
         )
 
 
-def refusal(placement: Placement, why: str) -> ValueError:
-    """The error of a part that HF peft cannot express."""
+def refusal(placement: Placement, why: str, at: str | None = None) -> ValueError:
+    """The error of a part that HF peft cannot express; ``at``: where a bundle has it."""
     return ValueError(
-        f"{placement.kind} at {placement.site} cannot go into HF peft: {why}; "
+        f"{placement.kind} at {at or placement.site} cannot go into HF peft: {why}; "
         "keep peftnas's own format"
     )
 
@@ -42,21 +47,54 @@ def task_type(base: PreTrainedModel) -> str | None:
     return "FEATURE_EXTRACTION" if base.main_input_name == "input_ids" else None
 
 
-def by_projection(
-    attached: AttachedModules,
-) -> dict[str, list[tuple[LinearSite, Placement, nn.Module]]]:
-    """Path of each changed projection -> what acts there; parts of a fused one together."""
-    found: dict[str, list[tuple[LinearSite, Placement, nn.Module]]] = {}
+def pieces(attached: AttachedModules) -> Iterator[tuple[str, Placement, nn.Module]]:
+    """Address, placement and module of all that is attached; those of a bundle one by one."""
     for placement, module in attached.placed:
-        site = attached.anatomy.linears[placement.site]
-        found.setdefault(site.path, []).append((site, placement, module))
+        if isinstance(module, Bundle):
+            for address, part in zip(module.sites, module.parts, strict=True):
+                yield address, placement, part
+        else:
+            yield placement.site, placement, module
+
+
+def by_projection(attached: AttachedModules, role: type[nn.Module] = nn.Module) -> Projections:
+    """Path of each projection -> what of a role acts there; parts of a fused one together."""
+    found: Projections = {}
+    for address, placement, module in pieces(attached):
+        if isinstance(module, role):
+            site = attached.anatomy.linears[address]
+            found.setdefault(site.path, []).append((site, placement, module))
     return found
 
 
-def keeps_transposed(attached: AttachedModules) -> bool:
-    """Whether the changed projections keep their weights as (n_in, n_out)."""
-    linears = attached.anatomy.linears
-    return any(linears[placement.site].transposed for placement, _ in attached.placed)
+def one_each(projections: Projections, *, fused: bool = False) -> Iterator[tuple[str, Part]]:
+    """Path and part of each projection, for kinds that peft puts at plain linears alone.
+
+    Args:
+        projections: what acts at each.
+        fused: whether peft can leave a part of a projection's outputs as they are.
+    Raises:
+        ValueError: if there are several, or the backbone keeps this weight in another form.
+    """
+    for path, parts in projections.items():
+        seen: set[str] = set()
+        for site, placement, module in parts:
+            why = None
+            if site.transposed:
+                why = "it puts this at nn.Linear alone, and this backbone has a Conv1D there"
+            elif site.rows is not None and not fused:
+                why = "it would change the whole fused projection, not this part of it"
+            elif site.address in seen:
+                why = "it holds one of them at a linear"
+            if why is not None:
+                raise refusal(placement, why, site.address)
+            seen.add(site.address)
+            yield path, (site, placement, module)
+
+
+def keeps_transposed(projections: Projections) -> bool:
+    """Whether these projections keep their weights as (n_in, n_out)."""
+    return any(site.transposed for parts in projections.values() for site, _, _ in parts)
 
 
 def rows_of(site: LinearSite) -> tuple[Sequence[int], int]:
@@ -65,6 +103,39 @@ def rows_of(site: LinearSite) -> tuple[Sequence[int], int]:
         return range(site.n_out), site.n_out
     total = site.n_out * site.rows.parts
     return site.rows.indices(total), total
+
+
+def widened(value: Tensor, site: LinearSite) -> Tensor:
+    """``value`` (n_out, ...) of a linear for its whole projection, 0 at the other outputs."""
+    rows, total = rows_of(site)
+    whole = value.new_zeros(total, *value.shape[1:])
+    whole[torch.tensor(rows, device=value.device)] = value.detach()
+    return whole
+
+
+def patterns(ranks: Mapping[str, int], alphas: Mapping[str, float]) -> dict[str, Any]:
+    """Fields of a config that say rank and alpha of each path: one for most, others by pattern."""
+    sizes = {path: (rank, alphas[path]) for path, rank in ranks.items()}
+    rank, alpha = Counter(sizes.values()).most_common(1)[0][0]
+    return {
+        "r": rank,
+        "rank_pattern": _others(ranks, rank),
+        "alpha": alpha,
+        "alpha_pattern": _others(alphas, alpha),
+    }
+
+
+def tidy(alpha: float) -> float:
+    """A whole number where rounding alone keeps it from being one."""
+    whole = round(alpha)
+    return whole if abs(alpha - whole) <= 1e-12 * abs(alpha) else alpha
+
+
+def _others(values: Mapping[str, Any], usual: Any) -> dict[str, Any]:
+    return {
+        pattern(path for path, value in values.items() if value == other): other
+        for other in sorted(set(values.values()) - {usual})
+    }
 
 
 def pattern(paths: Iterable[str]) -> str:

@@ -108,4 +108,6 @@ def _peft_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", message="Token type ids are not supported")
+        # of the norms that it copies
+        warnings.filterwarnings("ignore", message="Unsupported layer type")
         yield

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from transformers import LlamaConfig, MambaConfig
 
-from peftnas.methods import IA3, Adapter, Architecture, BitFit, LoRA, Prefix, Prompt
+from peftnas.methods import IA3, Adapter, Architecture, BitFit, DoRA, LoRA, Prefix, Prompt
 from peftnas.search.backbone import Backbone
 from peftnas.search.errors import UsageError
 from peftnas.search.jobs import TrialJob
@@ -119,6 +119,8 @@ def row_of(architecture: Any, recipe: Any, metrics: Any) -> TrialRow:
 CASES: dict[str, dict[str, tuple[Any, ...]]] = {
     "peft": {
         "mean": ("bert", "mean", LoRA(rank=2)),
+        "dora": ("bert", "native", DoRA(rank=2)),
+        "biases": ("bert", "native", LoRA(rank=2), BitFit()),
         "prompt": ("bert", "first", Prompt(length=3)),
         "native": ("bert", "native", Prompt(length=3)),
         "prefix": ("llama", "last", Prefix(length=3)),

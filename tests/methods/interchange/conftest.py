@@ -64,7 +64,7 @@ class Elsewhere:
         model = build(base)
         if not (self.place / base).exists():
             model.save_pretrained(self.place / base)
-        attached = attach(model, architecture)
+        attached = attach(model, architecture).eval()
         generator = torch.Generator().manual_seed(2)
         inputs = self.batch | (self.decoder if base in ("t5", "bart") else {})
         with torch.no_grad():

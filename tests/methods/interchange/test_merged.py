@@ -12,7 +12,25 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import AutoModel
 
-from peftnas.methods import IA3, Adapter, Architecture, BitFit, FullFineTuning, LoRA, Prompt
+from peftnas.methods import (
+    IA3,
+    OFT,
+    SSF,
+    AdaLoRA,
+    Adapter,
+    Architecture,
+    BitFit,
+    DoRA,
+    DyLoRA,
+    FullFineTuning,
+    LNTuning,
+    LoHa,
+    LoKr,
+    LoRA,
+    Prompt,
+    SoRA,
+    VeRA,
+)
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import attach
 from peftnas.methods.base import BiasDelta, LinearDelta, Method, Placement
@@ -93,6 +111,13 @@ CASES = {
     "gpt_neox-bitfit": Architecture(BitFit()),
     "t5-full": Architecture(FullFineTuning()),
     "bart-lora": Architecture(LoRA(rank=2), BitFit()),
+    "bert-many": Architecture(
+        *(DoRA(rank=2), LoHa(rank=2, targets=("up",)), LoKr(rank=2, targets=("up",)), SSF()),
+    ),
+    "llama-many": Architecture(
+        *(OFT(block=4), AdaLoRA(rank=3, target_rank=2), SoRA(rank=2), LNTuning()),
+    ),
+    "gpt2-many": Architecture(VeRA(rank=4), DyLoRA(rank=3, used=2), OFT(block=4)),
 }
 
 

@@ -13,15 +13,28 @@ from transformers import AutoModel
 
 from peftnas.methods import (
     IA3,
+    OFT,
+    SSF,
+    AdaLoRA,
+    AdaMix,
     Adapter,
     Architecture,
     BitFit,
     Compacter,
+    CrossAttentionTuning,
+    DoRA,
+    DyLoRA,
     FullFineTuning,
+    LNTuning,
+    LoHa,
+    LoKr,
     LoRA,
     Prefix,
     Prompt,
     ReFT,
+    SoRA,
+    SparseAdapter,
+    VeRA,
     attach,
 )
 from peftnas.methods.interchange import to_peft
@@ -33,6 +46,9 @@ from tests.methods.conftest import CONFIGS, build
 pytest.importorskip("peft")
 
 BY_LAYER = ByLayer({0: 2, 1: 3, 2: 0})
+TARGETS = ("query", "value", "up", "down")
+DOWN = ("down",)
+ADALORA = AdaLoRA(rank=3, target_rank=2, alpha=5.0, targets=TARGETS)
 CASES = {
     "bert-lora": Architecture(LoRA(rank=BY_LAYER, alpha=5.0)),
     "bert-two_loras": Architecture(
@@ -45,7 +61,7 @@ CASES = {
     "llama-ia3": Architecture(IA3()),
     "llama-prompt": Architecture(Prompt(length=4)),
     "llama-prefix": Architecture(Prefix(length=3), Prefix(length=1)),
-    "llama-prefix_mlp": Architecture(Prefix(length=3, mlp=5)),
+    "llama-prefix_mlp": Architecture(Prefix(length=3, mlp=5), Prefix(length=1)),
     "gpt2-lora": Architecture(LoRA(rank=BY_LAYER, targets=("query", "value", "output", "down"))),
     "gpt2-ia3": Architecture(IA3()),
     "gpt_neox-lora": Architecture(LoRA(rank=2)),
@@ -54,6 +70,30 @@ CASES = {
     "t5-lora": Architecture(LoRA(rank=2, targets=("query", "cross_value", "down"))),
     "bart-ia3": Architecture(IA3(targets=("key", "cross_value", "down"))),
     "bart-prompt": Architecture(Prompt(length=3)),
+    "bert-dora": Architecture(DoRA(rank=BY_LAYER, alpha=5.0, targets=TARGETS)),
+    "llama-dora": Architecture(DoRA(rank=2, alpha=5.0, targets=TARGETS)),
+    "gpt2-dora": Architecture(DoRA(rank=3, targets=TARGETS), DoRA(rank=2, targets=("key",))),
+    "bert-adalora": Architecture(ADALORA),
+    "gpt2-adalora": Architecture(ADALORA),
+    "llama-dylora": Architecture(DyLoRA(rank=4, used=3, alpha=5.0)),
+    "gpt2-sora": Architecture(SoRA(rank=BY_LAYER, alpha=5.0, targets=TARGETS)),
+    "bert-low_rank": Architecture(LoRA(rank=2, alpha=5.0), SoRA(rank=3), DyLoRA(rank=2, used=1)),
+    "llama-low_rank": Architecture(LoRA(rank=2, targets=("up",)), ADALORA),
+    "bert-biases": Architecture(LoRA(rank=2, targets=("query", "down")), BitFit()),
+    "gpt2-biases": Architecture(SoRA(rank=2), BitFit(targets=("key", "up", "ffn_norm"))),
+    "bert-vera": Architecture(VeRA(rank=4), VeRA(rank=4, targets=("output",))),
+    "llama-vera": Architecture(VeRA(rank=4, targets=TARGETS)),
+    "gpt2-vera": Architecture(VeRA(rank=4, targets=("output", "down"))),
+    "llama-loha": Architecture(LoHa(rank=BY_LAYER, alpha=5.0, targets=TARGETS)),
+    "gpt_neox-loha": Architecture(LoHa(rank=2, alpha=3.0), LoHa(rank=1, targets=("key", "up"))),
+    "bert-lokr": Architecture(LoKr(rank=BY_LAYER, alpha=5.0, targets=TARGETS)),
+    "llama-lokr_factor": Architecture(LoKr(rank=1, alpha=5.0, factor=8, targets=TARGETS)),
+    "bert-oft": Architecture(OFT(block=4, targets=TARGETS)),
+    "llama-oft_counts": Architecture(OFT(block=6, targets=TARGETS)),
+    "bert-ln": Architecture(LNTuning(layers=(0, 2), parts=("weight",)), LNTuning()),
+    "llama-ln": Architecture(LNTuning()),
+    "gpt2-ln": Architecture(LNTuning(parts=("bias",), targets=("ffn_norm", "final_norm"))),
+    "gemma-ln": Architecture(LNTuning()),
 }
 
 
@@ -100,9 +140,21 @@ def test_one_of_several_linears_in_a_projection_is_a_block(build_backbone):
     assert b[32:].eq(1).all() and not b[:32].any()
 
 
+IN_16_BITS = [
+    LoRA(rank=2, alpha=4.0),
+    DoRA(rank=2, alpha=4.0),
+    VeRA(rank=4),
+    LoHa(rank=2),
+    LoKr(rank=2),
+    OFT(block=4),
+    LNTuning(),
+]
+
+
+@pytest.mark.parametrize("method", IN_16_BITS, ids=lambda method: method.kind)
 @pytest.mark.parametrize("name", ["bert", "llama"])
-def test_on_a_bfloat16_backbone(name, build_backbone, disturb, tmp_path):
-    attached = attach(build_backbone(name).bfloat16(), Architecture(LoRA(rank=2, alpha=4.0)))
+def test_on_a_bfloat16_backbone(name, method, build_backbone, disturb, tmp_path):
+    attached = attach(build_backbone(name).bfloat16(), Architecture(method))
     disturb(attached)
     fresh = build_backbone(name).bfloat16()
     save_as_peft(attached, tmp_path / "a", "base", fresh=fresh)
@@ -114,6 +166,17 @@ REFUSALS = [
     ("bert", LoRA(rank=2, gate="unipelt"), r"lora at layers\[0\]\.attention\.query .* no gates"),
     ("bert", BitFit(), "biases only together with LoRA"),
     ("bert", Compacter(bottleneck=4), "has no Compacter layers"),
+    ("bert", SparseAdapter(bottleneck=4), "has no bottleneck adapters"),
+    ("bert", AdaMix(bottleneck=4), "has no bottleneck adapters"),
+    ("bert", SSF(), "does not scale and shift what layers give"),
+    ("bart", CrossAttentionTuning(), "no deltas of whole weights"),
+    ("gpt2", LoHa(rank=2), r"loha at layers\[0\]\.attention\.query .* has a Conv1D there"),
+    ("gpt2", LoKr(rank=2, targets=DOWN), "has a Conv1D there"),
+    ("gpt2", OFT(block=4, targets=("output",)), "has a Conv1D there"),
+    ("gpt2", VeRA(rank=4), r"vera at layers\[0\]\.attention\.query .* whole fused projection"),
+    ("gpt_neox", LoKr(rank=2), "change the whole fused projection, not this part of it"),
+    ("gpt_neox", OFT(block=4), "change the whole fused projection, not this part of it"),
+    ("bert", OFT(block=16, targets=TARGETS), r"one width of blocks .*, not \[12, 16\]"),
     ("bert", ReFT(), "has no ReFT edits"),
     ("bert", FullFineTuning(), "does not hold a whole backbone"),
     ("bert", Prefix(length=2), "with learned positions that is another function"),
@@ -152,6 +215,68 @@ def test_both_sides_of_one_linear_are_refused(build_backbone):
     both = Architecture(IA3(), IA3(targets=("down",), down_side="output"))
     with pytest.raises(ValueError, match=r"input of a linear or its output, not both"):
         to_peft(attach(build_backbone("bert"), both))
+
+
+TWICE = [
+    ("loha", (LoHa(rank=2), LoHa(rank=1)), "holds one of them at a linear"),
+    ("lokr", (LoKr(rank=2), LoKr(rank=1)), "holds one of them at a linear"),
+    ("vera", (VeRA(rank=2), VeRA(rank=2, start=0.2)), "holds one of them at a linear"),
+    ("vera", (VeRA(rank=2), VeRA(rank=2, targets=("up",))), "one pair of frozen matrices"),
+    ("lokr", (LoKr(rank=1), LoKr(rank=1, factor=2, targets=("up",))), "one and the same factor"),
+    ("bitfit", (DoRA(rank=2), BitFit()), r"holds one of: adalora, .*sora \(with bitfit\); d"),
+]
+
+
+@pytest.mark.parametrize(("kind", "methods", "why"), TWICE)
+def test_two_that_are_no_one_adapter_are_refused(kind, methods, why, build_backbone):
+    with pytest.raises(ValueError, match=rf"{kind}.* {why}.*keep peftnas's own format"):
+        to_peft(attach(build_backbone("bert"), Architecture(*methods)))
+
+
+@pytest.mark.parametrize("method", [ADALORA, SoRA(rank=3, targets=TARGETS)])
+def test_ranks_that_training_took_away_are_left_out(method, build_backbone, disturb, tmp_path):
+    attached = attach(build_backbone("bert"), Architecture(method))
+    disturb(attached)
+    gates = [p for name, p in attached.named_parameters() if name.endswith((".E", ".gate"))]
+    with torch.no_grad():
+        gates[0].zero_()
+        gates[1][1] = 0.0
+        gates[2][:2] = 0.0
+    save_as_peft(attached, tmp_path / "a", "base", fresh=build_backbone("bert"))
+    config = json.loads((tmp_path / "a/adapter_config.json").read_text())
+    layer = r"encoder\.layer\.0\."
+    assert config["r"] == 3 and config["rank_pattern"] == {
+        layer + r"attention\.self\.value": 2,
+        layer + r"intermediate\.dense": 1,
+    }
+    found = re.compile(config["target_modules"])
+    assert not found.fullmatch("encoder.layer.0.attention.self.query")
+    with torch.no_grad():
+        for gate in gates:
+            gate.zero_()
+    with pytest.raises(ValueError, match="training has left no rank that is not 0"):
+        to_peft(attached)
+
+
+def test_biases_that_are_not_trained_keep_their_value(build_backbone, disturb):
+    model = build_backbone("bert")
+    attached = attach(model, Architecture(LoRA(rank=2), BitFit(targets=("query",))))
+    disturb(attached)
+    config, tensors = to_peft(attached)
+    biases = {name: value for name, value in tensors.items() if name.endswith(".bias")}
+    own = {name: value for name, value in model.state_dict().items() if name.endswith(".bias")}
+    assert config.bias == "all" and len(biases) == len(own)
+    moved = {
+        name
+        for name, value in biases.items()
+        if not torch.equal(
+            value, own[name.removeprefix("base_model.model.").replace("base_layer.", "")]
+        )
+    }
+    assert moved == {
+        f"base_model.model.encoder.layer.{i}.attention.self.query.base_layer.bias"
+        for i in range(3)
+    }
 
 
 def test_nothing_attached_is_refused(build_backbone):
