@@ -1,5 +1,6 @@
 """What can be attached: PEFT methods, anatomies of backbones, attach and detach, exact counts."""
 
+from peftnas.methods import presets
 from peftnas.methods.adalora import AdaLoRA
 from peftnas.methods.adamix import AdaMix
 from peftnas.methods.adapter import Adapter
@@ -48,6 +49,7 @@ METHODS: dict[str, type[Method]] = {
 }
 
 __all__ = [
+    "presets",
     "IA3",
     "VPT",
     "PTuning",
