@@ -32,8 +32,12 @@ class Merger:
 
     def __init__(self, hooks: Hooks, placed: Sequence[Placed]) -> None:
         self._folds: list[_Fold] = []
-        for linear in hooks.linears.values():
-            self._folds.append(_fold_linear(linear))
+        # a branch projects its prompts by the frozen keys and values
+        branched = [port for port in hooks.cores.values() if port.branches]
+        read = {site.address for port in branched for site, _ in (port.key, port.value)}
+        for address, linear in hooks.linears.items():
+            if address not in read:
+                self._folds.append(_fold_linear(linear))
         for norm in hooks.norms.values():
             self._folds.append(_fold_norm(norm))
         for patches in hooks.patches.values():

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from peftnas.methods import Architecture, LlamaAdapter, Prefix, attach, count, describe
+from peftnas.methods import (
+    Architecture,
+    LlamaAdapter,
+    LoRA,
+    Prefix,
+    attach,
+    count,
+    describe,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")
 
@@ -74,3 +82,15 @@ def test_closed_form_in_one_attention(build_backbone, disturb):
     weights = (torch.einsum("bthc,lhc->bhtl", q, k) / 2).softmax(-1)
     found = torch.einsum("bhtl,lhc->bthc", weights, v) * torch.tanh(branch.gate)[:, None]
     assert_close(core(hidden)[0], plain + found.flatten(2))
+
+
+def test_frozen_projections_stay_when_others_merge(build_backbone, batch, disturb):
+    model = build_backbone("bert")
+    lora = LoRA(rank=2, targets=("query", "key"))
+    attached = attach(model, Architecture(LlamaAdapter(length=2), lora))
+    disturb(attached)
+    expected = model(**batch).last_hidden_state
+    report = attached.merge()
+    assert "layers[0].attention.query: lora" in report.merged
+    assert "layers[0].attention.key: lora" in report.remaining
+    assert_close(model(**batch).last_hidden_state, expected, atol=1e-5, rtol=1e-5)

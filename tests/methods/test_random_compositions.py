@@ -1,0 +1,137 @@
+"""Any composition of methods: refused with a reason, or counted, trained, saved, taken off."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from peftnas.methods import METHODS, Anatomy, Architecture, Method, attach, count, describe, load
+from peftnas.methods.testing.tiny import build, inputs_of, output
+from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, Sizes, SomeOf, Values, Whole
+from peftnas.spaces.fields import settings as fields_of
+from peftnas.spaces.structure import ByLayer
+
+FAMILIES = ("bert", "llama", "gpt2", "t5", "vit")
+EAGER = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
+
+
+def values_of(values: Values, anatomy: Anatomy) -> st.SearchStrategy[Any]:
+    """Small values that a field takes; names of linears mostly such as the backbone has."""
+    match values:
+        case Whole(low, high):
+            return st.integers(low, min(low + 4, low + 4 if high is None else high))
+        case Number(low, high):
+            return st.sampled_from([x for x in (0.25, 0.5, 2.0) if values.takes(x)])
+        case OneOf():
+            return st.sampled_from(values.values)
+        case SomeOf():
+            known = [item for item in values.items if item in anatomy.targets] or values.items
+            some = st.lists(st.sampled_from(known), max_size=3, unique=True)
+            return some.map(tuple)
+        case Sizes():
+            return st.lists(st.integers(1, 4), min_size=1, max_size=2).map(tuple)
+        case Layers():
+            layers = st.lists(st.integers(0, anatomy.n_layers - 1), unique=True)
+            return st.none() | layers.map(lambda some: tuple(sorted(some)))
+        case AnyOf():
+            return st.one_of([values_of(kind, anatomy) for kind in values.kinds])
+    raise AssertionError(f"no strategy for {values!r}")
+
+
+@st.composite
+def methods(draw: st.DrawFn, anatomy: Anatomy) -> Method:
+    method = METHODS[draw(st.sampled_from([kind for kind in METHODS if kind != "full"]))]
+    given_fields: dict[str, Any] = {}
+    for name, declared in fields_of(method).items():
+        one = values_of(declared.values, anatomy)
+        if declared.size or name in ("targets", "layers"):
+            given_fields[name] = draw(one)
+        elif draw(st.booleans()):
+            given_fields[name] = draw(one)
+        if declared.by_layer and name in given_fields and draw(st.integers(0, 4)) == 0:
+            table = {layer: draw(one) for layer in range(anatomy.n_layers)}
+            given_fields[name] = ByLayer(table)
+    return method(**given_fields)
+
+
+def refused(error: ValueError) -> None:
+    """A refusal is one sentence with a reason and a remedy."""
+    sentence = str(error)
+    assert "\n" not in sentence and len(sentence) > 20, sentence
+    assert ";" in sentence or ":" in sentence or "," in sentence, sentence
+
+
+def digest(model: torch.nn.Module) -> list[torch.Tensor]:
+    return [value.clone() for value in model.state_dict().values()]
+
+
+def live(name: str, data: st.DataObject) -> None:
+    """The whole life of one random composition."""
+    model = build(name).requires_grad_(False)
+    anatomy, inputs = describe(model), inputs_of(model)
+    bare, before = output(model, inputs), digest(model)
+    try:
+        some = data.draw(st.lists(methods(anatomy), min_size=1, max_size=4))
+        architecture = Architecture(*some)
+        expected = count(architecture, anatomy)
+        attached = attach(model, architecture)
+    except ValueError as error:
+        return refused(error)
+    assert expected == attached.count == sum(p.numel() for p in attached.parameters())
+    assert Architecture.from_json(architecture.to_json()) == architecture
+    if expected:
+        train(model, attached, inputs)
+    attached.eval()
+    trained = output(model, inputs)
+    assert trained.isfinite().all()
+    attached.merge()
+    assert_close(output(model, inputs), trained, atol=2e-3, rtol=2e-3)
+    attached.detach()
+    assert all(torch.equal(a, b) for a, b in zip(digest(model), before, strict=True))
+    assert torch.equal(output(model, inputs), bare)
+    with tempfile.TemporaryDirectory() as folder:
+        attached.save(folder)
+        again = load(folder, model)
+    again.eval()
+    assert torch.equal(output(model, inputs), trained)
+    again.detach()
+
+
+def train(model: Any, attached: Any, inputs: Any) -> None:
+    optimiser = torch.optim.Adam(attached.parameters(), lr=0.01)
+    if attached.steps.needs_pruning:
+        attached.steps.begin_pruning()
+        output(model, inputs).pow(2).mean().backward()
+        attached.steps.prune()
+    for step in range(2):
+        attached.steps.begin(step, 2)
+        optimiser.zero_grad()
+        loss = output(model, inputs).pow(2).mean()
+        penalty = attached.steps.penalty()
+        if penalty is not None:
+            loss = loss + penalty
+        if loss.requires_grad:  # all of it may be left out in this step
+            loss.backward()
+        optimiser.step()
+        attached.steps.end(step, 2)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@given(data=st.data())
+@settings(max_examples=10, **EAGER)
+def test_some_compositions(name: str, data: st.DataObject) -> None:
+    live(name, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+@given(data=st.data())
+@settings(max_examples=200, **EAGER)
+def test_many_compositions(name: str, data: st.DataObject) -> None:
+    live(name, data)
