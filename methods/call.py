@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -61,8 +62,9 @@ def compute(module: nn.Module, like: Tensor, *args: Any) -> Any:
     """``module(*args)``, in the dtype of ``like``.
 
     Modules on a 16-bit backbone keep 32-bit parameters: small steps of an optimiser would be
-    lost in 16 bits.
+    lost in 16 bits. Under autocast what it reads may have another dtype than what it adds to.
     """
+    args = tuple(_as_dtype(arg, like.dtype) for arg in args)
     first = next(module.parameters(), None)
     if first is None or first.dtype == like.dtype:
         return module(*args)
@@ -71,3 +73,9 @@ def compute(module: nn.Module, like: Tensor, *args: Any) -> Any:
         if buffer.is_floating_point():
             cast[name] = buffer.to(like.dtype)
     return functional_call(module, cast, args)
+
+
+def _as_dtype(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != dtype:
+        return value.to(dtype)
+    return value

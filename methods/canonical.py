@@ -14,7 +14,16 @@ from peftnas.methods.bitfit import BitFit
 from peftnas.methods.layers import active_layers
 from peftnas.methods.prefix import Prefix
 from peftnas.spaces.architecture import Architecture
-from peftnas.spaces.fields import AnyOf, Number, Setting, SomeOf, Values, default_of, settings
+from peftnas.spaces.fields import (
+    AnyOf,
+    Number,
+    Setting,
+    SomeOf,
+    Values,
+    default_of,
+    held,
+    settings,
+)
 from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
@@ -105,7 +114,7 @@ def _without_idle_key_bias(methods: list[Method], anatomy: Anatomy) -> list[Meth
     prefixed = {
         layer
         for method in methods
-        if isinstance(method, Prefix)
+        if isinstance(method, Prefix) and "attention" in held(method.sublayers)
         for layer in active_layers(method, anatomy)
     }
     kept: list[Method] = []

@@ -130,9 +130,10 @@ class StackPort:
         mask = named.get("attention_mask")
         if isinstance(mask, Tensor) and mask.dim() != 2:
             raise ValueError(
-                f"a prompt needs an attention_mask of shape (batch, tokens), got {mask.shape}"
+                "a prompt needs an attention_mask of shape (batch, tokens), got "
+                f"{tuple(mask.shape)}; give that, and in a generation take a dynamic cache"
             )
-        if self.needs_right_padding and mask is not None and not bool(mask[:, 0].all()):
+        if self.needs_right_padding and mask is not None and is_padded_left(mask, False):
             raise ValueError(
                 "this prompt needs texts that are padded on the right, got padding on the left; "
                 "set padding_side='right', or take position='before' on a backbone with rotary "
@@ -196,9 +197,15 @@ class StackPort:
         given = named.get("position_ids") is not None
         if given or words is None or not isinstance(mask, Tensor) or mask.dim() != 2:
             return
-        if not bool(mask[:, 0].all()):
+        # of texts padded on the right the same positions come out, but for padding
+        if is_padded_left(mask, True):
             positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
             named["position_ids"] = positions[:, -words.shape[1] :]
+
+
+def is_padded_left(mask: Tensor, compiled: bool) -> bool:
+    """Whether a text begins with padding; ``compiled`` while nobody can look at values."""
+    return compiled if torch.compiler.is_compiling() else not bool(mask[:, 0].all())
 
 
 class LayerHook:

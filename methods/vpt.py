@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ class VPTPlacement(Placement):
         width: width d of the residual stream.
         layers: layers that get new vectors, ascending; the lowest of the stack is the first.
         stack: number of the stack that they enter.
+        entry: where; "word_embeddings" where these are the whole embedding layer.
     """
 
     kind: ClassVar[str] = "vpt"
@@ -39,6 +40,7 @@ class VPTPlacement(Placement):
     width: int
     layers: tuple[int, ...]
     stack: int
+    entry: Literal["word_embeddings", "hidden"]
 
     def count(self) -> int:
         """l*d a layer."""
@@ -54,7 +56,7 @@ class VisualPrompts(LayerPrompts):
     def __init__(self, placement: VPTPlacement, generator: torch.Generator) -> None:
         super().__init__()
         self.placement = placement
-        self.entry = "hidden"
+        self.entry = placement.entry
         self.position = "after_first"
         self.layers = placement.layers[1:]
         widths = [placement.entry_width] + [placement.width] * len(self.layers)
@@ -123,6 +125,7 @@ class VPT(Method):
             anatomy.layers[active[0]].width,
             layers,
             number,
+            "word_embeddings" if stack.word_embeddings == stack.embeddings else "hidden",
         )
 
     def _stack(self, anatomy: Anatomy) -> int:
