@@ -127,7 +127,7 @@ class BottleneckAdapter(SublayerDelta):
             delta = norm(delta)
         delta = delta * self.scale
         if self.gate is not None:
-            delta = delta * self.gate(z, tokens).unsqueeze(1)
+            delta = delta * self.gate(z, tokens)
         return delta
 
 

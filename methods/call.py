@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+
+class Remembers(Protocol):
+    """Keeps something of each sequence from one step of a generation to the next."""
+
+    def reorder(self, rows: Tensor) -> None:
+        """``rows`` (B,): number of the sequence that stands in each place from now on."""
 
 
 @dataclass
@@ -32,12 +39,27 @@ class Call:
         tokens: bool mask (B, T) of real tokens, prompts included; ``None`` when all are real.
         batch: number of sequences B; ``None`` before the first pass.
         past: tokens before these that lie in a cache: more than 0 in the steps of a generation.
+        gates: those that remember what they read before.
     """
 
     mode: Mode = field(default_factory=Mode)
     tokens: Tensor | None = None
     batch: int | None = None
     past: int = 0
+    gates: list[Remembers] = field(default_factory=list)
+
+    def watch(self, cache: Any) -> None:
+        """Follow a cache when it reorders its sequences (beams of a search)."""
+        if not self.gates or cache is None or getattr(cache, "peftnas_watched", False):
+            return
+        cache.peftnas_watched, former = True, cache.reorder_cache
+
+        def reorder_cache(rows: Tensor) -> None:
+            former(rows)
+            for gate in self.gates:
+                gate.reorder(rows)
+
+        cache.reorder_cache = reorder_cache
 
     def drop(self, x: Tensor) -> Tensor:
         """``x`` after dropout."""

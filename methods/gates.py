@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from peftnas.spaces.fields import OneOf, setting
 
+if TYPE_CHECKING:
+    from peftnas.methods.call import Call
+
 INIT_STD = 0.02  # of the weight, as in the adapters library and the UniPELT code
 
-GateTokens = Literal["unmasked", "all"]
+GateTokens = Literal["unmasked", "all", "causal"]
 
 
 @dataclass(frozen=True)
 class GateSpec:
     """One gate: ``G = mean over tokens of sigmoid(W x + b)``.
 
-    One value for a whole sequence: in a causal backbone it depends on later tokens too, so a gated
-    decoder can classify texts but not generate them token by token.
+    One value for a whole sequence: in a causal backbone it depends on later tokens too, so such a
+    decoder can classify texts but not generate them token by token. The causal form has a value
+    for each token, the mean over the tokens up to it, and generates with a cache.
 
     Source: Mao et al., UniPELT, 2110.07577; the released code takes the sigmoid before the mean.
 
     Attributes:
         width: width d of the gate's input.
         outputs: how many scalars it gives; 2 for separate gates on prefix keys and values.
-        tokens: "unmasked" takes the mean over real tokens, "all" over padding too.
+        tokens: "unmasked" takes the mean over real tokens, "all" over padding too, "causal" over
+            the real tokens up to each one.
     """
 
     width: int
@@ -44,7 +49,11 @@ class GateSpec:
 
 
 class Gate(nn.Module):
-    """The gate that a :class:`GateSpec` describes."""
+    """The gate that a :class:`GateSpec` describes.
+
+    Attributes:
+        call: state of the stack that it is in, once it is attached: a tuple of one, or of none.
+    """
 
     def __init__(self, spec: GateSpec, generator: torch.Generator) -> None:
         super().__init__()
@@ -52,22 +61,53 @@ class Gate(nn.Module):
         weight = torch.randn(spec.outputs, spec.width, generator=generator) * INIT_STD
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(spec.outputs))
+        self.call: tuple[Call, ...] = ()
+        self._sums: tuple[Tensor, Tensor] | None = None  # of the tokens that a cache holds
 
     def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
-        """The gate's value for each sequence.
+        """The gate's value for each sequence, or for each token of a causal one.
 
         Args:
             x: shape (B, T, width), what the gated module reads.
             tokens: bool mask (B, T) of real tokens; ``None`` when all are real.
         Returns:
-            Shape (B, outputs), each in (0, 1).
+            Shape (B, 1, outputs), causal (B, T, outputs), each in (0, 1).
+        Raises:
+            RuntimeError: in a step of a generation, if it is not causal.
         """
+        past = any(call.past for call in self.call)
+        if past and self.spec.tokens != "causal":
+            raise RuntimeError(
+                "a gate that takes its mean over a whole text cannot generate token by token, got "
+                f"gate_tokens={self.spec.tokens!r}; take 'causal', or no gate on a prefix"
+            )
         opened = torch.sigmoid(nn.functional.linear(x, self.weight, self.bias))
+        if self.spec.tokens == "causal":
+            return self._running_mean(opened, tokens, past)
         if tokens is None or self.spec.tokens == "all":
-            return opened.mean(dim=1)
+            return opened.mean(dim=1, keepdim=True)
         real = tokens.to(opened.dtype).unsqueeze(-1)
         # a row without any real token has no mean; 1 as the divisor leaves its gate at 0
-        return (opened * real).sum(dim=1) / real.sum(dim=1).clamp(min=1.0)
+        sums, counts = (part.sum(dim=1, keepdim=True) for part in (opened * real, real))
+        return sums / counts.clamp(min=1)
+
+    def _running_mean(self, opened: Tensor, tokens: Tensor | None, past: bool) -> Tensor:
+        """The mean over all real tokens up to each one."""
+        real = torch.ones_like(opened[..., :1])
+        if tokens is not None:
+            real = tokens.to(opened.dtype).unsqueeze(-1)
+        sums, counts = (opened * real).cumsum(dim=1), real.cumsum(dim=1)
+        if past and self._sums is not None:
+            sums, counts = sums + self._sums[0], counts + self._sums[1]
+        if not torch.is_grad_enabled():
+            self._sums = sums[:, -1:], counts[:, -1:]
+        return sums / counts.clamp(min=1)
+
+    def reorder(self, rows: Tensor) -> None:
+        """Take over a new order of the sequences in a cache."""
+        if self._sums is not None:
+            sums, counts = (part.index_select(0, rows.to(part.device)) for part in self._sums)
+            self._sums = sums, counts
 
 
 def gate_setting() -> Any:
@@ -79,13 +119,19 @@ def gate_setting() -> Any:
     )
 
 
-def gate_tokens_setting() -> Any:
-    """The field ``gate_tokens``: the tokens that a gate takes its mean over."""
+def gate_tokens_setting(*, causal: bool = True) -> Any:
+    """The field ``gate_tokens``: the tokens that a gate takes its mean over.
+
+    Args:
+        causal: whether each token may have a value of its own.
+    """
+    values = ("unmasked", "all", "causal") if causal else ("unmasked", "all")
+    each = "; causal: those up to each token, for decoders that generate" if causal else ""
     return setting(
-        OneOf("unmasked", "all"),
+        OneOf(*values),
         default="unmasked",
         when={"gate": ("unipelt",)},
-        help="mean of the gate over real tokens, or over all (padding too, as UniPELT's code)",
+        help=f"mean over real tokens, or over all (padding too, as UniPELT's code){each}",
     )
 
 

@@ -31,6 +31,7 @@ from peftnas.methods.base import (
     TrainsBackbone,
 )
 from peftnas.methods.call import Call, Mode
+from peftnas.methods.gates import Gate
 from peftnas.methods.layers import layer_of
 from peftnas.methods.linear_port import LinearPort, NormPort, PatchPort, own_part
 from peftnas.methods.ports import BlockPort, SublayerPort
@@ -126,6 +127,7 @@ class Hooks:
     def _sort(self, placed: Sequence[Placed]) -> dict[str, list[SublayerDelta]]:
         sublayers: dict[str, list[SublayerDelta]] = {}
         for placement, site, module in _unbundled(placed):
+            self._connect_gates(placement, site, module)
             if isinstance(module, SublayerDelta):
                 sublayers.setdefault(site, []).append(module)
             elif isinstance(module, PrefixKeyValues | CoreBranch):
@@ -142,6 +144,17 @@ class Hooks:
                     f"{type(module).__name__} has none of the roles of methods/base.py"
                 )
         return sublayers
+
+    def _connect_gates(self, placement: Placement, site: str, module: nn.Module) -> None:
+        for gate in module.modules():
+            if isinstance(gate, Gate):
+                layers: tuple[int, ...] = getattr(placement, "layers", ())
+                linear = self.anatomy.linears.get(site)
+                layer = layers[0] if layers else layer_of(site)
+                number = linear.stack if linear else self.anatomy.layers[layer].stack
+                gate.call = (self.calls[number],)
+                if gate.spec.tokens == "causal":
+                    self.calls[number].gates.append(gate)
 
     def _sort_core(self, placement: PlacedByLayer, module: PrefixKeyValues | CoreBranch) -> None:
         for layer in placement.layers:

@@ -79,7 +79,7 @@ class LoRADelta(LinearDelta):
         """x (B, T, n_in) -> (B, T, n_out)."""
         inner = nn.functional.linear(x, self.A)
         if self.gate is not None:
-            inner = inner * self.gate(x, tokens).unsqueeze(1)
+            inner = inner * self.gate(x, tokens)
         elif self.placement.scale != 1.0:
             inner = inner * self.placement.scale
         return nn.functional.linear(inner, self.B)

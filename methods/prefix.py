@@ -207,7 +207,7 @@ class Prefix(Method):
         Layers(), default=None, help="layers in which it is active; None: all"
     )
     gate: str | None | Domain[str | None] = gate_setting()
-    gate_tokens: GateTokens | Domain[GateTokens] = gate_tokens_setting()
+    gate_tokens: GateTokens | Domain[GateTokens] = gate_tokens_setting(causal=False)
     gate_outputs: int | Domain[int] = setting(
         OneOf(1, 2),
         default=1,
@@ -268,7 +268,7 @@ def _gated(
     values = values.transpose(0, 1).unsqueeze(0).expand(batch, -1, -1, -1)
     if gate is None:
         return keys, values
-    opened = gate(hidden, tokens)[:, :, None, None, None]  # (B, 1 or 2, 1, 1, 1)
+    opened = gate(hidden, tokens)[:, 0, :, None, None, None]  # (B, 1 or 2, 1, 1, 1)
     return keys * opened[:, 0], values * opened[:, -1]
 
 

@@ -84,6 +84,7 @@ class StackPort:
         self.call.tokens = None
         self.call.batch = None if first is None else first.shape[0]
         self.call.past = _cached(named)
+        self.call.watch(named.get("past_key_values"))
         if (
             isinstance(mask, Tensor)
             and mask.dim() == 2
