@@ -79,6 +79,16 @@ class AttachedModules(nn.Module):
         """Elements that are trained, counted on the modules themselves."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def rates(self) -> dict[nn.Parameter, float]:
+        """Parameters whose learning rate is another, and how many times that of the others."""
+        found: dict[nn.Parameter, float] = {}
+        for _, module in self.placed:
+            named = dict(module.named_parameters())
+            for name, rate in getattr(module, "rates", {}).items():
+                if rate != 1:
+                    found[named[name]] = rate
+        return found
+
     @property
     def prompt_length(self) -> int:
         """Positions that prompts add to every sequence that the first stack reads."""

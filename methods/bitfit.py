@@ -16,6 +16,7 @@ from peftnas.methods.layers import active_layers, place_words
 from peftnas.methods.places import NORMS, OUTER_LINEARS, OUTER_NORMS, places
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, held, setting
+from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
@@ -61,17 +62,27 @@ class BitFit(Method):
     The key bias adds the same to all logits of a query, so it has no effect where positions are
     learned embeddings and no prefix is attached; the canonical form drops it there.
 
-    Source: Ben Zaken et al. 2106.10199.
+    Values of ``targets`` layer by layer choose single bias vectors (S-BitFit): in a space
+    ``BitFit(targets=PerLayer(Subset("query", "up", ..., min_size=0)))``; those outside the layers
+    are the targets of a second BitFit.
+
+    Source: Ben Zaken et al. 2106.10199; single vectors: Lawton et al. 2305.16597.
     """
 
     kind: ClassVar[str] = "bitfit"
     formula: ClassVar[str] = "each target: n_out of the linear, or the width of the norm"
     source: ClassVar[str] = "Ben Zaken 2106.10199"
 
-    targets: tuple[str, ...] | None | Domain[tuple[str, ...] | None] = setting(
+    targets: tuple[str, ...] | None | Domain[Any] | ByLayer[Any] = setting(
         AnyOf(OneOf(None), SomeOf(*TARGETS)),
         default=None,
+        by_layer=True,
         help="biases that are trained; None: all that the backbone has",
+    )
+    add: bool | Domain[bool] = setting(
+        OneOf(False, True),
+        default=False,
+        help="give linears of layers that have no bias a new one, 0 at the start",
     )
     layers: tuple[int, ...] | None | Domain[Any] = setting(
         Layers(), default=None, help="layers in which it is active; None: all"
@@ -79,9 +90,18 @@ class BitFit(Method):
 
     def place(self, anatomy: Anatomy) -> Iterator[BitFitPlacement]:
         layers = active_layers(self, anatomy)
-        for target in self.named_targets(anatomy):
+        if isinstance(self.targets, ByLayer):
+            for layer in layers:
+                yield from self._place(anatomy, (layer,), self.at(layer).named_targets(anatomy))
+        else:
+            yield from self._place(anatomy, layers, self.named_targets(anatomy))
+
+    def _place(
+        self, anatomy: Anatomy, layers: tuple[int, ...], targets: tuple[str, ...]
+    ) -> Iterator[BitFitPlacement]:
+        for target in targets:
             for site in places(anatomy, layers, target):
-                if site.bias:
+                if site.bias or (held(self.add) and target in LINEARS):
                     width = site.n_out if isinstance(site, LinearSite) else site.width
                     yield BitFitPlacement(site.address, width)
 
@@ -91,12 +111,13 @@ class BitFit(Method):
         Raises:
             ValueError: if one of them has no bias in this backbone, or none has.
         """
-        known = biases(anatomy)
-        named: tuple[str, ...] | None = held(self.targets)
+        known = self._known(anatomy)
+        targets: Any = self.targets
+        named: tuple[str, ...] | None = held(targets)
         if named is None and not known:
             raise ValueError(
                 f"BitFit needs a bias to train, this {anatomy.model_type} backbone has none; "
-                "leave BitFit out"
+                "leave BitFit out, or take add=True"
             )
         missing = [name for name in named or () if name not in known]
         if missing:
@@ -106,18 +127,53 @@ class BitFit(Method):
             )
         return known if named is None else tuple(name for name in known if name in named)
 
+    def without(self, target: str, anatomy: Anatomy) -> Self:
+        """The same without one of its targets."""
+        if isinstance(self.targets, ByLayer):
+            tables = {
+                layer: self.at(layer).named_targets(anatomy) for layer in self.targets.layers
+            }
+            kept = {k: tuple(n for n in names if n != target) for k, names in tables.items()}
+            return self.replace(targets=ByLayer(kept))
+        names = tuple(name for name in self.named_targets(anatomy) if name != target)
+        return self.replace(targets=names)
+
     def normal(self, anatomy: Anatomy) -> Self:
+        lacking = any(name not in biases(anatomy) for name in anatomy.targets)
+        if not lacking:
+            return self.replace(add=False)._normal_targets(anatomy)
+        return self._normal_targets(anatomy)
+
+    def _normal_targets(self, anatomy: Anatomy) -> Self:
+        if isinstance(self.targets, ByLayer):
+            names = {k: self.at(k).named_targets(anatomy) for k in self.targets.layers}
+            return self.replace(targets=ByLayer(names))
         named, layers = self.named_targets(anatomy), held(self.layers)
         if not active_layers(self, anatomy):
             named = tuple(target for target in named if target in OUTER)
         if not any(target not in OUTER for target in named):
             layers = None
-        return self.replace(targets=None if named == biases(anatomy) else named, layers=layers)
+        every = self._known(anatomy)
+        return self.replace(targets=None if named == every else named, layers=layers)
+
+    def _known(self, anatomy: Anatomy) -> tuple[str, ...]:
+        """The targets that it can train in a backbone, in the declared order."""
+        known = biases(anatomy)
+        if held(self.add):
+            known = tuple(t for t in TARGETS if t in known or t in anatomy.targets)
+        if isinstance(self.targets, ByLayer):
+            known = tuple(target for target in known if target not in OUTER)
+        return known
 
     def words(self) -> str:
         """For example ``bitfit on query, up in layers 0-2``."""
-        named: tuple[str, ...] | None = held(self.targets)
-        return f"bitfit on {', '.join(named or ('all biases',))}" + place_words(self.layers)
+        added = " (added too)" if self.add else ""
+        if isinstance(self.targets, ByLayer):
+            number = sum(len(names or ()) for _, names in self.targets.items())
+            return f"bitfit on {number} biases, chosen layer by layer{added}"
+        targets: Any = self.targets
+        named: tuple[str, ...] | None = held(targets)
+        return f"bitfit on {', '.join(named or ('all biases',))}{added}" + place_words(self.layers)
 
 
 def biases(anatomy: Anatomy) -> tuple[str, ...]:

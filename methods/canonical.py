@@ -120,8 +120,7 @@ def _without_idle_key_bias(methods: list[Method], anatomy: Anatomy) -> list[Meth
     kept: list[Method] = []
     for method in methods:
         if isinstance(method, BitFit) and prefixed.isdisjoint(active_layers(method, anatomy)):
-            targets = tuple(name for name in method.named_targets(anatomy) if name != "key")
-            reduced = _normal(method.replace(targets=targets), anatomy)
+            reduced = _normal(method.without("key", anatomy), anatomy)
             kept.extend([reduced] if reduced is not None else [])
         else:
             kept.append(method)

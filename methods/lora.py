@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -38,6 +38,7 @@ class LoRAPlacement(Placement):
         rank: r, at least 1.
         scale: s, the constant factor; 1 when gated.
         gate: its gate, or ``None``.
+        b_rate: learning rate of B over that of the rest.
     """
 
     kind: ClassVar[str] = "lora"
@@ -47,6 +48,7 @@ class LoRAPlacement(Placement):
     # s folds into B: another training, but the same functions
     scale: float = field(metadata={"function": False})
     gate: GateSpec | None
+    b_rate: float = field(default=1.0, metadata={"function": False, "usual": 1.0})
 
     def count(self) -> int:
         """r * (n_in + n_out), and n_in + 1 for a gate."""
@@ -69,6 +71,7 @@ class LoRADelta(LinearDelta):
     def __init__(self, placement: LoRAPlacement, generator: torch.Generator) -> None:
         super().__init__()
         self.placement = placement
+        self.rates = {"B": placement.b_rate}
         a = torch.empty(placement.rank, placement.n_in)
         nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
         self.A = nn.Parameter(a)
@@ -93,9 +96,11 @@ class LoRADelta(LinearDelta):
 class LoRA(Method):
     """LoRA: ``W x + s B A x`` with s = alpha / rank (rslora: alpha / sqrt(rank)).
 
-    With a gate, G(x) takes the place of s, and alpha has no effect.
+    With a gate, G(x) takes the place of s, and alpha has no effect. A rank for each target is
+    written as one LoRA a target: ``LoRA.by_target({"query": 8, "value": 2})``.
 
-    Source: Hu et al. 2106.09685; rslora: Kalajdzievski 2312.03732; gate: Mao et al. 2110.07577.
+    Source: Hu et al. 2106.09685; rslora: Kalajdzievski 2312.03732; gate: Mao et al. 2110.07577;
+    b_rate: Hayou et al. 2402.12354.
     """
 
     kind: ClassVar[str] = "lora"
@@ -119,6 +124,9 @@ class LoRA(Method):
         when={"gate": (None,)},
         help="divide alpha by the square root of the rank",
     )
+    b_rate: float | Domain[float] = setting(
+        Number(0, above=True), default=1.0, help="learning rate of B over that of A (LoRA+)"
+    )
     targets: tuple[str, ...] | Domain[tuple[str, ...]] = setting(
         SomeOf(*TARGETS), default=("query", "value"), help="linears that it is added to"
     )
@@ -134,8 +142,24 @@ class LoRA(Method):
             for _, site in anatomy.linears_of(layer, targets if rank else ()):
                 gate = gate_spec(held(self.gate), site.n_in, held(self.gate_tokens))
                 yield LoRAPlacement(
-                    site.address, site.n_in, site.n_out, rank, self._scale(rank), gate
+                    site.address,
+                    site.n_in,
+                    site.n_out,
+                    rank,
+                    self._scale(rank),
+                    gate,
+                    float(held(self.b_rate)),
                 )
+
+    @classmethod
+    def by_target(cls, ranks: Mapping[str, Any], **common: Any) -> tuple[Self, ...]:
+        """One LoRA a target, each with a rank (or a domain of ranks) of its own.
+
+        Args:
+            ranks: rank by target.
+            common: the other fields, the same in all.
+        """
+        return tuple(cls(rank=rank, targets=(name,), **common) for name, rank in ranks.items())
 
     def normal(self, anatomy: Anatomy) -> Self:
         """Where one rank holds everywhere, s is spelled by alpha alone, and s = 1 by None."""
@@ -166,6 +190,8 @@ class LoRA(Method):
             parts.append(f"alpha {self.alpha:g}")
         if self.rslora:
             parts.append("rslora")
+        if self.b_rate != 1:
+            parts.append(f"b_rate {self.b_rate:g}")
         if self.gate is not None:
             parts.append("gated")
         return " ".join(parts) + f" on {', '.join(held(self.targets))}" + place_words(self.layers)

@@ -104,7 +104,7 @@ def _fold_linear(port: LinearPort) -> _Fold:
             if delta.reads == reads and change is not None:
                 weight = weight + change.to(weight.dtype)
         if reads == "rotated_input":
-            for rotation in port.rotations:
+            for rotation in reversed(port.rotations):  # the last one is next to the weight
                 weight = rotation.rotated(weight)
     for added in port.biases:
         value = added.value.to(weight.dtype)

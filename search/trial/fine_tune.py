@@ -127,7 +127,8 @@ def _run(bench: Bench, job: TrialJob, record: _Record) -> TrialResult:
                 )
             examples = bench.examples(min(held(recipe.max_length), room))
             head = classifier.head.parameters()
-            learner = Learner(classifier.attached.parameters(), head, recipe)
+            attached = classifier.attached
+            learner = Learner(attached.parameters(), head, recipe, attached.rates())
         _learn(bench, classifier, learner, examples, recipe, job.seed, record)
         if not job.folder:
             return record.complete("")

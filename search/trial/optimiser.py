@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,14 +40,22 @@ class Learner:
         modules: what is trained of the backbone or attached to it.
         head: what is trained of the head; it may have a learning rate of its own.
         recipe: a recipe that holds values.
+        rates: parameters of the modules whose learning rate is so many times that of the recipe.
     """
 
     def __init__(
-        self, modules: Iterable[nn.Parameter], head: Iterable[nn.Parameter], recipe: Recipe
+        self,
+        modules: Iterable[nn.Parameter],
+        head: Iterable[nn.Parameter],
+        recipe: Recipe,
+        rates: Mapping[nn.Parameter, float] | None = None,
     ) -> None:
         rate, head_rate = held(recipe.learning_rate), held(recipe.head_learning_rate)
         decay = float(held(recipe.weight_decay))
-        by_rate = [(list(modules), rate), (list(head), rate if head_rate is None else head_rate)]
+        factors, named = rates or {}, list(modules)
+        plain = [parameter for parameter in named if parameter not in factors]
+        by_rate = [(plain, rate), (list(head), rate if head_rate is None else head_rate)]
+        by_rate += [([p], rate * factors[p]) for p in named if p in factors]
         self.parameters = [parameter for parameters, _ in by_rate for parameter in parameters]
         groups = [
             group

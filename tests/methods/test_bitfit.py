@@ -9,6 +9,9 @@ from transformers import BertConfig
 
 from peftnas.methods import Architecture, BitFit, Prefix, attach, count, describe
 from peftnas.methods.bitfit import TARGETS, biases
+from peftnas.spaces.domains import Subset
+from peftnas.spaces.space import SearchSpace
+from peftnas.spaces.structure import ByLayer, PerLayer
 
 
 def test_all_biases_of_the_model(backbone):
@@ -85,3 +88,44 @@ def test_target_without_a_bias_is_refused(build_backbone):
     with pytest.raises(ValueError, match=r"\['up'\] have no bias .* take some of query, key"):
         count(Architecture(BitFit(targets=("query", "up"))), anatomy)
     assert set(biases(anatomy)) <= set(TARGETS)
+
+
+class TestAddedBiases:
+    def test_every_linear_of_a_backbone_without_biases(self, build_backbone, batch, disturb):
+        model = build_backbone("llama")
+        anatomy = describe(model)
+        attached = attach(model, Architecture(BitFit(add=True)))
+        assert attached.count == sum(site.n_out for site in anatomy.linears.values())
+        bare = model(**batch).last_hidden_state
+        disturb(attached)
+        expected = model(**batch).last_hidden_state
+        assert not torch.equal(expected, bare)
+        assert not attached.merge().remaining
+        assert_close(model(**batch).last_hidden_state, expected, atol=1e-4, rtol=1e-4)
+
+    def test_adds_nothing_where_all_have_one(self, build_backbone):
+        anatomy = describe(build_backbone("bert"))
+        both = [anatomy.canonical(Architecture(BitFit(add=add))) for add in (False, True)]
+        assert both[0] == both[1]
+
+
+class TestOneChoiceABiasVector:
+    def test_places_just_these(self, build_backbone):
+        model = build_backbone("bert")
+        table = ByLayer({0: ("up", "query"), 1: (), 2: ("ffn_norm",)})
+        attached = attach(model, Architecture(BitFit(targets=table)))
+        wanted = ("layers[0].attention.query", "layers[0].ffn.up", "layers[2].ffn.norm")
+        assert attached.sites == wanted
+
+    def test_space_has_one_choice_for_each(self, build_backbone):
+        anatomy = describe(build_backbone("bert"))
+        one = BitFit(targets=PerLayer(Subset("query", "up", min_size=0)))
+        bound = SearchSpace(one).bind(anatomy)
+        assert len({bound.train_key(bound.sample(seed)) for seed in range(400)}) == 4**3
+
+    def test_same_in_all_layers_is_one_target(self, build_backbone):
+        anatomy = describe(build_backbone("bert"))
+        table = BitFit(targets=ByLayer(dict.fromkeys(range(3), ("up", "query"))))
+        plain = BitFit(targets=("query", "up"))
+        forms = [anatomy.canonical(Architecture(method)) for method in (table, plain)]
+        assert forms[0] == forms[1]

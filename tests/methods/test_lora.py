@@ -158,3 +158,21 @@ def test_unknown_target_says_what_there_is(build_backbone):
         anatomy.canonical(Architecture(method))
     with pytest.raises(ValueError, match=r"layers in 0..2 .* got \[7\]"):
         count(Architecture(LoRA(layers=(0, 7))), anatomy)
+
+
+def test_a_rank_for_each_target(build_backbone):
+    anatomy = describe(build_backbone("bert"))
+    architecture = Architecture(*LoRA.by_target({"query": 3, "up": 2, "value": 0}, alpha=4))
+    assert count(architecture, anatomy) == 3 * (3 * 32 + 2 * 40)
+
+
+def test_rate_of_b_is_told_and_changes_the_training_alone(build_backbone):
+    model = build_backbone("bert")
+    plain, fast = LoRA(rank=2), LoRA(rank=2, b_rate=16.0)
+    attached = attach(model, Architecture(fast))
+    rates = attached.rates()
+    assert set(rates.values()) == {16.0}
+    assert set(rates) == {module.B for _, module in attached.placed}
+    placements = [describe(model).place(Architecture(method)) for method in (plain, fast)]
+    assert train_key(placements[0]) != train_key(placements[1])
+    assert function_key(placements[0]) == function_key(placements[1])

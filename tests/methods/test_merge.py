@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from peftnas.methods import IA3, Adapter, Architecture, BitFit, LoRA, Prefix, attach
+from peftnas.methods import IA3, OFT, Adapter, Architecture, BitFit, LoRA, Prefix, attach
 from peftnas.methods.bitfit import BitFitPlacement
 from peftnas.methods.call import Call
 from peftnas.methods.hooks import Hooks
@@ -98,3 +98,14 @@ def test_training_goes_on_after_unmerge(build_backbone, batch, disturb):
     attached.unmerge()
     model(**batch).last_hidden_state.sum().backward()
     assert all(parameter.grad is not None for parameter in attached.parameters())
+
+
+def test_two_rotations_merge_in_their_order(build_backbone, batch, disturb):
+    model = build_backbone("bert")
+    attached = attach(
+        model, Architecture(OFT(block=2, targets=("up",)), OFT(block=4, targets=("up",)))
+    )
+    disturb(attached)
+    expected = model(**batch).last_hidden_state
+    assert not attached.merge().remaining
+    assert_close(model(**batch).last_hidden_state, expected, atol=1e-4, rtol=1e-4)

@@ -82,3 +82,16 @@ def test_evaluations_are_evenly_spaced_and_end_at_the_end(steps: int, evaluation
     assert found[-1] == steps
     assert len(found) == min(steps, evaluations)
     assert min(gaps) >= 1 and max(gaps) - min(gaps) <= 1
+
+
+def test_a_parameter_may_have_another_rate() -> None:
+    """LoRA+: B moves b_rate times as far as A in the first step of Adam."""
+    moved = {}
+    for b_rate in (1.0, 4.0):
+        a, b = (torch.nn.Parameter(torch.ones(3, 3)) for _ in range(2))
+        recipe = Recipe(learning_rate=0.01, steps=1, weight_decay=0.0, warmup=0.0, clip_norm=0.0)
+        learner = Learner([a, b], [], recipe, {b: b_rate})
+        learner.step((a.sum() + b.sum()), 0)
+        moved[b_rate] = float((1 - a).mean().detach()), float((1 - b).mean().detach())
+    assert moved[1.0] == pytest.approx((0.01, 0.01), rel=1e-3)
+    assert moved[4.0] == pytest.approx((0.01, 0.04), rel=1e-3)
