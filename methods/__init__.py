@@ -30,6 +30,7 @@ from peftnas.methods.prompt import Prompt
 from peftnas.methods.ptuning import PTuning
 from peftnas.methods.reft import ReFT
 from peftnas.methods.saving import load, save
+from peftnas.methods.side_by_side import SideBySide, attach_side_by_side
 from peftnas.methods.sora import SoRA
 from peftnas.methods.sparse_adapter import SparseAdapter
 from peftnas.methods.ssf import SSF
@@ -90,7 +91,9 @@ __all__ = [
     "Tap",
     "TrainMemory",
     "UnsupportedBackboneError",
+    "SideBySide",
     "attach",
+    "attach_side_by_side",
     "costs",
     "count",
     "describe",

@@ -14,11 +14,12 @@ from transformers import PreTrainedModel
 
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.base import Placement
-from peftnas.methods.call import Mode
+from peftnas.methods.call import Call, Mode
 from peftnas.methods.costs import place
 from peftnas.methods.describe import describe
 from peftnas.methods.full import WholeBackbone
 from peftnas.methods.hooks import Hooks, Placed, is_attached
+from peftnas.methods.lanes import Lane
 from peftnas.methods.merge import Merged, Merger
 from peftnas.methods.training import TrainingSteps
 from peftnas.spaces.architecture import Architecture
@@ -45,13 +46,14 @@ class AttachedModules(nn.Module):
         architecture: Architecture,
         placed: Sequence[Placed],
         dropout: float,
+        lane: Lane | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.anatomy = anatomy
         self.placed = tuple(placed)
         self._mode = Mode(dropout=dropout)
-        self._hooks = Hooks(base, anatomy, placed, self._mode)
+        self._hooks = Hooks(base, anatomy, placed, self._mode, lane)
         self._flags = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
         for parameter, _ in self._flags:
             parameter.requires_grad_(False)
@@ -99,6 +101,10 @@ class AttachedModules(nn.Module):
         """Whether what can be merged is in the backbone's weights now."""
         return self._merger is not None
 
+    def call(self, stack: int) -> Call:
+        """State of the running pass of a stack."""
+        return self._hooks.calls[stack]
+
     def real(self, hidden: Tensor) -> Tensor:
         """The model's output (B, l + T, ...) at real positions only, (B, T, ...)."""
         return self._hooks.stacks[-1].real(hidden)
@@ -123,6 +129,11 @@ class AttachedModules(nn.Module):
             prompts).
         """
         self._check_attached("merge")
+        if self._hooks.lane is not None:
+            raise RuntimeError(
+                "architectures side by side share the weights, so none can be merged into them; "
+                "attach it alone"
+            )
         if self._merger is None:
             self._merger = Merger(self._hooks, self.placed)
         return self._merger.report
@@ -188,7 +199,15 @@ def attach(
         ValueError: if a method names a site that the backbone lacks, or the model already carries
             an architecture.
     """
-    base = _base_of(model)
+    base = base_of(model)
+    check_free(base, dropout)
+    anatomy = anatomy or describe(model)
+    placed = build_placed(base, anatomy, architecture, seed)
+    return AttachedModules(base, anatomy, architecture, placed, dropout)
+
+
+def check_free(base: PreTrainedModel, dropout: float) -> None:
+    """Raise ``ValueError`` if a model carries an architecture, or dropout is no probability."""
     if is_attached(base):
         raise ValueError(
             "one architecture at a time can be attached to a model, and one is; detach it first, "
@@ -196,18 +215,23 @@ def attach(
         )
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout must be in [0, 1), got {dropout}")
-    anatomy = anatomy or describe(model)
+
+
+def build_placed(
+    base: PreTrainedModel, anatomy: Anatomy, architecture: Architecture, seed: int
+) -> list[Placed]:
+    """Placements of an architecture with their modules, on the device of a model."""
     placements = place(architecture, anatomy)
     like = next(parameter for parameter in base.parameters() if parameter.is_floating_point())
     dtype = torch.float32 if like.dtype.itemsize < 4 else like.dtype
-    placed = [
+    return [
         (placement, placement.build(generator).to(like.device, dtype))
         for placement, generator in zip(placements, _generators(placements, seed), strict=True)
     ]
-    return AttachedModules(base, anatomy, architecture, placed, dropout)
 
 
-def _base_of(model: PreTrainedModel) -> PreTrainedModel:
+def base_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The base model of a transformers model, with or without a task head."""
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"attach needs a transformers model, got a {type(model).__name__}")
     base = model.base_model

@@ -8,6 +8,7 @@ queries find in each branch. Nothing is kept between calls, and a cache sees non
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.base import CoreBranch, PrefixKeyValues
 from peftnas.methods.call import Call, compute
+from peftnas.methods.lanes import ByRows
 from peftnas.methods.linear_port import own_part
 
 KEYWORD = "peftnas_extra"
@@ -127,7 +129,9 @@ def prefix_sdpa(
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """``sdpa`` over a prefix; the same as ``sdpa`` when none is handed down."""
-    extra: Extra | None = kwargs.pop(KEYWORD, None)
+    extra = kwargs.pop(KEYWORD, None)
+    if isinstance(extra, ByRows):
+        return _by_rows(prefix_sdpa, module, query, key, value, attention_mask, extra, kwargs)
     branches = _branches(query, key, extra, kwargs)
     if extra is not None and extra.prefix is not None:
         key, value, attention_mask = _prepend(
@@ -146,7 +150,9 @@ def prefix_eager(
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """The family's own eager attention over a prefix; returned weights are of real tokens."""
-    extra: Extra | None = kwargs.pop(KEYWORD, None)
+    extra = kwargs.pop(KEYWORD, None)
+    if isinstance(extra, ByRows):
+        return _by_rows(prefix_eager, module, query, key, value, attention_mask, extra, kwargs)
     branches, length = _branches(query, key, extra, kwargs), 0
     if extra is not None and extra.prefix is not None:
         length = extra.prefix[0].shape[2]
@@ -159,6 +165,42 @@ def prefix_eager(
     )
     output = output if branches is None else output + branches
     return output, weights if weights is None else weights[..., length:]
+
+
+def _by_rows(
+    function: Callable[..., tuple[Tensor, Tensor | None]],
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    extra: ByRows,
+    kwargs: dict[str, Any],
+) -> tuple[Tensor, Tensor | None]:
+    """Attention of the rows of each lane apart, since what they take differs in length."""
+    taken = {row for lane, _ in extra.parts for row in lane.numbers}
+    rest = [row for row in range(len(query)) if row not in taken]
+    groups = [(lane.numbers, one) for lane, one in extra.parts] + [(rest, None)]
+    outputs: list[Tensor] = []
+    weights: list[Tensor | None] = []
+    for numbers, one in groups:
+        if not numbers:
+            continue
+        index = torch.tensor(numbers, device=query.device)
+
+        def take(whole: Any, index: Tensor = index) -> Any:
+            has_rows = isinstance(whole, Tensor) and whole.shape[:1] == query.shape[:1]
+            return whole.index_select(0, index) if has_rows else whole
+
+        inner = {name: take(given) for name, given in kwargs.items()} | {KEYWORD: one}
+        found = function(module, take(query), take(key), take(value), take(mask), **inner)
+        outputs.append(found[0])
+        weights.append(found[1])
+    order = torch.tensor([row for numbers, _ in groups for row in numbers], device=query.device)
+    back = order.argsort()
+    output = torch.cat(outputs).index_select(0, back)
+    seen = [part for part in weights if part is not None]
+    return output, torch.cat(seen).index_select(0, back) if seen else None
 
 
 def _branches(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, cast
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -32,6 +32,7 @@ from peftnas.methods.base import (
 )
 from peftnas.methods.call import Call, Mode
 from peftnas.methods.gates import Gate
+from peftnas.methods.lanes import Lane, LaneHook
 from peftnas.methods.layers import layer_of
 from peftnas.methods.linear_port import LinearPort, NormPort, PatchPort, own_part
 from peftnas.methods.ports import BlockPort, SublayerPort
@@ -63,11 +64,19 @@ class Hooks:
         anatomy: its anatomy.
         placed: placements and the modules built from them.
         mode: how the modules run.
+        lane: the rows of a batch that they see, where architectures share the backbone; then who
+            made the lanes hooks the entries of the stacks.
     """
 
     def __init__(
-        self, base: PreTrainedModel, anatomy: Anatomy, placed: Sequence[Placed], mode: Mode
+        self,
+        base: PreTrainedModel,
+        anatomy: Anatomy,
+        placed: Sequence[Placed],
+        mode: Mode,
+        lane: Lane | None = None,
     ) -> None:
+        self.lane = lane
         self.base = base
         self.anatomy = anatomy
         self.calls = [Call(mode) for _ in anatomy.stacks]
@@ -96,7 +105,8 @@ class Hooks:
 
     def _connect(self, sublayers: dict[str, list[SublayerDelta]]) -> None:
         """Register all hooks; on one module in the order in which they compose."""
-        self._hook_stacks()
+        if self.lane is None:
+            self._hook_stacks()
         self._hook_linears()
         self._hook_norms()
         self._hook_sublayers(sublayers)
@@ -202,11 +212,11 @@ class Hooks:
     def _hook_stacks(self) -> None:
         for port in self.stacks:
             entry = self._module(port.stack.entry)
-            self._keep(entry.register_forward_pre_hook(port.change_arguments, with_kwargs=True))
+            self._before(entry, port.change_arguments, kwargs=True)
             if port.prompts and port.bare:
                 assert port.stack.embeddings is not None
                 layer = self._module(port.stack.embeddings)
-                self._keep(layer.register_forward_hook(port.enter_bare))
+                self._after(layer, port.enter_bare)
             for prompt in port.prompts:
                 if isinstance(prompt, LayerPrompts):
                     self._hook_layer_prompts(port, prompt)
@@ -215,20 +225,20 @@ class Hooks:
         for number in prompt.layers:
             block = self._module(self.anatomy.layers[number].path)
             hook = LayerHook(port, prompt, number)
-            self._keep(block.register_forward_pre_hook(hook, with_kwargs=True))
+            self._before(block, hook, kwargs=True)
 
     def _hook_linears(self) -> None:
         for port in self.linears.values():
             if port.needs_input_hook:
-                self._keep(port.module.register_forward_pre_hook(port.change_input))
+                self._before(port.module, port.change_input)
             if port.needs_output_hook:
-                self._keep(port.module.register_forward_hook(port.change_output))
+                self._after(port.module, port.change_output)
 
     def _hook_norms(self) -> None:
         for port in self.norms.values():
-            self._keep(port.norm.register_forward_hook(port.change_output))
+            self._after(port.norm, port.change_output)
         for patches in self.patches.values():
-            self._keep(patches.module.register_forward_hook(patches.change_output))
+            self._after(patches.module, patches.change_output)
 
     def _hook_sublayers(self, sublayers: dict[str, list[SublayerDelta]]) -> None:
         for address, deltas in sublayers.items():
@@ -236,17 +246,17 @@ class Hooks:
             norm = self.norms.get(f"{address}.norm") or NormPort(self._module(site.norm))
             port = SublayerPort(site, norm, deltas, self.calls[site.stack])
             tap = self._module(site.residual.module)
-            self._keep(tap.register_forward_pre_hook(port.keep_residual, with_kwargs=True))
-            self._keep(self._module(site.exit).register_forward_hook(port.add_before_norm))
+            self._before(tap, port.keep_residual, kwargs=True)
+            self._after(self._module(site.exit), port.add_before_norm)
             if site.norm_order == "pre":
-                self._keep(norm.norm.register_forward_hook(port.keep_normed))
+                self._after(norm.norm, port.keep_normed)
             elif port.after:
-                self._keep(norm.norm.register_forward_hook(port.add_after_norm))
+                self._after(norm.norm, port.add_after_norm)
 
     def _hook_blocks(self) -> None:
         for layer, port in self.blocks.items():
             block = self._module(self.anatomy.layers[layer].path)
-            self._keep(block.register_forward_hook(port.change_output))
+            self._after(block, port.change_output)
 
     def _hook_cores(self) -> None:
         if self.cores:
@@ -255,10 +265,17 @@ class Hooks:
             path = self.anatomy.sublayers[address].core
             assert path is not None
             core = self._module(path)
-            self._keep(core.register_forward_pre_hook(port.hand_down, with_kwargs=True))
+            self._before(core, port.hand_down, kwargs=True)
 
-    def _keep(self, handle: RemovableHandle) -> None:
-        self._handles.append(handle)
+    def _before(self, module: nn.Module, hook: Callable[..., Any], kwargs: bool = False) -> None:
+        if self.lane is not None:
+            hook = LaneHook(self.lane, hook, kwargs)
+        self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=kwargs))
+
+    def _after(self, module: nn.Module, hook: Callable[..., Any]) -> None:
+        if self.lane is not None:
+            hook = LaneHook(self.lane, hook, kwargs=False)
+        self._handles.append(module.register_forward_hook(hook))
 
 
 def _unbundled(placed: Sequence[Placed]) -> Iterator[tuple[Placement, str, nn.Module]]:
@@ -274,7 +291,8 @@ def _unbundled(placed: Sequence[Placed]) -> Iterator[tuple[Placement, str, nn.Mo
 def is_attached(base: nn.Module) -> bool:
     """Whether an architecture is attached to a base model now."""
     return any(
-        isinstance(getattr(hook, "__self__", None), StackPort)
+        isinstance(getattr(getattr(hook, "port", hook), "call", None), Call)
+        or isinstance(getattr(hook, "__self__", None), StackPort)
         for module in base.modules()
         for hook in module._forward_pre_hooks.values()
     )
