@@ -21,6 +21,7 @@ from peftnas.methods.full import WholeBackbone
 from peftnas.methods.hooks import Hooks, Placed, is_attached
 from peftnas.methods.lanes import Lane
 from peftnas.methods.merge import Merged, Merger
+from peftnas.methods.starts import start_from_backbone
 from peftnas.methods.training import TrainingSteps
 from peftnas.spaces.architecture import Architecture
 
@@ -224,10 +225,12 @@ def build_placed(
     placements = place(architecture, anatomy)
     like = next(parameter for parameter in base.parameters() if parameter.is_floating_point())
     dtype = torch.float32 if like.dtype.itemsize < 4 else like.dtype
-    return [
+    placed = [
         (placement, placement.build(generator).to(like.device, dtype))
         for placement, generator in zip(placements, _generators(placements, seed), strict=True)
     ]
+    start_from_backbone(base, anatomy, placed)
+    return placed
 
 
 def base_of(model: PreTrainedModel) -> PreTrainedModel:

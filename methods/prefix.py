@@ -22,7 +22,7 @@ from peftnas.methods.gates import (
 )
 from peftnas.methods.layers import active_layers, place_words
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, Whole, held, setting
+from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, Tokens, Whole, held, setting
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
@@ -41,6 +41,8 @@ class FlatPrefixPlacement(Placement):
         kv_heads: g, key-value heads of the backbone.
         head_width: c.
         gate: its gate, or ``None``; its input is what the attention module reads.
+        tokens: ids of the tokens whose keys and values it starts from, which attach reads off the
+            backbone; ``None``: at random.
     """
 
     kind: ClassVar[str] = "prefix"
@@ -50,6 +52,9 @@ class FlatPrefixPlacement(Placement):
     kv_heads: int
     head_width: int
     gate: GateSpec | None
+    tokens: tuple[int, ...] | None = field(
+        default=None, metadata={"usual": None, "function": False}
+    )
 
     def count(self) -> int:
         """2lgc, and the gate."""
@@ -179,6 +184,9 @@ class Prefix(Method):
     tanh MLP of that hidden width, which folds away after training. The two forms are different
     points for ``function_key`` too: a narrow MLP does not reach every K_p, V_p.
 
+    With ``tokens`` it starts with what the frozen backbone computes as keys and values of these
+    tokens (without positions, as all of the prefix), which helps where data are few.
+
     Source: Li & Liang 2101.00190; gate: Mao et al. 2110.07577, K_p and V_p times G, where the
     library `adapters` also offers one G each (``gate_outputs=2``).
     """
@@ -215,10 +223,23 @@ class Prefix(Method):
         help="one gate for keys and values, or one each",
     )
 
+    tokens: tuple[int, ...] | None | Domain[Any] = setting(
+        AnyOf(OneOf(None), Tokens()),
+        default=None,
+        when={"mlp": (None,)},
+        help="ids of tokens whose keys and values it starts from, repeated; None: random",
+    )
+
     def place(self, anatomy: Anatomy) -> Iterator[FlatPrefixPlacement | MlpPrefixPlacement]:
         named: tuple[str, ...] = held(self.sublayers)
         anatomy.check_sublayers(named)
         anatomy.check_core("a prefix")
+        tokens: Any = self.tokens
+        if tokens is not None and not any(s.word_embeddings for s in anatomy.stacks):
+            raise ValueError(
+                f"a {anatomy.model_type} backbone reads no tokens that a prefix could start from; "
+                "leave tokens out"
+            )
         layers, length = active_layers(self, anatomy), held(self.length)
         for number, stack in enumerate(anatomy.stacks) if length else ():
             for name in named:
@@ -239,6 +260,7 @@ class Prefix(Method):
         gate = gate_spec(
             held(self.gate), shape.width, held(self.gate_tokens), held(self.gate_outputs)
         )
+        tokens: Any = self.tokens
         if hidden is not None:
             site = f"{anatomy.stacks[number].prefix}{name}.core"
             yield MlpPrefixPlacement(
@@ -247,7 +269,9 @@ class Prefix(Method):
             return
         for layer in layers:
             site = f"{sublayer_address(layer, name)}.core"
-            yield FlatPrefixPlacement(site, (layer,), name, length, heads, width, gate)
+            yield FlatPrefixPlacement(
+                site, (layer,), name, length, heads, width, gate, held(tokens)
+            )
 
     def words(self) -> str:
         """For example ``prefix length 10 (mlp 512) gated in layers 0-2``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from peftnas.methods.base import Method, Placement, PromptVectors
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import (
+    AnyOf,
     Configurable,
     OneOf,
+    Rule,
+    Tokens,
     Whole,
     held,
     possible_values,
@@ -37,6 +40,8 @@ class PromptPlacement(Placement):
         entry: where the vectors enter; see :class:`Prompt`.
         position: before token 0, or between tokens 0 and 1.
         stack: number of the stack that they enter.
+        start: "random", or "vocabulary" or "tokens", which attach reads off the backbone.
+        tokens: ids of the tokens that it starts from.
     """
 
     kind: ClassVar[str] = "prompt"
@@ -45,6 +50,10 @@ class PromptPlacement(Placement):
     entry: Entry
     position: Position
     stack: int = field(metadata={"usual": 0})
+    start: str = field(default="random", metadata={"usual": "random", "function": False})
+    tokens: tuple[int, ...] | None = field(
+        default=None, metadata={"usual": None, "function": False}
+    )
 
     def count(self) -> int:
         """length * width."""
@@ -55,7 +64,11 @@ class PromptPlacement(Placement):
 
 
 class SoftPrompt(PromptVectors):
-    """The vectors (l, width), drawn uniformly from [-0.5, 0.5]."""
+    """The vectors (l, width), drawn uniformly from [-0.5, 0.5] where they start at random.
+
+    Attributes:
+        draws: numbers in [0, 1) that choose the words of a start from the vocabulary.
+    """
 
     def __init__(self, placement: PromptPlacement, generator: torch.Generator) -> None:
         super().__init__()
@@ -64,10 +77,29 @@ class SoftPrompt(PromptVectors):
         self.position = placement.position
         start = torch.rand(placement.length, placement.width, generator=generator) - 0.5
         self.embedding = nn.Parameter(start)
+        self.draws: list[float] = []
+        if placement.start == "vocabulary":
+            drawn = torch.rand(placement.length, generator=generator, dtype=torch.float64)
+            self.draws = drawn.tolist()
 
     def forward(self) -> Tensor:
         """The vectors, (l, width)."""
         return self.embedding
+
+
+def _no_tokens(values: dict[str, Any]) -> str | None:
+    if values["start"] != "tokens" or values["tokens"] is not None:
+        return None
+    return "start 'tokens' needs token ids, got tokens=None; give tokens=(id, ...)"
+
+
+def _other_width(values: dict[str, Any]) -> str | None:
+    if values["entry"] == "word_embeddings" or values["start"] == "random":
+        return None
+    return (
+        "a start from words is one of word embeddings, got entry='hidden' with start="
+        f"{values['start']!r}; take entry='word_embeddings'"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +114,10 @@ class Prompt(Method):
 
     They enter the first stack that reads words: the encoder of an encoder-decoder.
 
-    The start is the paper's, uniform in [-0.5, 0.5], which is about ten times as large as the word
-    embeddings of the bert family (std 0.04): it wants a large learning rate. Never the identity,
+    start "random" is uniform in [-0.5, 0.5], about ten times as large as many word embeddings
+    (std 0.04): it wants a large learning rate. "vocabulary" takes the embeddings of words drawn
+    at random, "tokens" those of given tokens (a label, an instruction), repeated to the length:
+    ``tokens=tuple(tokenizer(text, add_special_tokens=False)["input_ids"])``. Never the identity,
     never mergeable, carries no gate.
 
     Source: Lester et al. 2104.08691.
@@ -92,6 +126,10 @@ class Prompt(Method):
     kind: ClassVar[str] = "prompt"
     formula: ClassVar[str] = "length * width of the embeddings"
     source: ClassVar[str] = "Lester 2104.08691; entries as in HF peft and in `adapters`"
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(("start", "tokens"), _no_tokens),
+        Rule(("entry", "start"), _other_width),
+    )
 
     length: int | Domain[int] = setting(
         Whole(0), default=10, size=True, help="vectors l put in; 0 = absent"
@@ -107,12 +145,30 @@ class Prompt(Method):
         help="before the first token, or right after it (CLS, BOS)",
     )
 
+    start: str | Domain[str] = setting(
+        OneOf("random", "vocabulary", "tokens"),
+        default="random",
+        help="random numbers, words drawn from the vocabulary, or the given tokens",
+    )
+    tokens: tuple[int, ...] | None | Domain[Any] = setting(
+        AnyOf(OneOf(None), Tokens()),
+        default=None,
+        when={"start": ("tokens",)},
+        help="ids of the tokens that it starts from, repeated to the length",
+    )
+
     def place(self, anatomy: Anatomy) -> Iterator[PromptPlacement]:
         length = held(self.length)
         if not length:
             return
         number = prompted_stack(anatomy)
         stack = anatomy.stacks[number]
+        start, tokens = held(self.start), cast(Any, self.tokens)
+        if start != "random" and stack.word_embeddings is None:
+            raise ValueError(
+                f"a {anatomy.model_type} backbone has no words to start a prompt from, got start="
+                f"{start!r}; take 'random'"
+            )
         entry: Entry = held(self.normal(anatomy).entry)
         if entry == "hidden" and stack.embeddings is None:
             raise ValueError(
@@ -126,6 +182,8 @@ class Prompt(Method):
             entry=entry,
             position=held(self.position),
             stack=number,
+            start=start,
+            tokens=held(tokens) if start == "tokens" else None,
         )
 
     def clash(self, other: Configurable) -> str | None:
@@ -156,7 +214,11 @@ class Prompt(Method):
         """For example ``prompt length 10``; settings other than the default in brackets."""
         unusual = [
             str(value)
-            for value, usual in ((self.entry, "word_embeddings"), (self.position, "before"))
+            for value, usual in (
+                (self.entry, "word_embeddings"),
+                (self.position, "before"),
+                (self.start, "random"),
+            )
             if value != usual
         ]
         return f"prompt length {self.length}" + (f" ({', '.join(unusual)})" if unusual else "")

@@ -109,6 +109,9 @@ class PTuning(Prompt):
     )
     source: ClassVar[str] = "Liu 2103.10385; as in HF peft"
 
+    start: str | Domain[str] = setting(
+        OneOf("random"), default="random", help="of the vectors that the network reads"
+    )
     encoder: Encoder | Domain[Any] = setting(
         OneOf("mlp", "lstm"), default="mlp", help="the network that computes the prompt"
     )

@@ -115,6 +115,15 @@ class SomeOf:
         )
 
 
+class Tokens:
+    """A tuple of one or more token ids."""
+
+    words = "a tuple of token ids, whole numbers >= 0"
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, tuple) and bool(value) and all(map(Whole(0).takes, value))
+
+
 class Sizes:
     """A tuple of one or more whole numbers >= 1, such as widths one after another."""
 

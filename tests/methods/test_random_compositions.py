@@ -13,7 +13,17 @@ from torch.testing import assert_close
 
 from peftnas.methods import METHODS, Anatomy, Architecture, Method, attach, count, describe, load
 from peftnas.methods.testing.tiny import build, inputs_of, output
-from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, Sizes, SomeOf, Values, Whole
+from peftnas.spaces.fields import (
+    AnyOf,
+    Layers,
+    Number,
+    OneOf,
+    Sizes,
+    SomeOf,
+    Tokens,
+    Values,
+    Whole,
+)
 from peftnas.spaces.fields import settings as fields_of
 from peftnas.spaces.structure import ByLayer
 
@@ -36,6 +46,8 @@ def values_of(values: Values, anatomy: Anatomy) -> st.SearchStrategy[Any]:
             return some.map(tuple)
         case Sizes():
             return st.lists(st.integers(1, 4), min_size=1, max_size=2).map(tuple)
+        case Tokens():
+            return st.lists(st.integers(0, 59), min_size=1, max_size=3).map(tuple)
         case Layers():
             layers = st.lists(st.integers(0, anatomy.n_layers - 1), unique=True)
             return st.none() | layers.map(lambda some: tuple(sorted(some)))
