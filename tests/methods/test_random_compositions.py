@@ -10,8 +10,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
+from transformers import PreTrainedModel
 
-from peftnas.methods import METHODS, Anatomy, Architecture, Method, attach, count, describe, load
+from peftnas.methods import METHODS, Anatomy, Architecture, attach, count, describe, load
 from peftnas.methods.testing.tiny import build, inputs_of, output
 from peftnas.spaces.fields import (
     AnyOf,
@@ -57,10 +58,11 @@ def values_of(values: Values, anatomy: Anatomy) -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def methods(draw: st.DrawFn, anatomy: Anatomy) -> Method:
-    method = METHODS[draw(st.sampled_from([kind for kind in METHODS if kind != "full"]))]
+def fields_of_methods(draw: st.DrawFn, anatomy: Anatomy) -> tuple[str, dict[str, Any]]:
+    """A kind, and values of its fields, which together may break a rule."""
+    kind = draw(st.sampled_from([kind for kind in METHODS if kind != "full"]))
     given_fields: dict[str, Any] = {}
-    for name, declared in fields_of(method).items():
+    for name, declared in fields_of(METHODS[kind]).items():
         one = values_of(declared.values, anatomy)
         if declared.size or name in ("targets", "layers"):
             given_fields[name] = draw(one)
@@ -69,7 +71,7 @@ def methods(draw: st.DrawFn, anatomy: Anatomy) -> Method:
         if declared.by_layer and name in given_fields and draw(st.integers(0, 4)) == 0:
             table = {layer: draw(one) for layer in range(anatomy.n_layers)}
             given_fields[name] = ByLayer(table)
-    return method(**given_fields)
+    return kind, given_fields
 
 
 def refused(error: ValueError) -> None:
@@ -86,15 +88,21 @@ def digest(model: torch.nn.Module) -> list[torch.Tensor]:
 def live(name: str, data: st.DataObject) -> None:
     """The whole life of one random composition."""
     model = build(name).requires_grad_(False)
-    anatomy, inputs = describe(model), inputs_of(model)
-    bare, before = output(model, inputs), digest(model)
+    some = data.draw(st.lists(fields_of_methods(describe(model)), min_size=1, max_size=4))
     try:
-        some = data.draw(st.lists(methods(anatomy), min_size=1, max_size=4))
-        architecture = Architecture(*some)
-        expected = count(architecture, anatomy)
-        attached = attach(model, architecture)
+        architecture = Architecture(*(METHODS[kind](**fields) for kind, fields in some))
+        count(architecture, describe(model))
     except ValueError as error:
         return refused(error)
+    whole_life(model, architecture)
+
+
+def whole_life(model: PreTrainedModel, architecture: Architecture) -> None:
+    """Counted, trained, merged, taken off, saved, loaded again."""
+    inputs = inputs_of(model)
+    bare, before = output(model, inputs), digest(model)
+    expected = count(architecture, describe(model))
+    attached = attach(model, architecture)
     assert expected == attached.count == sum(p.numel() for p in attached.parameters())
     assert Architecture.from_json(architecture.to_json()) == architecture
     if expected:
