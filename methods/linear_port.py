@@ -67,8 +67,7 @@ class LinearPort:
     def needs_output_hook(self) -> bool:
         """Whether :meth:`change_output` has to run."""
         after = bool(self.biases or self.deltas or self.scales_out or self.affines)
-        # after a rotation it forgets the input that was kept for it
-        return after or bool(self.changes_input)
+        return after or (self.changes_input and self._rows is not None)
 
     def add(self, module: nn.Module) -> None:
         """Take in a module of one of the roles that act at a linear."""
@@ -91,7 +90,8 @@ class LinearPort:
     def change_input(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Forward pre-hook; not of a part of a fused projection, whose input others read too."""
         straight, rotated = self._inputs(self.call.by_sequence(args[0]))
-        self._straight = straight
+        if self.deltas:
+            self._straight = straight
         return (rotated.view(args[0].shape), *args[1:])
 
     def change_output(self, module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
@@ -187,17 +187,31 @@ class NormPort:
 
     def change_output(self, module: nn.Module, args: Any, out: Tensor) -> Tensor:
         """Forward hook."""
+        if self.deltas:
+            out = self._with_deltas(args[0], out)
         for bias in self.biases:
             out = out + bias.value.to(out.dtype)
-        if self.deltas:
-            unit = normalised(self.norm, args[0])
-            for delta in self.deltas:
-                if delta.weight is not None:
-                    out = out + unit * delta.weight.to(out.dtype)
-                if delta.bias is not None:
-                    out = out + delta.bias.to(out.dtype)
         for affine in self.affines:
             out = out * affine.scale.to(out.dtype) + affine.shift.to(out.dtype)
+        return out
+
+    def _with_deltas(self, x: Tensor, out: Tensor) -> Tensor:
+        norm = self.norm
+        if isinstance(norm, nn.LayerNorm) and out.dtype == torch.float32:
+            # one more forward, but not one more backward; 16 bits would lose small deltas
+            weight: Tensor = norm.weight
+            bias: Tensor | None = norm.bias
+            for delta in self.deltas:
+                weight = weight if delta.weight is None else weight + delta.weight
+                if delta.bias is not None:
+                    bias = delta.bias if bias is None else bias + delta.bias
+            return nn.functional.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
+        unit = normalised(norm, x)
+        for delta in self.deltas:
+            if delta.weight is not None:
+                out = out + unit * delta.weight.to(out.dtype)
+            if delta.bias is not None:
+                out = out + delta.bias.to(out.dtype)
         return out
 
 

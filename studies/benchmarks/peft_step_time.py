@@ -51,6 +51,7 @@ class Pair:
 
 
 _LORA = {"r": 8, "lora_alpha": 16, "target_modules": ["query", "value"]}
+_TWO = {"target_modules": ["query", "value"]}
 _OURS = {"rank": 8, "alpha": 16.0}
 _DOWN = r".*layer\.\d+\.output\.dense"
 _IA3 = {"target_modules": rf".*\.(key|value)|{_DOWN}", "feedforward_modules": _DOWN}
@@ -68,6 +69,26 @@ PAIRS = (
         length=10,
     ),
     Pair("prefix", "prefix", {"length": 10}, "PrefixTuningConfig", {"num_virtual_tokens": 10}),
+    Pair(
+        "p-tuning",
+        "ptuning",
+        {"length": 10, "hidden": 128},
+        "PromptEncoderConfig",
+        {"num_virtual_tokens": 10, "encoder_hidden_size": 128},
+        length=10,
+    ),
+    Pair("dora", "dora", _OURS, "LoraConfig", _LORA | {"use_dora": True}),
+    Pair("vera", "vera", {"rank": 64}, "VeraConfig", _TWO | {"r": 64}),
+    Pair("loha", "loha", {"rank": 4}, "LoHaConfig", _TWO | {"r": 4, "alpha": 4}),
+    Pair("lokr", "lokr", {"rank": 8}, "LoKrConfig", _TWO | {"r": 8, "alpha": 8}),
+    Pair(
+        "oft",
+        "oft",
+        {"block": 32},
+        "OFTConfig",
+        _TWO | {"oft_block_size": 32, "use_cayley_neumann": False},
+    ),
+    Pair("ln-tuning", "ln_tuning", {}, "LNTuningConfig", {"target_modules": ".*LayerNorm"}),
 )
 
 
