@@ -27,7 +27,18 @@ from peftnas.methods.gates import (
 )
 from peftnas.methods.layers import active_layers, layer_of, place_words, value_words
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, Rule, Sizes, Whole, held, setting
+from peftnas.spaces.fields import (
+    AnyOf,
+    Layers,
+    Number,
+    OneOf,
+    Rule,
+    Sizes,
+    Whole,
+    held,
+    held_at,
+    setting,
+)
 from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
@@ -233,21 +244,26 @@ class Adapter(Method):
         scale: float | Literal["learned"] = held(self.scale)
         sublayers = _SUBLAYERS[held(self.site)]
         anatomy.check_sublayers(sublayers)
+        reads, gate, tokens = self._reads(anatomy.norm_order), held(self.gate), self.gate_tokens
+        norm, bias, drop_below = held(self.norm), held(self.bias), held(self.drop_below)
+        scale = "learned" if scale == "learned" else float(scale)
         for layer in active_layers(self, anatomy):
-            here, width = self.at(layer), anatomy.layers[layer].width
-            bottleneck = held(here.bottleneck)
+            width = anatomy.layers[layer].width
+            bottleneck = _plain(held_at(self.bottleneck, layer))
+            activation = held_at(self.activation, layer)
+            spec = gate_spec(gate, width, held(tokens))
             for sublayer in anatomy.sublayers_of(layer, sublayers if bottleneck else ()):
                 yield AdapterPlacement(
-                    site=sublayer.address,
-                    width=width,
-                    bottleneck=_plain(bottleneck),
-                    activation=held(here.activation),
-                    reads=self._reads(anatomy.norm_order),
-                    scale="learned" if scale == "learned" else float(scale),
-                    gate=gate_spec(held(self.gate), width, held(self.gate_tokens)),
-                    drop_below=held(self.drop_below),
-                    norm=held(self.norm),
-                    bias=held(self.bias),
+                    sublayer.address,
+                    width,
+                    bottleneck,
+                    activation,
+                    reads,
+                    scale,
+                    spec,
+                    drop_below,
+                    norm,
+                    bias,
                 )
 
     def normal(self, anatomy: Anatomy) -> Self:

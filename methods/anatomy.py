@@ -5,6 +5,7 @@ Layers are numbered through all stacks: those of an encoder first, then those of
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -290,6 +291,7 @@ _SUBLAYER_OF = (
 )
 
 
+@functools.cache
 def linear_address(layer: int, name: str) -> str:
     """Address of a linear in a layer: ``layers[3].attention.query``.
 

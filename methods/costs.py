@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
 
 
+_PREFIXES = (FlatPrefixPlacement.kind, MlpPrefixPlacement.kind)
+
+
 def place(architecture: Architecture, anatomy: Anatomy) -> tuple[Placement, ...]:
     """Every module that an architecture puts on a backbone, method by method.
 
@@ -34,14 +37,17 @@ def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> li
     Where no prefix is attached at all, only the canonical form leaves key biases out: the count of
     a plain ``BitFit()`` stays that of its paper.
     """
+    if anatomy.positions != "learned":
+        return placements
     prefixed = {
         layer
         for part in placements
-        if isinstance(part, FlatPrefixPlacement | MlpPrefixPlacement)
+        if part.kind in _PREFIXES  # one look each, where instance checks of all would take long
+        and isinstance(part, FlatPrefixPlacement | MlpPrefixPlacement)
+        and part.sublayer == "attention"
         for layer in part.layers
-        if part.sublayer == "attention"
     }
-    if anatomy.positions != "learned" or not prefixed:
+    if not prefixed:
         return placements
     idle = {
         linear_address(layer, "key") for layer in range(anatomy.n_layers) if layer not in prefixed
@@ -49,7 +55,7 @@ def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> li
     return [
         part
         for part in placements
-        if not (isinstance(part, BitFitPlacement) and part.site in idle)
+        if not (part.kind == BitFitPlacement.kind and part.site in idle)
     ]
 
 

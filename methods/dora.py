@@ -114,8 +114,9 @@ class DoRA(Method):
     layers: tuple[int, ...] | None | Domain[Any] = layers_setting()
 
     def place(self, anatomy: Anatomy) -> Iterator[DoRAPlacement]:
+        alpha = held(self.alpha)
         for rank, site in ranked_sites(self, anatomy):
-            scale = scale_of(held(self.alpha), rank)
+            scale = scale_of(alpha, rank)
             yield DoRAPlacement(site.address, site.n_in, site.n_out, rank, scale)
 
     def clash(self, other: Configurable) -> str | None:

@@ -20,7 +20,7 @@ from peftnas.methods.bottleneck import (
 from peftnas.methods.layers import value_words
 from peftnas.methods.linears import layers_setting, sites_of, targets_setting, targets_words
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import AnyOf, Number, OneOf, Sizes, Whole, held, setting
+from peftnas.spaces.fields import AnyOf, Number, OneOf, Sizes, Whole, held, held_at, setting
 from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
@@ -153,9 +153,10 @@ class LinearAdapter(Method):
 
     def place(self, anatomy: Anatomy) -> Iterator[LinearAdapterPlacement]:
         insertion: Insertion = held(self.insertion)
+        activation, bias, scale = held(self.activation), held(self.bias), float(held(self.scale))
         for layer, site in sites_of(self, anatomy):
-            bottleneck: Any = self.at(layer).bottleneck
-            inner = widths_of(held(bottleneck))
+            bottleneck: Any = self.bottleneck
+            inner = widths_of(held_at(bottleneck, layer))
             n_in = site.n_out if insertion == "after" else site.n_in
             n_out = site.n_in if insertion == "before" else site.n_out
             if inner:
@@ -164,10 +165,10 @@ class LinearAdapter(Method):
                     n_in,
                     n_out,
                     inner,
-                    held(self.activation),
+                    activation,
                     insertion,
-                    held(self.bias),
-                    float(held(self.scale)),
+                    bias,
+                    scale,
                 )
 
     def normal(self, anatomy: Anatomy) -> LinearAdapter:

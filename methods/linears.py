@@ -16,6 +16,7 @@ from peftnas.spaces.fields import (
     SomeOf,
     Whole,
     held,
+    held_at,
     possible_values,
     setting,
 )
@@ -64,10 +65,12 @@ def sites_of(method: Method, anatomy: Anatomy) -> Iterator[tuple[int, LinearSite
 
 def ranked_sites(method: Method, anatomy: Anatomy) -> Iterator[tuple[int, LinearSite]]:
     """The rank in its layer, where it is not 0, and the site of each linear that is named."""
+    ranks: dict[int, int] = {}
     for layer, site in sites_of(method, anatomy):
-        rank: int = held(method.at(layer).rank)  # type: ignore[attr-defined]
-        if rank:
-            yield rank, site
+        if layer not in ranks:
+            ranks[layer] = held_at(method.rank, layer)  # type: ignore[attr-defined]
+        if ranks[layer]:
+            yield ranks[layer], site
 
 
 def scale_of(alpha: float | None, rank: int) -> float:

@@ -87,8 +87,9 @@ class LoHa(Method):
     layers: tuple[int, ...] | None | Domain[Any] = layers_setting()
 
     def place(self, anatomy: Anatomy) -> Iterator[LoHaPlacement]:
+        alpha = held(self.alpha)
         for rank, site in ranked_sites(self, anatomy):
-            scale = scale_of(held(self.alpha), rank)
+            scale = scale_of(alpha, rank)
             yield LoHaPlacement(site.address, site.n_in, site.n_out, rank, scale)
 
     def normal(self, anatomy: Anatomy) -> LoHa:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -113,10 +114,11 @@ class LoKr(Method):
 
     def place(self, anatomy: Anatomy) -> Iterator[LoKrPlacement]:
         factor = held(self.factor)
+        alpha = held(self.alpha)
         for rank, site in ranked_sites(self, anatomy):
             (a, b), (c, e) = split(site.n_out, factor), split(site.n_in, factor)
             low = None if rank >= max(b, e) / 2 else rank
-            scale = scale_of(held(self.alpha), rank)
+            scale = scale_of(alpha, rank)
             yield LoKrPlacement(site.address, (a, c), (b, e), low, scale)
 
     def words(self) -> str:
@@ -126,6 +128,7 @@ class LoKr(Method):
         return f"lokr rank {value_words(self.rank)}{alpha}{factor}" + targets_words(self)
 
 
+@functools.cache
 def split(size: int, factor: int | None) -> tuple[int, int]:
     """``size`` as a product: the first is ``factor`` where it divides, else the largest divisor
     up to it and up to the square root."""

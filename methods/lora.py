@@ -21,7 +21,17 @@ from peftnas.methods.gates import (
 )
 from peftnas.methods.layers import active_layers, place_words, value_words
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, SomeOf, Whole, held, setting
+from peftnas.spaces.fields import (
+    AnyOf,
+    Layers,
+    Number,
+    OneOf,
+    SomeOf,
+    Whole,
+    held,
+    held_at,
+    setting,
+)
 from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
@@ -137,19 +147,14 @@ class LoRA(Method):
     def place(self, anatomy: Anatomy) -> Iterator[LoRAPlacement]:
         targets: tuple[str, ...] = held(self.targets)
         anatomy.check_targets(targets)
+        gate, b_rate = held(self.gate), float(held(self.b_rate))
+        tokens: GateTokens = held(self.gate_tokens)
         for layer in active_layers(self, anatomy):
-            rank = held(self.at(layer).rank)
+            rank = held_at(self.rank, layer)
+            scale = self._scale(rank) if rank else 1.0
             for _, site in anatomy.linears_of(layer, targets if rank else ()):
-                gate = gate_spec(held(self.gate), site.n_in, held(self.gate_tokens))
-                yield LoRAPlacement(
-                    site.address,
-                    site.n_in,
-                    site.n_out,
-                    rank,
-                    self._scale(rank),
-                    gate,
-                    float(held(self.b_rate)),
-                )
+                spec = gate_spec(gate, site.n_in, tokens)
+                yield LoRAPlacement(site.address, site.n_in, site.n_out, rank, scale, spec, b_rate)
 
     @classmethod
     def by_target(cls, ranks: Mapping[str, Any], **common: Any) -> tuple[Self, ...]:

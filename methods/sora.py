@@ -110,8 +110,9 @@ class SoRA(Method):
 
     def place(self, anatomy: Anatomy) -> Iterator[SoRAPlacement]:
         threshold = float(held(self.threshold))
+        alpha = held(self.alpha)
         for rank, site in ranked_sites(self, anatomy):
-            scale = scale_of(held(self.alpha), rank)
+            scale = scale_of(alpha, rank)
             yield SoRAPlacement(site.address, site.n_in, site.n_out, rank, scale, threshold)
 
     def normal(self, anatomy: Anatomy) -> SoRA:

@@ -86,10 +86,10 @@ class SSF(Method):
     )
 
     def place(self, anatomy: Anatomy) -> Iterator[SSFPlacement]:
-        layers = active_layers(self, anatomy)
+        layers, start = active_layers(self, anatomy), held(self.start)
         for target in self._targets(anatomy):
             for address, width in _places(anatomy, layers, target):
-                yield SSFPlacement(address, width, held(self.start))  # type: ignore[arg-type]
+                yield SSFPlacement(address, width, start)  # type: ignore[arg-type]
 
     def normal(self, anatomy: Anatomy) -> SSF:
         named, layers = self._targets(anatomy), held(self.layers)

@@ -45,6 +45,7 @@ __all__ = [
     "check_clashes",
     "default_of",
     "held",
+    "held_at",
     "is_resolved",
     "kind_named",
     "may_hold",
@@ -194,7 +195,7 @@ class Configurable:
         changes = {
             name: value[layer]
             for name, value in self.__dict__.items()
-            if isinstance(value, ByLayer)
+            if value.__class__ is ByLayer
         }
         if not changes:
             return self
@@ -242,6 +243,18 @@ def check_clashes(configs: Sequence[Configurable]) -> None:
             raise ValueError(reason)
 
 
+_PLAIN = {int, float, str, bool, tuple, type(None)}
+"""Classes of most held values: looked up, where an instance check of each would take long."""
+
+
+def held_at(value: T | Domain[T] | ByLayer[T], layer: int) -> T:
+    """The plain value of a field in one layer; errors as :func:`held`."""
+    if isinstance(value, ByLayer):
+        inner: T = value[layer]
+        return inner
+    return held(value)
+
+
 def held(value: T | Domain[T] | ByLayer[T]) -> T:
     """The plain value of a field of an architecture.
 
@@ -249,6 +262,8 @@ def held(value: T | Domain[T] | ByLayer[T]) -> T:
         ValueError: if the field still holds a domain (a search space, not an architecture) or one
             value for each layer (see :meth:`Configurable.at`).
     """
+    if value.__class__ in _PLAIN:
+        return value  # type: ignore[return-value]
     if isinstance(value, Domain | ByLayer):
         raise ValueError(f"an architecture holds plain values, got {value!r}; draw from it first")
     return value
@@ -305,7 +320,8 @@ def _check_field(name: str, declared: Setting, value: Any) -> None:
             )
         inner = value.domain if not isinstance(value, ByLayer) else None
         options = [inner] if inner is not None else possible_values(value)
-        for option in options:
+        # many layers, few values
+        for option in {(type(option), option): option for option in options}.values():
             _check_field(name, declared, option)
     elif isinstance(value, Subset) and value.layers:
         if not isinstance(declared.values, Layers):

@@ -125,8 +125,8 @@ class Walk:
             case Integer() | Real():
                 return self.ask(path, domain)
             case Choice():
-                labels = label_options(domain)
-                label = self.ask(path, Choice(*(label for _, label in labels)))
+                labels, question = _labelled(domain)
+                label = self.ask(path, question)
                 return self.value(f"{path}.{label}", labels[(type(label), label)], layers)
             case Subset():
                 return self._subset(path, domain)
@@ -147,7 +147,8 @@ class Walk:
     def ask(self, path: str, domain: Ask) -> Any:
         """One answer, checked and kept."""
         value = self._choose(path, domain)
-        if value not in domain:
+        # most questions are whether an item is taken
+        if value.__class__ is not bool if domain.__class__ is Inclusion else value not in domain:
             raise ValueError(
                 f"{path} must be drawn from {domain!r}, got {value!r}; change the value"
             )
@@ -305,6 +306,13 @@ def _first(domain: Any) -> Any:
 def _inclusion(left: int, missing: int) -> Inclusion:
     """The question for the next of ``left`` items of which ``missing`` must still be taken."""
     return Inclusion(_subsets(left - 1, missing - 1) / _subsets(left, missing))
+
+
+@functools.lru_cache(maxsize=1024)
+def _labelled(domain: Choice) -> tuple[dict[Any, Any], Choice]:
+    """The labels of a choice's options, and the question for one of them."""
+    labels = label_options(domain)
+    return labels, Choice(*(label for _, label in labels))
 
 
 def _subsets(items: int, at_least: int) -> int:
