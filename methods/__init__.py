@@ -9,6 +9,7 @@ from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import AttachedModules, attach
 from peftnas.methods.base import Method, Placement
 from peftnas.methods.bitfit import BitFit
+from peftnas.methods.coda import CoDA
 from peftnas.methods.compacter import Compacter
 from peftnas.methods.costs import count, stored_bytes, stored_parameters
 from peftnas.methods.cross_attention import CrossAttentionTuning
@@ -41,7 +42,7 @@ from peftnas.spaces.architecture import Architecture
 METHODS: dict[str, type[Method]] = {
     method.kind: method
     for method in (
-        *(Adapter, LinearAdapter, Compacter, SparseAdapter, AdaMix),
+        *(Adapter, LinearAdapter, Compacter, SparseAdapter, AdaMix, CoDA),
         *(LoRA, DoRA, DyLoRA, AdaLoRA, SoRA, VeRA, LoHa, LoKr, OFT),
         *(Prefix, Prompt, PTuning, VPT, LlamaAdapter),
         *(IA3, SSF, ReFT),
@@ -75,6 +76,7 @@ __all__ = [
     "Architecture",
     "AttachedModules",
     "BitFit",
+    "CoDA",
     "Compacter",
     "Costs",
     "Family",

@@ -218,6 +218,14 @@ class SublayerDelta(nn.Module):
         raise NotImplementedError
 
 
+class SublayerScale(nn.Module):
+    """Multiplies the output of a sublayer F, before anything is added to it."""
+
+    def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
+        """x (B, T, d), the residual stream before the sublayer -> (B, T, 1)."""
+        raise NotImplementedError
+
+
 class BlockDelta(nn.Module):
     """Adds to what a whole layer gives; not in the steps of a generation behind its prompt."""
 

@@ -28,6 +28,7 @@ from peftnas.methods.base import (
     Rescale,
     Rotation,
     SublayerDelta,
+    SublayerScale,
     TrainsBackbone,
 )
 from peftnas.methods.call import Call, Mode
@@ -103,7 +104,7 @@ class Hooks:
             self.base.set_attn_implementation(self._former_attention)
             self._former_attention = None
 
-    def _connect(self, sublayers: dict[str, list[SublayerDelta]]) -> None:
+    def _connect(self, sublayers: dict[str, list[SublayerDelta | SublayerScale]]) -> None:
         """Register all hooks; on one module in the order in which they compose."""
         if self.lane is None:
             self._hook_stacks()
@@ -134,11 +135,11 @@ class Hooks:
             )
         return ports
 
-    def _sort(self, placed: Sequence[Placed]) -> dict[str, list[SublayerDelta]]:
-        sublayers: dict[str, list[SublayerDelta]] = {}
+    def _sort(self, placed: Sequence[Placed]) -> dict[str, list[SublayerDelta | SublayerScale]]:
+        sublayers: dict[str, list[SublayerDelta | SublayerScale]] = {}
         for placement, site, module in _unbundled(placed):
             self._connect_gates(placement, site, module)
-            if isinstance(module, SublayerDelta):
+            if isinstance(module, SublayerDelta | SublayerScale):
                 sublayers.setdefault(site, []).append(module)
             elif isinstance(module, PrefixKeyValues | CoreBranch):
                 self._sort_core(cast(PlacedByLayer, placement), module)
@@ -240,7 +241,7 @@ class Hooks:
         for patches in self.patches.values():
             self._after(patches.module, patches.change_output)
 
-    def _hook_sublayers(self, sublayers: dict[str, list[SublayerDelta]]) -> None:
+    def _hook_sublayers(self, sublayers: dict[str, list[SublayerDelta | SublayerScale]]) -> None:
         for address, deltas in sublayers.items():
             site = self.anatomy.sublayers[address]
             norm = self.norms.get(f"{address}.norm") or NormPort(self._module(site.norm))

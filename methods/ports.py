@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from peftnas.methods.anatomy import SublayerSite
-from peftnas.methods.base import BlockDelta, SublayerDelta
+from peftnas.methods.base import BlockDelta, SublayerDelta, SublayerScale
 from peftnas.methods.call import Call, compute
 from peftnas.methods.linear_port import NormPort
 
@@ -24,7 +24,7 @@ class SublayerPort:
     Args:
         site: the sublayer.
         norm: port of its norm.
-        deltas: modules in the order of the architecture (their sum does not depend on it).
+        modules: deltas and scales in the order of the architecture, on which nothing depends.
         call: state of the running pass.
     """
 
@@ -32,12 +32,14 @@ class SublayerPort:
         self,
         site: SublayerSite,
         norm: NormPort,
-        deltas: Sequence[SublayerDelta],
+        modules: Sequence[SublayerDelta | SublayerScale],
         call: Call,
     ) -> None:
         self.site = site
         self.norm = norm
         self.call = call
+        self.scales = [module for module in modules if isinstance(module, SublayerScale)]
+        deltas = [module for module in modules if isinstance(module, SublayerDelta)]
         after_norm = site.norm_order == "post"
         self.after = [delta for delta in deltas if delta.reads == "stream" and after_norm]
         self.before = [delta for delta in deltas if delta not in self.after]
@@ -65,6 +67,9 @@ class SublayerPort:
         """Forward hook at the exit of F: h becomes h + sum of deltas."""
         given: Tensor = out[0] if isinstance(out, tuple) else out
         total = h = self.call.by_sequence(given)
+        for scale in self.scales:
+            assert self._residual is not None
+            total = total * compute(scale, h, self._residual, self.call.tokens)
         for delta in self.before:
             if delta.idle and delta.training:
                 continue

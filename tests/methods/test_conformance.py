@@ -19,6 +19,7 @@ from peftnas.methods import (
     Adapter,
     Architecture,
     BitFit,
+    CoDA,
     Compacter,
     DoRA,
     DyLoRA,
@@ -47,12 +48,16 @@ from peftnas.methods import (
 
 @dataclass(frozen=True)
 class Example:
-    """One method, and what is true of it: starts as the identity; merges into the weights."""
+    """One method, and what is true of it: starts as the identity; merges into the weights.
+
+    ``needs_bias``, ``encoder``: llama, which has no bias and is none, refuses it.
+    """
 
     method: Method
     identity: bool = True
     merges: bool = False
     needs_bias: bool = False
+    encoder: bool = False
 
 
 GATED = {"gate": "unipelt"}
@@ -98,6 +103,7 @@ EXAMPLES = [
     Example(SoRA(rank=3), merges=True),
     Example(AdaMix(bottleneck=4, experts=3, activation="tanh")),
     Example(SparseAdapter(bottleneck=8, sparsity=0.75), identity=False),
+    Example(CoDA(bottleneck=4, token_keep_ratio=0.5), identity=False, encoder=True),
     Example(FullFineTuning(), merges=True),
 ]
 NAMES = [f"{number}-{example.method.kind}" for number, example in enumerate(EXAMPLES)]
@@ -121,10 +127,11 @@ def backbone(request, build_backbone):
 
 @pytest.fixture(params=EXAMPLES, ids=NAMES)
 def example(request, backbone) -> Example:
-    if request.param.needs_bias and backbone.config.model_type == "llama":
-        with pytest.raises(ValueError, match="has none"):
+    refused = request.param.needs_bias or request.param.encoder
+    if refused and backbone.config.model_type == "llama":
+        with pytest.raises(ValueError, match="has none|earlier tokens only"):
             attach(backbone, Architecture(request.param.method))
-        pytest.skip("checked: refused, this backbone has no bias")
+        pytest.skip("checked: refused, this backbone has no bias, or is no encoder")
     return request.param
 
 
