@@ -132,9 +132,9 @@ class CoDA(Method):
     """CoDA: ``x + lambda F(x) + A(x)``: only some tokens pass the frozen F, all pass the adapter.
 
     A router scores tokens at the entry of each layer; a soft top-k gives weights lambda to the
-    best ``token_keep_ratio`` of the real ones, 0 to the others. A selected token attends to all. The
-    function is the exact one, but computed on all tokens and then multiplied: it shows what a
-    ratio costs in accuracy, not the time that skipping tokens saves.
+    best ``token_keep_ratio`` of the real ones, 0 to the others. A selected token attends to
+    all. The function is the exact one, but computed on all tokens and then multiplied: it shows
+    what a ratio costs in accuracy, not the time that skipping tokens saves.
 
     Not the identity at the start (tokens skip layers), not mergeable, for encoders only: a top-k
     over a text sees its future. With ratio 1 it is a parallel adapter.
