@@ -9,6 +9,7 @@ from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import AttachedModules, attach
 from peftnas.methods.base import Method, Placement
 from peftnas.methods.bitfit import BitFit
+from peftnas.methods.central_gate import GatedLoRAPrefix
 from peftnas.methods.coda import CoDA
 from peftnas.methods.compacter import Compacter
 from peftnas.methods.costs import count, stored_bytes, stored_parameters
@@ -44,7 +45,7 @@ METHODS: dict[str, type[Method]] = {
     for method in (
         *(Adapter, LinearAdapter, Compacter, SparseAdapter, AdaMix, CoDA),
         *(LoRA, DoRA, DyLoRA, AdaLoRA, SoRA, VeRA, LoHa, LoKr, OFT),
-        *(Prefix, Prompt, PTuning, VPT, LlamaAdapter),
+        *(Prefix, Prompt, PTuning, VPT, LlamaAdapter, GatedLoRAPrefix),
         *(IA3, SSF, ReFT),
         *(BitFit, LNTuning, CrossAttentionTuning, FullFineTuning),
     )
@@ -82,6 +83,7 @@ __all__ = [
     "Family",
     "FullFineTuning",
     "Fused",
+    "GatedLoRAPrefix",
     "LoRA",
     "Method",
     "Placement",

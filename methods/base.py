@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +32,12 @@ class Placement(ABC):
 
     Attributes:
         site: address of the place, such as ``layers[3].attention.query``.
+        is_prefix: whether it puts keys and values in front; then it has ``layers`` and
+            ``sublayer``.
     """
 
     kind: ClassVar[str]
+    is_prefix: ClassVar[bool] = False
     site: str
 
     @abstractmethod
@@ -83,6 +86,13 @@ class Placement(ABC):
         return dataclasses.replace(self, **{size: getattr(self, size) + getattr(other, size)})
 
 
+class PlacedByLayer(Protocol):
+    """What the placement of a prefix says: the layers that it serves, and where in them."""
+
+    layers: tuple[int, ...]
+    sublayer: str
+
+
 class Method(Configurable):
     """Base of all PEFT methods. One file a method; see CONTRIBUTING.md.
 
@@ -108,6 +118,10 @@ class Method(Configurable):
     def count(self, anatomy: Anatomy) -> int:
         """Exact number of trainable parameters on a backbone; needs no weights."""
         return sum(placement.count() for placement in self.place(anatomy))
+
+    def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
+        """The layers whose own attention it puts keys and values in front of."""
+        return ()
 
     def words(self) -> str:
         """The method in a few readable words for tables and hovers."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from peftnas.methods.base import Method
 from peftnas.methods.bitfit import BitFit
 from peftnas.methods.layers import active_layers
-from peftnas.methods.prefix import Prefix
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import (
     AnyOf,
@@ -21,7 +20,6 @@ from peftnas.spaces.fields import (
     SomeOf,
     Values,
     default_of,
-    held,
     settings,
 )
 from peftnas.spaces.structure import ByLayer
@@ -111,12 +109,7 @@ def _without_idle_key_bias(methods: list[Method], anatomy: Anatomy) -> list[Meth
     """Rule 9: a key bias shifts all logits of a query alike, unless prefix keys go without it."""
     if anatomy.positions != "learned":
         return methods
-    prefixed = {
-        layer
-        for method in methods
-        if isinstance(method, Prefix) and "attention" in held(method.sublayers)
-        for layer in active_layers(method, anatomy)
-    }
+    prefixed = {layer for method in methods for layer in method.prefixed_layers(anatomy)}
     kept: list[Method] = []
     for method in methods:
         if isinstance(method, BitFit) and prefixed.isdisjoint(active_layers(method, anatomy)):

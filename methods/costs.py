@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from peftnas.methods.anatomy import linear_address
-from peftnas.methods.base import Method, Placement
+from peftnas.methods.base import Method, PlacedByLayer, Placement
 from peftnas.methods.bitfit import BitFitPlacement
-from peftnas.methods.prefix import FlatPrefixPlacement, MlpPrefixPlacement
 from peftnas.spaces.architecture import Architecture
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
-
-
-_PREFIXES = (FlatPrefixPlacement.kind, MlpPrefixPlacement.kind)
 
 
 def place(architecture: Architecture, anatomy: Anatomy) -> tuple[Placement, ...]:
@@ -42,10 +38,9 @@ def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> li
     prefixed = {
         layer
         for part in placements
-        if part.kind in _PREFIXES  # one look each, where instance checks of all would take long
-        and isinstance(part, FlatPrefixPlacement | MlpPrefixPlacement)
-        and part.sublayer == "attention"
-        for layer in part.layers
+        if part.is_prefix  # one look each, where instance checks of all would take long
+        and (place := cast(PlacedByLayer, part)).sublayer == "attention"
+        for layer in place.layers
     }
     if not prefixed:
         return placements

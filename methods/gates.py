@@ -79,17 +79,26 @@ class Gate(nn.Module):
         if past and self.spec.tokens != "causal":
             raise RuntimeError(
                 "a gate that takes its mean over a whole text cannot generate token by token, got "
-                f"gate_tokens={self.spec.tokens!r}; take 'causal', or no gate on a prefix"
+                f"gate_tokens={self.spec.tokens!r}; take 'causal' (LoRA, adapters), or no gate"
             )
-        opened = torch.sigmoid(nn.functional.linear(x, self.weight, self.bias))
+        opened = self.each(x)
         if self.spec.tokens == "causal":
             return self._running_mean(opened, tokens, past)
         if tokens is None or self.spec.tokens == "all":
-            return opened.mean(dim=1, keepdim=True)
+            return self.whole(opened.mean(dim=1, keepdim=True))
         real = tokens.to(opened.dtype).unsqueeze(-1)
         # a row without any real token has no mean; 1 as the divisor leaves its gate at 0
         sums, counts = (part.sum(dim=1, keepdim=True) for part in (opened * real, real))
-        return sums / counts.clamp(min=1)
+        return self.whole(sums / counts.clamp(min=1))
+
+    def each(self, x: Tensor) -> Tensor:
+        """What a token gives, (B, T, outputs)."""
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)  # one may read a shared gate
+        return torch.sigmoid(nn.functional.linear(x, weight, bias))
+
+    def whole(self, mean: Tensor) -> Tensor:
+        """What the mean of a text gives, (B, 1, outputs)."""
+        return mean
 
     def _running_mean(self, opened: Tensor, tokens: Tensor | None, past: bool) -> Tensor:
         """The mean over all real tokens up to each one."""
@@ -110,6 +119,45 @@ class Gate(nn.Module):
             self._sums = sums, counts
 
 
+class CentralGate(Gate):
+    """``softmax(mean over tokens of relu(W x + b))`` over two modules, which divide 1.
+
+    Source: the released code of Mao et al. 2110.07577 (``add_central_gate``).
+    """
+
+    def __init__(self, width: int, tokens: GateTokens, generator: torch.Generator) -> None:
+        super().__init__(GateSpec(width, 2, tokens), generator)
+
+    def each(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return torch.relu(nn.functional.linear(x, weight, bias))
+
+    def whole(self, mean: Tensor) -> Tensor:
+        return mean.softmax(dim=-1)
+
+
+class SharedGate(nn.Module):
+    """One output of a gate that several modules read.
+
+    Args:
+        gate: the gate.
+        column: number of the output.
+        owns: whether the gate's parameters are reached through this one of its readers.
+    """
+
+    def __init__(self, gate: Gate, column: int, owns: bool = False) -> None:
+        super().__init__()
+        self._gate = (gate,)  # in a tuple: not a submodule, which would own it again
+        self.column = column
+        if owns:
+            self.gate = gate
+
+    def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
+        """x (B, T, width) -> (B, 1, 1)."""
+        opened: Tensor = self._gate[0](x, tokens)
+        return opened[..., self.column : self.column + 1]
+
+
 def gate_setting() -> Any:
     """The field ``gate`` of a method that can be gated; off by default."""
     return setting(
@@ -119,18 +167,19 @@ def gate_setting() -> Any:
     )
 
 
-def gate_tokens_setting(*, causal: bool = True) -> Any:
+def gate_tokens_setting(*, causal: bool = True, always: bool = False) -> Any:
     """The field ``gate_tokens``: the tokens that a gate takes its mean over.
 
     Args:
         causal: whether each token may have a value of its own.
+        always: for methods that are never without a gate.
     """
     values = ("unmasked", "all", "causal") if causal else ("unmasked", "all")
     each = "; causal: those up to each token, for decoders that generate" if causal else ""
     return setting(
         OneOf(*values),
         default="unmasked",
-        when={"gate": ("unipelt",)},
+        when=None if always else {"gate": ("unipelt",)},
         help=f"mean over real tokens, or over all (padding too, as UniPELT's code){each}",
     )
 

@@ -21,6 +21,7 @@ from peftnas.methods.base import (
     LayerPrompts,
     LinearDelta,
     NormDelta,
+    PlacedByLayer,
     Placement,
     PrefixKeyValues,
     PromptVectors,
@@ -42,13 +43,6 @@ from peftnas.methods.stack_port import LayerHook, StackPort
 Placed = tuple[Placement, nn.Module]
 
 AT_ONE_PLACE = (InputDelta, Rotation, LinearDelta, BiasDelta, NormDelta, Rescale, Affine)
-
-
-class PlacedByLayer(Protocol):
-    """What the placement of a prefix says: the layers that it serves, and where in them."""
-
-    layers: tuple[int, ...]
-    sublayer: str
 
 
 class PlacedInStack(Protocol):
@@ -115,7 +109,7 @@ class Hooks:
         self._hook_cores()
 
     def _stack_ports(self, placed: Sequence[Placed]) -> list[StackPort]:
-        prefixed = any(isinstance(module, PrefixKeyValues) for _, module in placed)
+        prefixed = any(isinstance(module, PrefixKeyValues) for _, _, module in unbundled(placed))
         ports: list[StackPort] = []
         for number, stack in enumerate(self.anatomy.stacks):
             prompts = [
@@ -137,7 +131,7 @@ class Hooks:
 
     def _sort(self, placed: Sequence[Placed]) -> dict[str, list[SublayerDelta | SublayerScale]]:
         sublayers: dict[str, list[SublayerDelta | SublayerScale]] = {}
-        for placement, site, module in _unbundled(placed):
+        for placement, site, module in unbundled(placed):
             self._connect_gates(placement, site, module)
             if isinstance(module, SublayerDelta | SublayerScale):
                 sublayers.setdefault(site, []).append(module)
@@ -279,7 +273,7 @@ class Hooks:
         self._handles.append(module.register_forward_hook(hook))
 
 
-def _unbundled(placed: Sequence[Placed]) -> Iterator[tuple[Placement, str, nn.Module]]:
+def unbundled(placed: Sequence[Placed]) -> Iterator[tuple[Placement, str, nn.Module]]:
     """Each module with its site; those of a bundle one by one."""
     for placement, module in placed:
         if isinstance(module, Bundle):

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from peftnas.methods.anatomy import TARGETS
 from peftnas.methods.base import LinearDelta, Method, Placement
 from peftnas.methods.gates import (
+    Gate,
     GateSpec,
     GateTokens,
+    SharedGate,
     gate_setting,
     gate_spec,
     gate_tokens_setting,
@@ -86,7 +88,9 @@ class LoRADelta(LinearDelta):
         nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
         self.A = nn.Parameter(a)
         self.B = nn.Parameter(torch.zeros(placement.n_out, placement.rank))
-        self.gate = placement.gate.build(generator) if placement.gate else None
+        self.gate: Gate | SharedGate | None = (
+            placement.gate.build(generator) if placement.gate else None
+        )
 
     def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
         """x (B, T, n_in) -> (B, T, n_out)."""

@@ -16,6 +16,7 @@ from peftnas.methods.gates import (
     Gate,
     GateSpec,
     GateTokens,
+    SharedGate,
     gate_setting,
     gate_spec,
     gate_tokens_setting,
@@ -46,6 +47,7 @@ class FlatPrefixPlacement(Placement):
     """
 
     kind: ClassVar[str] = "prefix"
+    is_prefix: ClassVar[bool] = True
     layers: tuple[int, ...]
     sublayer: str = field(metadata={"usual": "attention"})
     length: int
@@ -84,6 +86,7 @@ class MlpPrefixPlacement(Placement):
     """
 
     kind: ClassVar[str] = "prefix_mlp"
+    is_prefix: ClassVar[bool] = True
     layers: tuple[int, ...]
     sublayer: str = field(metadata={"usual": "attention"})
     length: int
@@ -124,7 +127,9 @@ class FlatPrefix(PrefixKeyValues):
         shape = (placement.length, placement.kv_heads, placement.head_width)
         self.keys = nn.Parameter(torch.randn(shape, generator=generator) * INIT_STD)
         self.values = nn.Parameter(torch.randn(shape, generator=generator) * INIT_STD)
-        self.gate = placement.gate.build(generator) if placement.gate else None
+        self.gate: Gate | SharedGate | None = (
+            placement.gate.build(generator) if placement.gate else None
+        )
 
     def forward(self, layer: int, hidden: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor]:
         """hidden (B, T, d) -> keys, values (B, g, l, c) each."""
@@ -157,7 +162,7 @@ class MlpPrefix(PrefixKeyValues):
         """hidden (B, T, d) of ``layer`` -> its keys, values (B, g, l, c) each."""
         keys, values = self.folded(layer)
         gate = self.gates[str(layer)] if self.gates else None
-        assert gate is None or isinstance(gate, Gate)
+        assert gate is None or isinstance(gate, Gate | SharedGate)
         return _gated(keys, values, gate, hidden, tokens)
 
     def folded(self, layer: int) -> tuple[Tensor, Tensor]:
@@ -273,6 +278,9 @@ class Prefix(Method):
                 site, (layer,), name, length, heads, width, gate, held(tokens)
             )
 
+    def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
+        return active_layers(self, anatomy) if "attention" in held(self.sublayers) else ()
+
     def words(self) -> str:
         """For example ``prefix length 10 (mlp 512) gated in layers 0-2``."""
         mlp = "" if self.mlp is None else f" (mlp {self.mlp})"
@@ -284,7 +292,11 @@ class Prefix(Method):
 
 
 def _gated(
-    keys: Tensor, values: Tensor, gate: Gate | None, hidden: Tensor, tokens: Tensor | None
+    keys: Tensor,
+    values: Tensor,
+    gate: Gate | SharedGate | None,
+    hidden: Tensor,
+    tokens: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """(l, g, c) each -> (B, g, l, c) each, times their gates."""
     batch = hidden.shape[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from peftnas.methods.adapter import Adapter
 from peftnas.methods.bitfit import BitFit
+from peftnas.methods.central_gate import GatedLoRAPrefix
 from peftnas.methods.compacter import Compacter
 from peftnas.methods.linear_adapter import LinearAdapter
 from peftnas.methods.lora import LoRA
@@ -99,6 +100,16 @@ def unipelt_apl(
     return Architecture(
         *unipelt_ap(length, mlp, bottleneck).methods,
         LoRA(rank=rank, targets=("query", "value"), gate="unipelt"),
+    )
+
+
+def unipelt_central(
+    length: int = 10, mlp: int = 512, bottleneck: int = 48, rank: int = 8
+) -> Architecture:
+    """UniPELT whose LoRA and prefix share one gate, the adapter with its own. Mao 2110.07577."""
+    return Architecture(
+        Adapter(bottleneck=bottleneck, gate="unipelt"),
+        GatedLoRAPrefix(rank=rank, length=length, mlp=mlp),
     )
 
 

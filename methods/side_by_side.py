@@ -18,6 +18,7 @@ from peftnas.methods.attach import AttachedModules, base_of, build_placed, check
 from peftnas.methods.base import PrefixKeyValues, PromptVectors, TrainsBackbone
 from peftnas.methods.call import Call, Mode
 from peftnas.methods.describe import describe
+from peftnas.methods.hooks import unbundled
 from peftnas.methods.lanes import Lanes
 from peftnas.methods.stack_port import StackPort
 from peftnas.spaces.architecture import Architecture
@@ -152,7 +153,9 @@ def _stack_ports(
 ) -> list[StackPort]:
     """Ports without prompts, which count positions and read the mask of all rows."""
     prefixed = any(
-        isinstance(module, PrefixKeyValues) for member in members for _, module in member.placed
+        isinstance(module, PrefixKeyValues)
+        for member in members
+        for _, _, module in unbundled(member.placed)
     )
     return [
         StackPort(

@@ -47,7 +47,14 @@ def markdown() -> str:
         kind: {family: tiny.attach_somehow(method) for family, tiny in backbones.items()}
         for kind, method in METHODS.items()
     }
-    parts = [HEAD, _matrix(facts), _at_a_glance(facts), "## The methods\n\n", f"{LEGEND}\n\n"]
+    models = {family: tiny.anatomy.model_type for family, tiny in backbones.items()}
+    parts = [
+        HEAD,
+        _matrix(facts, models),
+        _at_a_glance(facts),
+        "## The methods\n\n",
+        f"{LEGEND}\n\n",
+    ]
     for kind, method in METHODS.items():
         home = _home(facts[kind], backbones)
         parts += [described(method), _measured(method, facts[kind], home), fields_table(method)]
@@ -101,18 +108,28 @@ def _simple_table(text: str) -> str:
     return _table(rows[0], rows[1:]).rstrip()
 
 
-def _matrix(facts: dict[str, dict[str, Facts]]) -> str:
+def _matrix(facts: dict[str, dict[str, Facts]], models: dict[str, str]) -> str:
+    """``models``: the model type of each family, as refusals name it."""
     notes: dict[str, int] = {}
     names = list(next(iter(facts.values())))
-    rows = [[kind, *(_cell(of[family], notes) for family in names)] for kind, of in facts.items()]
+    rows = [
+        [kind, *(_cell(of[family], models[family], notes) for family in names)]
+        for kind, of in facts.items()
+    ]
     lines = [f"{number}. {note}" for note, number in notes.items()]
     return MATRIX + _table(["", *names], rows) + "\n" + "\n".join(lines) + "\n\n"
 
 
-def _cell(facts: Facts, notes: dict[str, int]) -> str:
+def _cell(facts: Facts, model: str, notes: dict[str, int]) -> str:
     if not facts.refusal and not facts.changed:
         return "yes"
-    note = facts.refusal or f"with {_fields(facts.changed)}"
+    if facts.refusal:  # one note for all families that are refused alike
+        note = re.sub(rf"(?:this |an? )?{model} backbones", "these backbones", facts.refusal)
+        note = re.sub(rf"(?:this |an? )?{model} backbone", "this backbone", note)
+    elif "layers" in facts.changed:
+        note = "with `layers`: those of the encoder"
+    else:
+        note = f"with {_fields(facts.changed)}"
     number = notes.setdefault(_escaped(note), len(notes) + 1)
     return f"{'no' if facts.refusal else 'yes'} ({number})"
 

@@ -93,12 +93,16 @@ class TinyBackbone:
     def attach_somehow(self, method: type[Method]) -> Facts:
         """With its defaults; where these are refused, with one field changed if that helps.
 
-        The refusal of the defaults where nothing helps.
+        The last change tried is ``layers``, to those of an encoder. The refusal of the defaults
+        where nothing helps.
         """
         facts = self.try_out(method)
         if not facts.refusal:
             return facts
-        for fields in single_changes(method, parts=True):
+        first = self.anatomy.stacks[0]
+        encoder = {"layers": tuple(first.layers)}
+        by_layer = "layers" in settings(method) and not first.causal
+        for fields in (*single_changes(method, parts=True), *([encoder] if by_layer else [])):
             changed = self.try_out(method, **fields)
             if not changed.refusal and changed.count:
                 return changed

@@ -24,6 +24,7 @@ from peftnas.methods import (
     DoRA,
     DyLoRA,
     FullFineTuning,
+    GatedLoRAPrefix,
     LinearAdapter,
     LlamaAdapter,
     LNTuning,
@@ -50,7 +51,8 @@ from peftnas.methods import (
 class Example:
     """One method, and what is true of it: starts as the identity; merges into the weights.
 
-    ``needs_bias``, ``encoder``: llama, which has no bias and is none, refuses it.
+    ``needs_bias``, ``encoder``: llama, which has no bias and is none, refuses it. ``whole_text``:
+    it reads a whole text before the first token, so it cannot generate.
     """
 
     method: Method
@@ -58,18 +60,19 @@ class Example:
     merges: bool = False
     needs_bias: bool = False
     encoder: bool = False
+    whole_text: bool = False
 
 
 GATED = {"gate": "unipelt"}
 BACKBONES = ("bert", "distilbert", "llama")
 EXAMPLES = [
     Example(LoRA(rank=3, alpha=5, targets=("query", "key", "value", "up", "down")), merges=True),
-    Example(LoRA(rank=3, **GATED)),
+    Example(LoRA(rank=3, **GATED), whole_text=True),
     Example(IA3(), merges=True),
     Example(IA3(targets=("value", "up", "down"), down_side="output"), merges=True),
     Example(BitFit(), merges=True, needs_bias=True),
     Example(Adapter(site="both", bottleneck=4)),
-    Example(Adapter(bottleneck=4, scale="learned", layers=(1,), **GATED)),
+    Example(Adapter(bottleneck=4, scale="learned", layers=(1,), **GATED), whole_text=True),
     Example(Adapter(bottleneck=4, placement="after_ln")),
     Example(Adapter(bottleneck=4, insertion="parallel", parallel_input="residual")),
     Example(Adapter(bottleneck=(6, 4), norm="in", bias=False, activation="tanh")),
@@ -80,7 +83,11 @@ EXAMPLES = [
     Example(LlamaAdapter(length=3)),
     Example(LlamaAdapter(length=2, gate_form="per_layer", layers=(1, 2))),
     Example(Prefix(length=3), identity=False),
-    Example(Prefix(length=3, mlp=5, gate_outputs=2, **GATED), identity=False),
+    Example(Prefix(length=3, mlp=5, gate_outputs=2, **GATED), identity=False, whole_text=True),
+    Example(GatedLoRAPrefix(rank=2, length=3), identity=False, whole_text=True),
+    Example(
+        GatedLoRAPrefix(rank=2, length=3, mlp=5, layers=(0, 2)), identity=False, whole_text=True
+    ),
     Example(Prompt(length=3), identity=False),
     Example(Prompt(length=3, entry="hidden", position="after_first"), identity=False),
     Example(PTuning(length=3, hidden=6), identity=False),

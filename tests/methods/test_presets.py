@@ -67,6 +67,15 @@ def test_says_its_source_and_is_written_and_read_again(name):
             + (512 * 2 * L * D + 2 * L * D),
         ),
         (
+            presets.unipelt_central(10, 512, 48, 8),
+            L * (2 * D * 48 + 48 + D + D + 1)
+            + L * 2 * 2 * D * 8
+            + L * 2 * (D + 1)
+            + 10 * D
+            + (D * 512 + 512)
+            + (512 * 2 * L * D + 2 * L * D),
+        ),
+        (
             presets.autopeft(6, 12, 3, tuple(range(5))),
             5 * (2 * D * 6 + 6 + D + 2 * D * 12 + 12 + D + 2 * 3 * D),
         ),
