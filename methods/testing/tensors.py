@@ -157,7 +157,6 @@ def _slots_of(module: nn.Module, names: FileNames) -> Iterator[Slot]:
             yield Slot(f"{name}.mlp_out.weight", module.out_weight)
             yield Slot(f"{name}.mlp_out.bias", module.out_bias)
             for layer, gate in module.gates.items():
-                assert isinstance(gate, Gate)
                 yield from _gate(names.prefix_gate(int(layer), here.sublayer), gate)
         case SoftPrompt():
             yield Slot("prompt.embedding", module.embedding)
@@ -197,7 +196,8 @@ def _flat_prefix(modules: list[FlatPrefix], names: FileNames) -> Iterator[Slot]:
             yield from _gate(names.prefix_gate(here.layers[0], here.sublayer), module.gate)
 
 
-def _gate(name: str, gate: Gate | None) -> Iterator[Slot]:
+def _gate(name: str, gate: nn.Module | None) -> Iterator[Slot]:
     if gate is not None:
+        assert isinstance(gate, Gate)  # the files hold no shared ones
         yield Slot(f"{name}.weight", gate.weight)
         yield Slot(f"{name}.bias", gate.bias)
