@@ -136,10 +136,7 @@ class BottleneckAdapter(SublayerDelta):
         delta: Tensor = self.up(hidden)
         if norm is not None and self.placement.norm == "out":
             delta = norm(delta)
-        delta = delta * self.scale
-        if self.gate is not None:
-            delta = delta * self.gate(z, tokens)
-        return delta
+        return delta * self.scale
 
 
 def _undefined_placement(values: dict[str, Any]) -> str | None:

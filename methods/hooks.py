@@ -80,6 +80,7 @@ class Hooks:
         self.patches: dict[str, PatchPort] = {}
         self.cores: dict[str, CorePort] = {}
         self.blocks: dict[int, BlockPort] = {}
+        self.remembering: set[int] = set()  # stacks with causal gates
         self.stacks = self._stack_ports(placed)
         self._former_attention: str | None = None
         self._handles: list[RemovableHandle] = []
@@ -109,7 +110,7 @@ class Hooks:
         self._hook_cores()
 
     def _stack_ports(self, placed: Sequence[Placed]) -> list[StackPort]:
-        prefixed = any(isinstance(module, PrefixKeyValues) for _, _, module in unbundled(placed))
+        prefixed = has_bare_keys(placed)
         ports: list[StackPort] = []
         for number, stack in enumerate(self.anatomy.stacks):
             prompts = [
@@ -159,7 +160,7 @@ class Hooks:
                 number = linear.stack if linear else self.anatomy.layers[layer].stack
                 gate.call = (self.calls[number],)
                 if gate.spec.tokens == "causal":
-                    self.calls[number].gates.append(gate)
+                    self.remembering.add(number)
 
     def _sort_core(self, placement: PlacedByLayer, module: PrefixKeyValues | CoreBranch) -> None:
         for layer in placement.layers:
@@ -205,9 +206,11 @@ class Hooks:
             ) from error
 
     def _hook_stacks(self) -> None:
-        for port in self.stacks:
+        for number, port in enumerate(self.stacks):
             entry = self._module(port.stack.entry)
             self._before(entry, port.change_arguments, kwargs=True)
+            if number in self.remembering:
+                self._after(entry, port.finish)
             if port.prompts and port.bare:
                 assert port.stack.embeddings is not None
                 layer = self._module(port.stack.embeddings)
@@ -281,6 +284,12 @@ def unbundled(placed: Sequence[Placed]) -> Iterator[tuple[Placement, str, nn.Mod
                 yield placement, site, part
         else:
             yield placement, placement.site, module
+
+
+def has_bare_keys(placed: Sequence[Placed]) -> bool:
+    """Whether queries meet keys that have no position."""
+    bare = (PrefixKeyValues, CoreBranch)
+    return any(isinstance(module, bare) for _, _, module in unbundled(placed))
 
 
 def is_attached(base: nn.Module) -> bool:

@@ -15,12 +15,12 @@ from transformers import PreTrainedModel
 
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import AttachedModules, base_of, build_placed, check_free
-from peftnas.methods.base import PrefixKeyValues, PromptVectors, TrainsBackbone
+from peftnas.methods.base import PromptVectors, TrainsBackbone
 from peftnas.methods.call import Call, Mode
 from peftnas.methods.describe import describe
-from peftnas.methods.hooks import unbundled
+from peftnas.methods.hooks import has_bare_keys
 from peftnas.methods.lanes import Lanes
-from peftnas.methods.stack_port import StackPort
+from peftnas.methods.stack_port import StackPort, keep_sums
 from peftnas.spaces.architecture import Architecture
 
 
@@ -40,12 +40,12 @@ class SideBySide:
     ) -> None:
         self.members = tuple(members)
         self._lanes = lanes
-        self._handles = [
-            base.get_submodule(port.stack.entry).register_forward_pre_hook(
-                StackHook(port, number, lanes, self.members), with_kwargs=True
-            )
-            for number, port in enumerate(_stack_ports(base, anatomy, self.members))
-        ]
+        self._handles = []
+        for number, port in enumerate(_stack_ports(base, anatomy, self.members)):
+            hook, entry = StackHook(port, number, lanes, self.members), port.stack.entry
+            stack = base.get_submodule(entry)
+            self._handles.append(stack.register_forward_pre_hook(hook, with_kwargs=True))
+            self._handles.append(stack.register_forward_hook(hook.finish))
 
     @contextmanager
     def rows(self, numbers: Sequence[int]) -> Iterator[None]:
@@ -95,8 +95,13 @@ class StackHook:
         for lane, member in zip(self.lanes.all, self.members, strict=True):
             call = member.call(self.number)
             call.batch, call.past = len(lane.numbers), whole.past
+            call.rows, call.whole, call.held, call.sums = lane.numbers, whole.batch, whole.held, {}
             call.tokens = None if whole.tokens is None else lane.take(whole.tokens)
         return args, kwargs
+
+    def finish(self, module: nn.Module, args: Any, out: Any) -> None:
+        """Forward hook there: the cache keeps what causal gates have read."""
+        keep_sums(out, [member.call(self.number) for member in self.members])
 
 
 def attach_side_by_side(
@@ -152,11 +157,7 @@ def _stack_ports(
     base: PreTrainedModel, anatomy: Anatomy, members: Sequence[AttachedModules]
 ) -> list[StackPort]:
     """Ports without prompts, which count positions and read the mask of all rows."""
-    prefixed = any(
-        isinstance(module, PrefixKeyValues)
-        for member in members
-        for _, _, module in unbundled(member.placed)
-    )
+    prefixed = any(has_bare_keys(member.placed) for member in members)
     return [
         StackPort(
             base.get_submodule(stack.entry), base, anatomy, stack, [], prefixed, Call(Mode())
