@@ -227,7 +227,11 @@ class SublayerDelta(nn.Module):
     """
 
     reads: Literal["output", "sum", "normed_sum", "residual", "normed_input", "stream"]
-    idle: bool = False  # left out in training; for methods that drop modules at random
+
+    @property
+    def idle(self) -> bool:
+        """Left out in training; for methods that drop modules at random."""
+        return False
 
     def forward(self, z: Tensor, tokens: Tensor | None) -> Tensor:
         """z (B, T, d) -> delta (B, T, d)."""

@@ -124,8 +124,9 @@ _OF_A_PASS = ("tokens", "batch", "prompts", "past", "rows", "whole", "held")
 def gated(delta: nn.Module, like: Tensor, dropped: Tensor, x: Tensor, mask: Tensor | None) -> Any:
     """What a delta adds, times its gate, where it has one: the gate reads ``x`` before dropout."""
     added = compute(delta, like, dropped, mask)
-    gate: nn.Module | None = getattr(delta, "gate", None)
-    return added if gate is None else added * compute(gate, like, x, mask)
+    gate = getattr(delta, "gate", None)
+    # the gate of SoRA is a vector inside the delta
+    return added * compute(gate, like, x, mask) if isinstance(gate, nn.Module) else added
 
 
 def compute(module: nn.Module, like: Tensor, *args: Any) -> Any:

@@ -145,7 +145,9 @@ def attach_side_by_side(
                         f"side by side an architecture has no {placement.kind}, got "
                         f"{architecture.words()}; attach that one alone"
                     )
-            members.append(AttachedModules(base, anatomy, architecture, placed, dropout, lane))
+            members.append(
+                AttachedModules(base, anatomy, architecture, placed, dropout, lane=lane)
+            )
     except ValueError:
         for member in reversed(members):
             member.detach()

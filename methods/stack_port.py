@@ -70,7 +70,7 @@ class StackPort:
             or counts_from_padding(base, stack)
             or anatomy.positions in ("relative", "none")  # what is between counts as distance
         )
-        self._entering = False
+        self.entering = False
 
     def change_arguments(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -89,9 +89,9 @@ class StackPort:
         cache = cache_among(named)
         self.call.past, self.call.held = tokens_in(cache), sums_in(cache)
         self.call.sums = {}
-        self.call.prompts = slice(self.start, self.start + self.length) if self._entering else None
+        self.call.prompts = slice(self.start, self.start + self.length) if self.entering else None
         if self.stack.tokens and first is not None:
-            steps = first.shape[1] + (self.length if self._entering and self.bare else 0)
+            steps = first.shape[1] + (self.length if self.entering and self.bare else 0)
             self.call.tokens = real_tokens(mask, self.call.past, steps)
         return (), named
 
@@ -101,13 +101,13 @@ class StackPort:
 
     def enter_bare(self, module: nn.Module, args: Any, out: Tensor) -> Tensor:
         """Forward hook at the embedding layer, for prompts that enter after it."""
-        return self._insert(out) if self._entering else out
+        return self._insert(out) if self.entering else out
 
     def replaced(
         self, prompt: LayerPrompts, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a layer with other vectors at the positions of the prompts."""
-        if not self._entering:
+        if not self.entering:
             return args, kwargs
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
         new = prompt.at_layer(layer).to(hidden.dtype)
@@ -145,10 +145,10 @@ class StackPort:
                 "set padding_side='right', or take position='before' on a backbone with rotary or "
                 "learned positions and no sliding window"
             )
-        self._entering = tokens_in(cache_among(named)) == 0
+        self.entering = tokens_in(cache_among(named)) == 0
         if mask is not None:
             named["attention_mask"] = self.widen(mask, torch.ones)
-        if not self._entering:
+        if not self.entering:
             # the cache already holds the prompts
             if named.get("position_ids") is not None:
                 named["position_ids"] = named["position_ids"] + self.length
