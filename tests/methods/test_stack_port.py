@@ -162,9 +162,7 @@ def test_masks_of_static_caches_have_no_place_for_a_prompt(name):
     model = AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
     attach(model, Architecture(Prompt(length=2)))
     settings = {"max_new_tokens": 2, "pad_token_id": 0, "cache_implementation": "static"}
-    with pytest.raises(
-        ValueError, match="a prompt (needs an|of 2 with).* dynamic cache"
-    ):
+    with pytest.raises(ValueError, match="a prompt (needs an|of 2 with).* dynamic cache"):
         model.generate(torch.tensor([[5, 6, 7]]), **settings)
 
 
