@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,5 +26,6 @@ def backbone_parameters(base: nn.Module) -> dict[str, nn.Parameter]:
 
 def _bare_classes(base: PreTrainedModel) -> tuple[type, ...]:
     """Classes of the backbone of a config, without any head."""
-    found = AutoModel._model_mapping.get(type(base.config), None)  # type: ignore[attr-defined]
-    return tuple(found) if isinstance(found, Iterable) else (found,) if found else (nn.Module,)
+    found: Any = AutoModel._model_mapping.get(type(base.config), None)
+    kinds = found if isinstance(found, tuple) else (found,)
+    return tuple(kind for kind in kinds if kind is not None) or (nn.Module,)

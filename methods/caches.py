@@ -6,11 +6,10 @@ whatever stands for its tokens has to follow each of these, so it is kept in the
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, cast
 
-from torch import Tensor
+from torch import LongTensor, Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 NAMES = ("past_key_values", "cache_params")
@@ -25,7 +24,7 @@ class Remembering(Cache):
 
     sums: dict[int, Tensor]
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
+    def reorder_cache(self, beam_idx: LongTensor) -> None:
         super().reorder_cache(beam_idx)
         self._each(lambda held: held.index_select(0, beam_idx.to(held.device)))
 
@@ -38,7 +37,7 @@ class Remembering(Cache):
         self._each(lambda held: held.index_select(0, indices.to(held.device)))
 
     def reset(self) -> None:
-        super().reset()
+        super().reset()  # type: ignore[no-untyped-call]
         self.sums = {}
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
@@ -95,9 +94,14 @@ def room_in(cache: Cache | None) -> int | None:
     return longest if longest > 0 else None
 
 
-@functools.cache
+_KINDS: dict[type[Cache], type[Remembering]] = {}
+
+
 def _remembering(kind: type[Cache]) -> type[Remembering]:
-    return type(f"Remembering{kind.__name__}", (Remembering, kind), {})
+    """The class of a cache, extended; the same each time."""
+    if kind not in _KINDS:
+        _KINDS[kind] = type(f"Remembering{kind.__name__}", (Remembering, kind), {})
+    return _KINDS[kind]
 
 
 def _empty(kind: type[Cache]) -> Remembering:

@@ -88,7 +88,7 @@ def _words(config: Any, reads: Reads) -> Tensor:
 
 def _check_length(base: PreTrainedModel, anatomy: Anatomy, reads: Reads) -> None:
     for stack in anatomy.stacks:
-        longest = longest_sequence(base, anatomy, stack) if stack.tokens else None
+        longest = longest_sequence(base, stack) if stack.tokens else None
         if longest is None and anatomy.positions == "learned":
             longest = getattr(base.config, "max_position_embeddings", None)
         if longest is not None and stack.tokens and reads.tokens > longest:

@@ -282,7 +282,12 @@ def position_table(base: nn.Module, stack: StackSite) -> nn.Embedding | None:
     return None
 
 
-_TABLES = ("position_embeddings", "wpe", "embed_positions")  # what families call it
+_TABLES = (
+    "position_embeddings",
+    "position_embedding",
+    "wpe",
+    "embed_positions",
+)  # what families call it
 
 
 def counts_from_padding(base: nn.Module, stack: StackSite) -> bool:

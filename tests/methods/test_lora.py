@@ -9,6 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from peftnas.methods import Architecture, LoRA, attach, count, describe
+from peftnas.methods.call import gated as apply_gated
 from peftnas.spaces.keys import function_key, train_key
 from peftnas.spaces.structure import ByLayer
 
@@ -107,7 +108,7 @@ def test_gate_replaces_the_scale(build_backbone, batch):
     opened = torch.sigmoid(x @ module.gate.weight[0] + module.gate.bias)
     means = torch.stack([opened[0, :3].mean(), opened[1, :2].mean()])
     expected = means[:, None, None] * (x @ module.A.T @ module.B.T)
-    assert_close(module(x, tokens), expected)
+    assert_close(apply_gated(module, x, x, x, tokens), expected)
 
 
 def test_spellings_of_one_scale_become_one(build_backbone):
