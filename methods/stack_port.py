@@ -282,7 +282,8 @@ def position_table(base: nn.Module, stack: StackSite) -> nn.Embedding | None:
     return None
 
 
-_TABLES = (
+# what families call it
+_TABLES = ("position_embeddings", "position_embedding", "wpe", "embed_positions")
     "position_embeddings",
     "position_embedding",
     "wpe",
