@@ -12,36 +12,82 @@ from torch import Tensor
 class Lanes:
     """The assignment of rows to all architectures.
 
+    What a pass was assigned stays known after it: checkpointing computes parts of it again in the
+    backward pass.
+
     Attributes:
         all: one lane an architecture.
-        batch: rows B of the batches that are assigned; ``None``: nothing is.
+        batch: rows B of the running pass, or of the last one; ``None`` before the first.
+        flattens: whether the backbone hands down tokens of all rows one after another in places.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, flattens: bool = False) -> None:
         self.all = [Lane(self) for _ in range(count)]
+        self.flattens = flattens
         self.batch: int | None = None
+        self._assigned: tuple[int, ...] | None = None
+        self._repeats = 1
+        self._passes: set[tuple[int, ...]] = set()  # that a backward pass may compute again
+        self._recomputed = False
 
-    def assign(self, numbers: Sequence[int]) -> None:
-        """Row i belongs to lane ``numbers[i]``."""
-        if self.batch is not None:
+    def assign(self, numbers: Sequence[int], repeats: int = 1) -> None:
+        """Row i of what comes belongs to lane ``numbers[i]``, as do its copies in a generation."""
+        if self._assigned is not None:
             raise ValueError("rows are assigned already; leave the outer assignment first")
+        self._assigned, self._repeats = tuple(numbers), repeats
+        self._divide(numbers)
+
+    def clear(self) -> None:
+        """No pass may begin."""
+        self._assigned = None
+
+    def enter(self, batch: int | None, recomputes: bool) -> None:
+        """A pass of one stack begins, with ``batch`` rows.
+
+        Args:
+            batch: rows of what it reads.
+            recomputes: whether a backward pass may compute parts of it again.
+        Raises:
+            RuntimeError: unless batches of this size are assigned.
+        """
+        numbers, repeats = self._assigned or (), self._repeats
+        if batch == len(numbers) * repeats:
+            numbers = tuple(number for number in numbers for _ in range(repeats))
+        if not numbers or batch != len(numbers):
+            times = f" ({repeats} times each in a generation)" if repeats > 1 else ""
+            raise RuntimeError(
+                f"each row of a batch must be assigned to an architecture, got a batch of {batch} "
+                f"and {len(numbers) or 'no'} assigned rows{times}; call the model inside "
+                "rows([...])"
+            )
+        self._divide(numbers)
+        if recomputes:
+            if self._recomputed:
+                self._passes, self._recomputed = set(), False
+            self._passes.add(numbers)
+
+    def resume(self) -> None:
+        """A module is called: in a pass, or after it by a checkpoint that computes it again.
+
+        Raises:
+            RuntimeError: if nobody can know which of several passes that is.
+        """
+        if self._assigned is not None:
+            return
+        self._recomputed = True
+        if len(self._passes) > 1:
+            raise RuntimeError(
+                f"{len(self._passes)} passes with different rows wait for their backward, so "
+                "checkpointing cannot know whose rows it computes again; call backward inside "
+                "rows([...]) of the pass, or before the next pass"
+            )
+        for numbers in self._passes:
+            self._divide(numbers)
+
+    def _divide(self, numbers: Sequence[int]) -> None:
         self.batch = len(numbers)
         for number, lane in enumerate(self.all):
             lane.numbers = [row for row, owner in enumerate(numbers) if owner == number]
-
-    def clear(self) -> None:
-        """Nothing is assigned."""
-        self.batch = None
-        for lane in self.all:
-            lane.numbers = []
-
-    def check(self, batch: int | None) -> None:
-        """Raise ``RuntimeError`` unless batches of this size are assigned."""
-        if self.batch is None or batch != self.batch:
-            raise RuntimeError(
-                f"each row of a batch must be assigned to an architecture, got a batch of {batch} "
-                f"and {self.batch or 'no'} assigned rows; call the model inside rows([...])"
-            )
 
 
 class Lane:
@@ -73,10 +119,11 @@ class Lane:
         batch = self.lanes.batch
         if not isinstance(value, Tensor) or value.dim() < 2 or not batch:
             return False
-        return value.shape[0] == batch or (value.dim() == 2 and value.shape[0] % batch == 0)
+        flat = self.lanes.flattens and value.dim() == 2 and value.shape[0] % batch == 0
+        return flat or value.shape[0] == batch
 
     def _index(self, like: Tensor) -> Tensor:
-        return torch.tensor(self.numbers, device=like.device)
+        return torch.tensor(self.numbers, dtype=torch.long, device=like.device)
 
 
 class LaneHook:
@@ -94,6 +141,7 @@ class LaneHook:
         self.kwargs = kwargs
 
     def __call__(self, module: Any, *given: Any) -> Any:
+        self.lane.lanes.resume()
         if not self.lane.numbers:
             return None
         seen = False
