@@ -116,14 +116,18 @@ class BottleneckAdapter(SublayerDelta):
             nn.Parameter(torch.ones(())) if placement.scale == "learned" else placement.scale
         )
         self.gate = placement.gate.build(generator) if placement.gate else None
+        self.drawn = 0  # lowest layers that go without adapters
 
     def begin_step(self, step: int, steps: int, draw: int) -> None:
         """Draw how many lowest layers go without adapters, the same in all of them."""
         most = self.placement.drop_below
         if most:
             generator = torch.Generator().manual_seed(draw)
-            dropped = int(torch.randint(most + 1, (), generator=generator))
-            self.idle = layer_of(self.placement.site) < dropped
+            self.drawn = int(torch.randint(most + 1, (), generator=generator))
+
+    @property
+    def idle(self) -> bool:
+        return layer_of(self.placement.site) < self.drawn
 
     def forward(self, z: Tensor, tokens: Tensor | None) -> Tensor:
         """z (B, T, d) -> what is added to the residual stream, (B, T, d)."""
@@ -136,10 +140,7 @@ class BottleneckAdapter(SublayerDelta):
         delta: Tensor = self.up(hidden)
         if norm is not None and self.placement.norm == "out":
             delta = norm(delta)
-        delta = delta * self.scale
-        if self.gate is not None:
-            delta = delta * self.gate(z, tokens)
-        return delta
+        return delta * self.scale
 
 
 def _undefined_placement(values: dict[str, Any]) -> str | None:

@@ -47,6 +47,7 @@ class AttachedModules(nn.Module):
         architecture: Architecture,
         placed: Sequence[Placed],
         dropout: float,
+        model: PreTrainedModel | None = None,
         lane: Lane | None = None,
     ) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class AttachedModules(nn.Module):
         self.anatomy = anatomy
         self.placed = tuple(placed)
         self._mode = Mode(dropout=dropout)
-        self._hooks = Hooks(base, anatomy, placed, self._mode, lane)
+        self._hooks = Hooks(base, anatomy, placed, self._mode, model, lane)
         self._flags = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
         for parameter, _ in self._flags:
             parameter.requires_grad_(False)
@@ -204,7 +205,7 @@ def attach(
     check_free(base, dropout)
     anatomy = anatomy or describe(model)
     placed = build_placed(base, anatomy, architecture, seed)
-    return AttachedModules(base, anatomy, architecture, placed, dropout)
+    return AttachedModules(base, anatomy, architecture, placed, dropout, model)
 
 
 def check_free(base: PreTrainedModel, dropout: float) -> None:

@@ -143,7 +143,8 @@ class LinearDelta(nn.Module):
     """Adds to the output of a linear layer.
 
     ``reads`` names its x: ``input`` of the linear (rescaled where that is), ``rotated_input``
-    what the base product reads, or ``output`` the base product with its bias.
+    what the base product reads, or ``output`` the base product with its bias. What it adds is
+    multiplied with its ``gate``, if it has one, which reads the same x before any dropout.
     """
 
     reads: Literal["input", "rotated_input", "output"] = "input"
@@ -222,10 +223,15 @@ class SublayerDelta(nn.Module):
     ``reads`` names its input: ``output`` h = F(.), ``sum`` h + x, ``normed_sum`` LN(h + x) with
     the sublayer's own post-norm, ``residual`` x, ``normed_input`` what F itself reads, ``stream``
     the residual stream after the sublayer (post-LN: after the norm; its delta is added there too).
+    ``gate`` as in :class:`LinearDelta`.
     """
 
     reads: Literal["output", "sum", "normed_sum", "residual", "normed_input", "stream"]
-    idle: bool = False  # left out in training; for methods that drop modules at random
+
+    @property
+    def idle(self) -> bool:
+        """Left out in training; for methods that drop modules at random."""
+        return False
 
     def forward(self, z: Tensor, tokens: Tensor | None) -> Tensor:
         """z (B, T, d) -> delta (B, T, d)."""

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-
-
-class Remembers(Protocol):
-    """Keeps something of each sequence from one step of a generation to the next."""
-
-    def reorder(self, rows: Tensor) -> None:
-        """``rows`` (B,): number of the sequence that stands in each place from now on."""
 
 
 @dataclass
@@ -38,28 +31,73 @@ class Call:
         mode: how the modules run.
         tokens: bool mask (B, T) of real tokens, prompts included; ``None`` when all are real.
         batch: number of sequences B; ``None`` before the first pass.
+        prompts: where prompts stand among the tokens of this pass; ``None``: there are none.
         past: tokens before these that lie in a cache: more than 0 in the steps of a generation.
-        gates: those that remember what they read before.
+        rows: numbers of these sequences in the whole batch, where others share it; ``None``: all.
+        whole: sequences of that whole batch.
+        held: running sums of gates over the tokens in the cache, of the whole batch.
+        sums: the same with the tokens of this pass.
     """
 
     mode: Mode = field(default_factory=Mode)
     tokens: Tensor | None = None
     batch: int | None = None
+    prompts: slice | None = None
     past: int = 0
-    gates: list[Remembers] = field(default_factory=list)
+    rows: list[int] | None = None
+    whole: int | None = None
+    held: dict[int, Tensor] = field(default_factory=dict)
+    sums: dict[int, Tensor] = field(default_factory=dict)
 
-    def watch(self, cache: Any) -> None:
-        """Follow a cache when it reorders its sequences (beams of a search)."""
-        if not self.gates or cache is None or getattr(cache, "peftnas_watched", False):
-            return
-        cache.peftnas_watched, former = True, cache.reorder_cache
+    def running(self, gate: int, new: Tensor) -> Tensor:
+        """Running sums (B, T, n) of this pass, continued from the tokens in the cache.
 
-        def reorder_cache(rows: Tensor) -> None:
-            former(rows)
-            for gate in self.gates:
-                gate.reorder(rows)
+        Args:
+            gate: number of the gate.
+            new: running sums over the tokens of this pass alone.
+        Raises:
+            RuntimeError: if the cache holds tokens that the gate has not read.
+        """
+        held, past = self.held.get(gate), self.past
+        if past and (held is None or held.shape[1] < past):
+            raise RuntimeError(
+                f"a causal gate takes its mean over all tokens so far, got a cache of {past} that "
+                "it has not read; begin the generation with this architecture attached"
+            )
+        before = None if held is None or not past else held[:, :past].to(new.device)
+        rows = None if self.rows is None else torch.tensor(self.rows, device=new.device)
+        if before is not None:
+            new = new + (before if rows is None else before.index_select(0, rows))[:, -1:]
+        kept = new
+        if rows is not None:
+            kept = new.new_zeros(self.whole or len(rows), *new.shape[1:]).index_copy(0, rows, new)
+        self.sums[gate] = kept if before is None else torch.cat([before, kept], dim=1)
+        return new
 
-        cache.reorder_cache = reorder_cache
+    def state(self) -> tuple[Any, ...]:
+        """What a pass computes with, to be put back when a part of it is computed again."""
+        return tuple(getattr(self, name) for name in _OF_A_PASS)
+
+    def put_back(self, state: tuple[Any, ...]) -> None:
+        """Undo changes since :meth:`state`."""
+        for name, value in zip(_OF_A_PASS, state, strict=True):
+            setattr(self, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy of a model is in no pass."""
+        return {"mode": self.mode}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def text_of(self, x: Tensor) -> Tensor | None:
+        """The mask of what ``x`` (B, T, n) holds, without prompts; ``None``: all is text."""
+        tokens = self.tokens_of(x)
+        if self.prompts is None:
+            return tokens
+        text = x.new_ones(x.shape[:2], dtype=torch.bool) if tokens is None else tokens.clone()
+        text[:, self.prompts] = False
+        return text
 
     def drop(self, x: Tensor) -> Tensor:
         """``x`` after dropout."""
@@ -78,6 +116,17 @@ class Call:
         if x.dim() != 2 or self.batch is None:
             return x
         return x.view(self.batch, -1, x.shape[-1])
+
+
+_OF_A_PASS = ("tokens", "batch", "prompts", "past", "rows", "whole", "held")
+
+
+def gated(delta: nn.Module, like: Tensor, dropped: Tensor, x: Tensor, mask: Tensor | None) -> Any:
+    """What a delta adds, times its gate, where it has one: the gate reads ``x`` before dropout."""
+    added = compute(delta, like, dropped, mask)
+    gate = getattr(delta, "gate", None)
+    # the gate of SoRA is a vector inside the delta
+    return added * compute(gate, like, x, mask) if isinstance(gate, nn.Module) else added
 
 
 def compute(module: nn.Module, like: Tensor, *args: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -65,12 +66,13 @@ class GatedLoRAPrefixBundle(Bundle):
         super().__init__()
         self.placement = placement
         here = placement.prefix
+        readers = Counter(layer_of(lora.site) for lora in placement.loras)
         gates = {
-            layer: CentralGate(placement.width, placement.tokens, generator)
+            layer: CentralGate(placement.width, placement.tokens, readers[layer], generator)
             for layer in placement.layers
         }
         prefix = here.build(generator)
-        shares = {layer: SharedGate(gate, column=1, owns=True) for layer, gate in gates.items()}
+        shares = {layer: SharedGate(gate, column=1, first=True) for layer, gate in gates.items()}
         if isinstance(prefix, FlatPrefix):
             (prefix.gate,) = shares.values()
         else:

@@ -66,17 +66,17 @@ class DyLoRADelta(LinearDelta):
         nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
         self.A = nn.Parameter(a)
         self.B = nn.Parameter(torch.zeros(placement.n_out, placement.rank))
-        self.current = placement.rank
+        self.drawn = placement.rank
 
     def begin_step(self, step: int, steps: int, draw: int) -> None:
         """Draw b, uniformly from 1 to the largest rank; the same in all modules of a step."""
         generator = torch.Generator().manual_seed(draw)
         part = float(torch.rand((), generator=generator, dtype=torch.float64))
-        self.current = 1 + int(part * self.placement.rank)
+        self.drawn = 1 + int(part * self.placement.rank)
 
     def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
         """x (B, T, n_in) -> (B, T, n_out)."""
-        b = self.current if self.training else self.placement.used
+        b = self.drawn if self.training else self.placement.used
         a, up = self.A[:b], self.B[:, :b]
         if self.training and self.placement.frozen:
             a = torch.cat([a[:-1].detach(), a[-1:]])

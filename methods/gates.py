@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,101 +62,125 @@ class Gate(nn.Module):
         weight = torch.randn(spec.outputs, spec.width, generator=generator) * INIT_STD
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(spec.outputs))
+        self.number = next(_NUMBERS)  # under which a cache keeps what it has read
         self.call: tuple[Call, ...] = ()
-        self._sums: tuple[Tensor, Tensor] | None = None  # of the tokens that a cache holds
 
     def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
         """The gate's value for each sequence, or for each token of a causal one.
 
+        Means are taken in float32: 16 bits count no further than some hundred tokens.
+
         Args:
-            x: shape (B, T, width), what the gated module reads.
+            x: shape (B, T, width), what the gated module reads, before any dropout.
             tokens: bool mask (B, T) of real tokens; ``None`` when all are real.
         Returns:
             Shape (B, 1, outputs), causal (B, T, outputs), each in (0, 1).
         Raises:
-            RuntimeError: in a step of a generation, if it is not causal.
+            RuntimeError: in a step of a generation, if it is not causal, or has not read all
+                tokens that the cache holds.
         """
-        past = any(call.past for call in self.call)
-        if past and self.spec.tokens != "causal":
+        opened = self.each(x).float()
+        if self.spec.tokens == "causal":
+            return self._running_mean(opened, tokens).to(x.dtype)
+        if any(call.past for call in self.call):
             raise RuntimeError(
                 "a gate that takes its mean over a whole text cannot generate token by token, got "
-                f"gate_tokens={self.spec.tokens!r}; take 'causal' (LoRA, adapters), or no gate"
+                f"gate_tokens={self.spec.tokens!r}; take 'causal' where the method has it (LoRA, "
+                "adapters), or attach it without a gate"
             )
-        opened = self.each(x)
-        if self.spec.tokens == "causal":
-            return self._running_mean(opened, tokens, past)
         if tokens is None or self.spec.tokens == "all":
-            return self.whole(opened.mean(dim=1, keepdim=True))
+            return self.whole(opened.mean(dim=1, keepdim=True)).to(x.dtype)
         real = tokens.to(opened.dtype).unsqueeze(-1)
         # a row without any real token has no mean; 1 as the divisor leaves its gate at 0
         sums, counts = (part.sum(dim=1, keepdim=True) for part in (opened * real, real))
-        return self.whole(sums / counts.clamp(min=1))
+        return self.whole(sums / counts.clamp(min=1)).to(x.dtype)
 
     def each(self, x: Tensor) -> Tensor:
         """What a token gives, (B, T, outputs)."""
-        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)  # one may read a shared gate
-        return torch.sigmoid(nn.functional.linear(x, weight, bias))
+        return torch.sigmoid(nn.functional.linear(x, self.weight, self.bias))
 
     def whole(self, mean: Tensor) -> Tensor:
         """What the mean of a text gives, (B, 1, outputs)."""
         return mean
 
-    def _running_mean(self, opened: Tensor, tokens: Tensor | None, past: bool) -> Tensor:
+    def _running_mean(self, opened: Tensor, tokens: Tensor | None) -> Tensor:
         """The mean over all real tokens up to each one."""
         real = torch.ones_like(opened[..., :1])
         if tokens is not None:
             real = tokens.to(opened.dtype).unsqueeze(-1)
-        sums, counts = (opened * real).cumsum(dim=1), real.cumsum(dim=1)
-        if past and self._sums is not None:
-            sums, counts = sums + self._sums[0], counts + self._sums[1]
-        if not torch.is_grad_enabled():
-            self._sums = sums[:, -1:], counts[:, -1:]
-        return sums / counts.clamp(min=1)
+        sums = torch.cat([opened * real, real], dim=-1).cumsum(dim=1)
+        for call in self.call:
+            sums = call.running(self.number, sums)
+        return sums[..., :-1] / sums[..., -1:].clamp(min=1)
 
-    def reorder(self, rows: Tensor) -> None:
-        """Take over a new order of the sequences in a cache."""
-        if self._sums is not None:
-            sums, counts = (part.index_select(0, rows.to(part.device)) for part in self._sums)
-            self._sums = sums, counts
+
+_NUMBERS = itertools.count()
 
 
 class CentralGate(Gate):
-    """``softmax(mean over tokens of relu(W x + b))`` over two modules, which divide 1.
+    """``softmax(mean over tokens of relu(W x + b))``: the parts of 1 of several modules.
+
+    Its first reader works it out, the others take the same value, each once in a pass.
 
     Source: the released code of Mao et al. 2110.07577 (``add_central_gate``).
+
+    Args:
+        width: width d of its input.
+        tokens: as of :class:`GateSpec`.
+        readers: modules that take the value that the first one has worked out.
+        generator: the weight is drawn with it.
     """
 
-    def __init__(self, width: int, tokens: GateTokens, generator: torch.Generator) -> None:
+    def __init__(
+        self, width: int, tokens: GateTokens, readers: int, generator: torch.Generator
+    ) -> None:
         super().__init__(GateSpec(width, 2, tokens), generator)
+        self.readers = readers
+        self._value: Tensor | None = None
+        self._left = 0
 
     def each(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        return torch.relu(nn.functional.linear(x, weight, bias))
+        return torch.relu(nn.functional.linear(x, self.weight, self.bias))
 
     def whole(self, mean: Tensor) -> Tensor:
         return mean.softmax(dim=-1)
 
+    def work_out(self, x: Tensor, tokens: Tensor | None) -> Tensor:
+        """The value (B, 1, outputs) for x (B, T, width), kept for the other readers."""
+        self._value, self._left = self(x, tokens), self.readers
+        return self._value
+
+    def take(self) -> Tensor:
+        """The value that was worked out in this pass."""
+        value, self._left = self._value, self._left - 1
+        assert value is not None
+        if not self._left:
+            self._value = None
+        return value
+
 
 class SharedGate(nn.Module):
-    """One output of a gate that several modules read.
+    """One output of a central gate.
 
     Args:
         gate: the gate.
         column: number of the output.
-        owns: whether the gate's parameters are reached through this one of its readers.
+        first: whether this reader works the gate out, and its parameters are reached through it.
     """
 
-    def __init__(self, gate: Gate, column: int, owns: bool = False) -> None:
+    def __init__(self, gate: CentralGate, column: int, first: bool = False) -> None:
         super().__init__()
         self._gate = (gate,)  # in a tuple: not a submodule, which would own it again
         self.column = column
-        if owns:
+        self.first = first
+        if first:
             self.gate = gate
 
     def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
         """x (B, T, width) -> (B, 1, 1)."""
-        opened: Tensor = self._gate[0](x, tokens)
-        return opened[..., self.column : self.column + 1]
+        [gate] = self._gate
+        opened = gate.work_out(x, tokens) if self.first else gate.take()
+        return opened[..., self.column : self.column + 1].to(x.dtype)
 
 
 def gate_setting() -> Any:

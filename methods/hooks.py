@@ -33,7 +33,9 @@ from peftnas.methods.base import (
     TrainsBackbone,
 )
 from peftnas.methods.call import Call, Mode
+from peftnas.methods.checkpointing import PassState
 from peftnas.methods.gates import Gate
+from peftnas.methods.head_port import HeadPort
 from peftnas.methods.lanes import Lane, LaneHook
 from peftnas.methods.layers import layer_of
 from peftnas.methods.linear_port import LinearPort, NormPort, PatchPort, own_part
@@ -59,6 +61,7 @@ class Hooks:
         anatomy: its anatomy.
         placed: placements and the modules built from them.
         mode: how the modules run.
+        model: the model around the base model, where there is a task head.
         lane: the rows of a batch that they see, where architectures share the backbone; then who
             made the lanes hooks the entries of the stacks.
     """
@@ -69,9 +72,11 @@ class Hooks:
         anatomy: Anatomy,
         placed: Sequence[Placed],
         mode: Mode,
+        model: nn.Module | None = None,
         lane: Lane | None = None,
     ) -> None:
         self.lane = lane
+        self.model = model or base
         self.base = base
         self.anatomy = anatomy
         self.calls = [Call(mode) for _ in anatomy.stacks]
@@ -80,9 +85,11 @@ class Hooks:
         self.patches: dict[str, PatchPort] = {}
         self.cores: dict[str, CorePort] = {}
         self.blocks: dict[int, BlockPort] = {}
+        self.remembering: set[int] = set()  # stacks with causal gates
         self.stacks = self._stack_ports(placed)
         self._former_attention: str | None = None
         self._handles: list[RemovableHandle] = []
+        self.state = PassState(self.calls, [module for _, module in placed], lane)
         try:
             self._connect(self._sort(placed))
         except Exception:
@@ -94,6 +101,8 @@ class Hooks:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        for layer in self.anatomy.layers:
+            self.state.unpin(self.base.get_submodule(layer.path))
         if self._former_attention is not None:
             self.base.set_attn_implementation(self._former_attention)
             self._former_attention = None
@@ -107,9 +116,11 @@ class Hooks:
         self._hook_sublayers(sublayers)
         self._hook_blocks()
         self._hook_cores()
+        for path in dict.fromkeys(layer.path for layer in self.anatomy.layers):
+            self._handles.append(self._module(path).register_forward_pre_hook(self.state.pin))
 
     def _stack_ports(self, placed: Sequence[Placed]) -> list[StackPort]:
-        prefixed = any(isinstance(module, PrefixKeyValues) for _, _, module in unbundled(placed))
+        prefixed = has_bare_keys(placed)
         ports: list[StackPort] = []
         for number, stack in enumerate(self.anatomy.stacks):
             prompts = [
@@ -159,7 +170,7 @@ class Hooks:
                 number = linear.stack if linear else self.anatomy.layers[layer].stack
                 gate.call = (self.calls[number],)
                 if gate.spec.tokens == "causal":
-                    self.calls[number].gates.append(gate)
+                    self.remembering.add(number)
 
     def _sort_core(self, placement: PlacedByLayer, module: PrefixKeyValues | CoreBranch) -> None:
         for layer in placement.layers:
@@ -205,9 +216,11 @@ class Hooks:
             ) from error
 
     def _hook_stacks(self) -> None:
-        for port in self.stacks:
+        for number, port in enumerate(self.stacks):
             entry = self._module(port.stack.entry)
             self._before(entry, port.change_arguments, kwargs=True)
+            if number in self.remembering:
+                self._after(entry, port.finish)
             if port.prompts and port.bare:
                 assert port.stack.embeddings is not None
                 layer = self._module(port.stack.embeddings)
@@ -215,6 +228,13 @@ class Hooks:
             for prompt in port.prompts:
                 if isinstance(prompt, LayerPrompts):
                     self._hook_layer_prompts(port, prompt)
+
+        if self.stacks[-1].prompts and self.model is not self.base:
+            head = HeadPort(self.stacks[-1])
+            self._before(self.model, head.enter)
+            self._after(self.base, head.strip)
+            leave = self.model.register_forward_hook(head.leave, always_call=True)
+            self._handles.append(leave)
 
     def _hook_layer_prompts(self, port: StackPort, prompt: LayerPrompts) -> None:
         for number in prompt.layers:
@@ -285,6 +305,12 @@ def unbundled(placed: Sequence[Placed]) -> Iterator[tuple[Placement, str, nn.Mod
                 yield placement, site, part
         else:
             yield placement, placement.site, module
+
+
+def has_bare_keys(placed: Sequence[Placed]) -> bool:
+    """Whether queries meet keys that have no position."""
+    bare = (PrefixKeyValues, CoreBranch)
+    return any(isinstance(module, bare) for _, _, module in unbundled(placed))
 
 
 def is_attached(base: nn.Module) -> bool:

@@ -12,45 +12,38 @@ from torch import Tensor
 class Lanes:
     """The assignment of rows to all architectures.
 
-    What a pass was assigned stays known after it: checkpointing computes parts of it again in the
-    backward pass.
-
     Attributes:
         all: one lane an architecture.
-        batch: rows B of the running pass, or of the last one; ``None`` before the first.
         flattens: whether the backbone hands down tokens of all rows one after another in places.
+        batch: rows B of the running pass; ``None``: there is none.
     """
 
     def __init__(self, count: int, flattens: bool = False) -> None:
         self.all = [Lane(self) for _ in range(count)]
         self.flattens = flattens
         self.batch: int | None = None
-        self._assigned: tuple[int, ...] | None = None
+        self._assigned: tuple[int, ...] = ()
         self._repeats = 1
-        self._passes: set[tuple[int, ...]] = set()  # that a backward pass may compute again
-        self._recomputed = False
 
     def assign(self, numbers: Sequence[int], repeats: int = 1) -> None:
         """Row i of what comes belongs to lane ``numbers[i]``, as do its copies in a generation."""
-        if self._assigned is not None:
+        if self._assigned:
             raise ValueError("rows are assigned already; leave the outer assignment first")
         self._assigned, self._repeats = tuple(numbers), repeats
-        self._divide(numbers)
 
     def clear(self) -> None:
-        """No pass may begin."""
-        self._assigned = None
+        """Nothing is assigned."""
+        self._assigned, self.batch = (), None
+        for lane in self.all:
+            lane.numbers = []
 
-    def enter(self, batch: int | None, recomputes: bool) -> None:
+    def enter(self, batch: int | None) -> None:
         """A pass of one stack begins, with ``batch`` rows.
 
-        Args:
-            batch: rows of what it reads.
-            recomputes: whether a backward pass may compute parts of it again.
         Raises:
             RuntimeError: unless batches of this size are assigned.
         """
-        numbers, repeats = self._assigned or (), self._repeats
+        numbers, repeats = self._assigned, self._repeats
         if batch == len(numbers) * repeats:
             numbers = tuple(number for number in numbers for _ in range(repeats))
         if not numbers or batch != len(numbers):
@@ -60,32 +53,7 @@ class Lanes:
                 f"and {len(numbers) or 'no'} assigned rows{times}; call the model inside "
                 "rows([...])"
             )
-        self._divide(numbers)
-        if recomputes:
-            if self._recomputed:
-                self._passes, self._recomputed = set(), False
-            self._passes.add(numbers)
-
-    def resume(self) -> None:
-        """A module is called: in a pass, or after it by a checkpoint that computes it again.
-
-        Raises:
-            RuntimeError: if nobody can know which of several passes that is.
-        """
-        if self._assigned is not None:
-            return
-        self._recomputed = True
-        if len(self._passes) > 1:
-            raise RuntimeError(
-                f"{len(self._passes)} passes with different rows wait for their backward, so "
-                "checkpointing cannot know whose rows it computes again; call backward inside "
-                "rows([...]) of the pass, or before the next pass"
-            )
-        for numbers in self._passes:
-            self._divide(numbers)
-
-    def _divide(self, numbers: Sequence[int]) -> None:
-        self.batch = len(numbers)
+        self.batch = batch
         for number, lane in enumerate(self.all):
             lane.numbers = [row for row, owner in enumerate(numbers) if owner == number]
 
@@ -141,7 +109,6 @@ class LaneHook:
         self.kwargs = kwargs
 
     def __call__(self, module: Any, *given: Any) -> Any:
-        self.lane.lanes.resume()
         if not self.lane.numbers:
             return None
         seen = False

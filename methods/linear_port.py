@@ -24,7 +24,7 @@ from peftnas.methods.base import (
     Rescale,
     Rotation,
 )
-from peftnas.methods.call import Call, compute
+from peftnas.methods.call import Call, compute, gated
 
 
 class LinearPort:
@@ -163,7 +163,7 @@ class LinearPort:
             elif delta.reads == "rotated_input":
                 out = out + compute(delta, out, rotated, tokens)
             else:
-                out = out + compute(delta, out, dropped, tokens)
+                out = out + gated(delta, out, dropped, straight, tokens)
         return out
 
 

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from peftnas.methods.anatomy import TARGETS
 from peftnas.methods.base import LinearDelta, Method, Placement
 from peftnas.methods.gates import (
-    Gate,
     GateSpec,
     GateTokens,
-    SharedGate,
     gate_setting,
     gate_spec,
     gate_tokens_setting,
@@ -80,6 +78,8 @@ class LoRAPlacement(Placement):
 class LoRADelta(LinearDelta):
     """``s * B A x``, A (r, n_in) Kaiming-uniform (a = sqrt 5), B (n_out, r) zero: starts at 0."""
 
+    gate: nn.Module | None
+
     def __init__(self, placement: LoRAPlacement, generator: torch.Generator) -> None:
         super().__init__()
         self.placement = placement
@@ -88,16 +88,12 @@ class LoRADelta(LinearDelta):
         nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
         self.A = nn.Parameter(a)
         self.B = nn.Parameter(torch.zeros(placement.n_out, placement.rank))
-        self.gate: Gate | SharedGate | None = (
-            placement.gate.build(generator) if placement.gate else None
-        )
+        self.gate = placement.gate.build(generator) if placement.gate else None
 
     def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
         """x (B, T, n_in) -> (B, T, n_out)."""
         inner = nn.functional.linear(x, self.A)
-        if self.gate is not None:
-            inner = inner * self.gate(x, tokens)
-        elif self.placement.scale != 1.0:
+        if self.placement.scale != 1.0:
             inner = inner * self.placement.scale
         return nn.functional.linear(inner, self.B)
 

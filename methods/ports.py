@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from peftnas.methods.anatomy import SublayerSite
 from peftnas.methods.base import BlockDelta, SublayerDelta, SublayerScale
-from peftnas.methods.call import Call, compute
+from peftnas.methods.call import Call, compute, gated
 from peftnas.methods.linear_port import NormPort
 
 
@@ -73,8 +73,8 @@ class SublayerPort:
         for delta in self.before:
             if delta.idle and delta.training:
                 continue
-            z = self.call.drop(self._input(delta.reads, h))
-            total = total + compute(delta, h, z, self.call.tokens)
+            z = self._input(delta.reads, h)
+            total = total + gated(delta, h, self.call.drop(z), z, self.call.tokens)
         if self.after:
             self._output = h
         else:
@@ -93,7 +93,7 @@ class SublayerPort:
         for delta in self.after:
             if delta.idle and delta.training:
                 continue
-            out = out + compute(delta, out, self.call.drop(alone), self.call.tokens)
+            out = out + gated(delta, out, self.call.drop(alone), alone, self.call.tokens)
         return out.view(shape)
 
     def _input(self, reads: str, h: Tensor) -> Tensor:
@@ -125,5 +125,5 @@ class BlockPort:
         h: Tensor = out[0] if isinstance(out, tuple) else out
         total = h
         for delta in self.deltas:
-            total = total + compute(delta, h, self.call.drop(h), self.call.tokens_of(h))
+            total = total + compute(delta, h, self.call.drop(h), self.call.text_of(h))
         return (total, *out[1:]) if isinstance(out, tuple) else total

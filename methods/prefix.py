@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from peftnas.methods.anatomy import sublayer_address
 from peftnas.methods.base import Method, Placement, PrefixKeyValues
 from peftnas.methods.gates import (
-    Gate,
     GateSpec,
     GateTokens,
-    SharedGate,
     gate_setting,
     gate_spec,
     gate_tokens_setting,
@@ -127,9 +125,7 @@ class FlatPrefix(PrefixKeyValues):
         shape = (placement.length, placement.kv_heads, placement.head_width)
         self.keys = nn.Parameter(torch.randn(shape, generator=generator) * INIT_STD)
         self.values = nn.Parameter(torch.randn(shape, generator=generator) * INIT_STD)
-        self.gate: Gate | SharedGate | None = (
-            placement.gate.build(generator) if placement.gate else None
-        )
+        self.gate: nn.Module | None = placement.gate.build(generator) if placement.gate else None
 
     def forward(self, layer: int, hidden: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor]:
         """hidden (B, T, d) -> keys, values (B, g, l, c) each."""
@@ -162,7 +158,6 @@ class MlpPrefix(PrefixKeyValues):
         """hidden (B, T, d) of ``layer`` -> its keys, values (B, g, l, c) each."""
         keys, values = self.folded(layer)
         gate = self.gates[str(layer)] if self.gates else None
-        assert gate is None or isinstance(gate, Gate | SharedGate)
         return _gated(keys, values, gate, hidden, tokens)
 
     def folded(self, layer: int) -> tuple[Tensor, Tensor]:
@@ -294,7 +289,7 @@ class Prefix(Method):
 def _gated(
     keys: Tensor,
     values: Tensor,
-    gate: Gate | SharedGate | None,
+    gate: nn.Module | None,
     hidden: Tensor,
     tokens: Tensor | None,
 ) -> tuple[Tensor, Tensor]:

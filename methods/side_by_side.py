@@ -11,18 +11,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import AttachedModules, base_of, build_placed, check_free
-from peftnas.methods.base import PrefixKeyValues, PromptVectors, TrainsBackbone
+from peftnas.methods.base import PromptVectors, TrainsBackbone
 from peftnas.methods.call import Call, Mode
 from peftnas.methods.describe import describe
-from peftnas.methods.hooks import Placed, unbundled
+from peftnas.methods.hooks import Placed, has_bare_keys, unbundled
 from peftnas.methods.lanes import Lanes
-from peftnas.methods.stack_port import StackPort
+from peftnas.methods.stack_port import StackPort, keep_sums
 from peftnas.spaces.architecture import Architecture
 
 
@@ -42,20 +41,18 @@ class SideBySide:
     ) -> None:
         self.members = tuple(members)
         self._lanes = lanes
-        self._handles = [
-            base.get_submodule(port.stack.entry).register_forward_pre_hook(
-                StackHook(port, number, lanes, self.members), with_kwargs=True
-            )
-            for number, port in enumerate(_stack_ports(base, anatomy, self.members))
-        ]
+        self._handles = []
+        for number, port in enumerate(_stack_ports(base, anatomy, self.members)):
+            hook, entry = StackHook(port, number, lanes, self.members), port.stack.entry
+            stack = base.get_submodule(entry)
+            self._handles.append(stack.register_forward_pre_hook(hook, with_kwargs=True))
+            self._handles.append(stack.register_forward_hook(hook.finish))
 
     @contextmanager
     def rows(self, numbers: Sequence[int], *, repeats: int = 1) -> Iterator[None]:
         """Inside, row i of every batch belongs to the architecture ``numbers[i]``.
 
-        ``backward`` may come after it, before the next pass with other rows. Checkpointing
-        computes parts of a pass again in its ``backward``; where passes with different rows wait
-        for theirs, call each inside ``rows`` of its pass.
+        ``backward`` may come after it, and after other passes.
 
         Args:
             numbers: of members, 0-based, one for each row.
@@ -107,12 +104,17 @@ class StackHook:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = self.port.change_arguments(module, args, kwargs)
         whole = self.port.call
-        self.lanes.enter(whole.batch, torch.is_grad_enabled() and module.training)
+        self.lanes.enter(whole.batch)
         for lane, member in zip(self.lanes.all, self.members, strict=True):
             call = member.call(self.number)
             call.batch, call.past = len(lane.numbers), whole.past
+            call.rows, call.whole, call.held, call.sums = lane.numbers, whole.batch, whole.held, {}
             call.tokens = None if whole.tokens is None else lane.take(whole.tokens)
         return args, kwargs
+
+    def finish(self, module: nn.Module, args: Any, out: Any) -> None:
+        """Forward hook there: the cache keeps what causal gates have read."""
+        keep_sums(out, [member.call(self.number) for member in self.members])
 
 
 def attach_side_by_side(
@@ -158,7 +160,9 @@ def attach_side_by_side(
         for architecture, seed, lane in zip(architectures, seeds, lanes.all, strict=True):
             placed = build_placed(base, anatomy, architecture, seed)
             _check_by_rows(anatomy, architecture, placed)
-            members.append(AttachedModules(base, anatomy, architecture, placed, dropout, lane))
+            members.append(
+                AttachedModules(base, anatomy, architecture, placed, dropout, lane=lane)
+            )
     except Exception:
         for member in reversed(members):
             member.detach()
@@ -213,11 +217,7 @@ def _stack_ports(
     base: PreTrainedModel, anatomy: Anatomy, members: Sequence[AttachedModules]
 ) -> list[StackPort]:
     """Ports without prompts, which count positions and read the mask of all rows."""
-    prefixed = any(
-        isinstance(module, PrefixKeyValues)
-        for member in members
-        for _, _, module in unbundled(member.placed)
-    )
+    prefixed = any(has_bare_keys(member.placed) for member in members)
     return [
         StackPort(
             base.get_submodule(stack.entry), base, anatomy, stack, [], prefixed, Call(Mode())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from peftnas.methods.anatomy import Anatomy, StackSite
 from peftnas.methods.base import LayerPrompts, PromptVectors
 from peftnas.methods.call import Call, compute
+from peftnas.methods.gate_memory import cache_among, cache_of, remember, sums_in, tokens_in
 
 
 class StackPort:
@@ -23,7 +24,8 @@ class StackPort:
         anatomy: its anatomy.
         stack: the stack.
         prompts: prompts that enter together; they share entry and position.
-        prefixed: whether prefixes are attached, whose distance to the tokens is that of positions.
+        prefixed: whether there are keys without a position (prefixes, LLaMA-Adapter), which
+            stand at the distance of a token's own position.
         call: state of the running pass; its ``tokens`` and ``batch`` are set here.
         encoder: the port of the encoder, for a decoder that attends to its tokens.
     Raises:
@@ -59,15 +61,16 @@ class StackPort:
         self.words = (
             None if stack.word_embeddings is None else base.get_submodule(stack.word_embeddings)
         )
-        self.longest = None if self.bare else longest_sequence(base, anatomy, stack)
+        self.longest = None if self.bare else longest_sequence(base, stack)
         rotary = anatomy.positions == "rotary"
         self.counts_positions = rotary and (prefixed or bool(prompts))
         self.needs_right_padding = bool(prompts) and (
             self.start > 0
             or getattr(getattr(base, "config", None), "sliding_window", None) is not None
-            or counts_from_padding(base, anatomy, stack)
+            or counts_from_padding(base, stack)
+            or anatomy.positions in ("relative", "none")  # what is between counts as distance
         )
-        self._entering = False
+        self.entering = False
 
     def change_arguments(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -83,27 +86,28 @@ class StackPort:
         mask, first = named.get("attention_mask"), self._first_given(named)
         self.call.tokens = None
         self.call.batch = None if first is None else first.shape[0]
-        self.call.past = _cached(named)
-        self.call.watch(named.get("past_key_values"))
-        if (
-            isinstance(mask, Tensor)
-            and mask.dim() == 2
-            and self.stack.tokens
-            and first is not None
-        ):
-            steps = first.shape[1] + (self.length if self._entering and self.bare else 0)
-            self.call.tokens = mask[:, -steps:].bool()
+        cache = cache_among(named)
+        self.call.past, self.call.held = tokens_in(cache), sums_in(cache)
+        self.call.sums = {}
+        self.call.prompts = slice(self.start, self.start + self.length) if self.entering else None
+        if self.stack.tokens and first is not None:
+            steps = first.shape[1] + (self.length if self.entering and self.bare else 0)
+            self.call.tokens = real_tokens(mask, self.call.past, steps)
         return (), named
+
+    def finish(self, module: nn.Module, args: Any, out: Any) -> None:
+        """Forward hook at the entry: the cache keeps what causal gates have read."""
+        keep_sums(out, [self.call])
 
     def enter_bare(self, module: nn.Module, args: Any, out: Tensor) -> Tensor:
         """Forward hook at the embedding layer, for prompts that enter after it."""
-        return self._insert(out) if self._entering else out
+        return self._insert(out) if self.entering else out
 
     def replaced(
         self, prompt: LayerPrompts, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a layer with other vectors at the positions of the prompts."""
-        if not self._entering:
+        if not self.entering:
             return args, kwargs
         hidden: Tensor = args[0] if args else kwargs["hidden_states"]
         new = prompt.at_layer(layer).to(hidden.dtype)
@@ -129,21 +133,22 @@ class StackPort:
 
     def _add_prompts(self, named: dict[str, Any]) -> None:
         mask = named.get("attention_mask")
-        if isinstance(mask, Tensor) and mask.dim() != 2:
+        if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2):
+            got = tuple(mask.shape) if isinstance(mask, Tensor) else "one for each kind of layer"
             raise ValueError(
-                "a prompt needs an attention_mask of shape (batch, tokens), got "
-                f"{tuple(mask.shape)}; give that, and in a generation take a dynamic cache"
+                f"a prompt needs an attention_mask of shape (batch, tokens), got {got}; give "
+                "that, and in a generation take a dynamic cache"
             )
         if self.needs_right_padding and mask is not None and is_padded_left(mask, False):
             raise ValueError(
                 "this prompt needs texts that are padded on the right, got padding on the left; "
-                "set padding_side='right', or take position='before' on a backbone with rotary "
-                "positions and no sliding window"
+                "set padding_side='right', or take position='before' on a backbone with rotary or "
+                "learned positions and no sliding window"
             )
-        self._entering = _cached(named) == 0
+        self.entering = tokens_in(cache_among(named)) == 0
         if mask is not None:
             named["attention_mask"] = self.widen(mask, torch.ones)
-        if not self._entering:
+        if not self.entering:
             # the cache already holds the prompts
             if named.get("position_ids") is not None:
                 named["position_ids"] = named["position_ids"] + self.length
@@ -223,30 +228,60 @@ class LayerHook:
         return self.port.replaced(self.prompt, self.layer, args, kwargs)
 
 
-def _cached(named: dict[str, Any]) -> int:
-    """Tokens that a cache holds already."""
-    cache = named.get("past_key_values")
-    return 0 if cache is None else int(cache.get_seq_length())
+def keep_sums(out: Any, calls: Sequence[Call]) -> None:
+    """Put what causal gates have read in a pass into the cache among its outputs, if any."""
+    cache = cache_of(out)
+    for call in calls:
+        if cache is not None and call.sums:
+            remember(cache).sums |= call.sums
+        call.sums, call.held = {}, {}
 
 
-def position_table(base: nn.Module, anatomy: Anatomy, stack: StackSite) -> nn.Embedding | None:
-    """The table of positions in the embedding layer; ``None``: there is no such table."""
-    if anatomy.positions == "learned" and stack.embeddings is not None:
-        for name, table in base.get_submodule(stack.embeddings).named_children():
-            if name == "position_embeddings" and isinstance(table, nn.Embedding):
-                return table
+def real_tokens(mask: Any, past: int, steps: int) -> Tensor | None:
+    """Which of the tokens of this pass are real, (B, steps) bool; ``None``: all are, or no mask.
+
+    Args:
+        mask: (B, past + steps), 0 at padding; or (B, h, steps, keys) of what may be attended to,
+            bool or added to the logits; or several of these by kind of layer.
+        past: tokens before these, in a cache.
+        steps: tokens of this pass.
+    """
+    if isinstance(mask, dict):
+        full = mask.get("full_attention")
+        mask = full if full is not None else next(iter(mask.values()), None)
+    if not isinstance(mask, Tensor):
+        return None
+    if mask.dim() == 2:
+        return mask[:, -steps:].bool()
+    if mask.dim() != 4:
+        return None
+    # a token is real if anyone may attend to it: each real one may to itself
+    seen = (mask if mask.dtype == torch.bool else mask >= 0).any(dim=1).any(dim=1)
+    start = past if past + steps <= seen.shape[1] else seen.shape[1] - steps
+    return seen[:, start : start + steps]
+
+
+def position_table(base: nn.Module, stack: StackSite) -> nn.Embedding | None:
+    """The table of positions of a stack; ``None``: there is none."""
+    for path, table in base.get_submodule(stack.entry).named_modules():
+        if path.rpartition(".")[2] in _TABLES and isinstance(table, nn.Embedding):
+            return table
     return None
 
 
-def counts_from_padding(base: nn.Module, anatomy: Anatomy, stack: StackSite) -> bool:
+_TABLES = ("position_embeddings", "wpe", "embed_positions")  # what families call it
+
+
+def counts_from_padding(base: nn.Module, stack: StackSite) -> bool:
     """Whether positions are counted from the first real token on (roberta)."""
-    table = position_table(base, anatomy, stack)
+    table = position_table(base, stack)
     return table is not None and table.padding_idx is not None
 
 
-def longest_sequence(base: nn.Module, anatomy: Anatomy, stack: StackSite) -> int | None:
+def longest_sequence(base: nn.Module, stack: StackSite) -> int | None:
     """Tokens that a stack with a table of positions takes; ``None``: there is no such table."""
-    table = position_table(base, anatomy, stack)
+    table = position_table(base, stack)
     if table is None:
         return None
-    return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    first = 0 if table.padding_idx is None else table.padding_idx + 1
+    return table.num_embeddings - int(getattr(table, "offset", first))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 @runtime_checkable
 class BeginsStep(Protocol):
-    """Draws what a training step computes with."""
+    """Draws what a training step computes with.
+
+    Attributes:
+        drawn: what was drawn last; whoever computes a layer again puts it back.
+    """
+
+    drawn: Any
 
     def begin_step(self, step: int, steps: int, draw: int) -> None:
         """``step`` of ``steps``, 0-based; ``draw``: a seed of this step, the same for all."""

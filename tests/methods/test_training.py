@@ -71,7 +71,7 @@ class TestDyLoRA:
         drawn = []
         for step in range(40):
             attached.steps.begin(step, 40, seed=1)
-            [rank] = {module.current for _, module in attached.placed}
+            [rank] = {module.drawn for _, module in attached.placed}
             drawn.append(rank)
         assert set(drawn) == {1, 2, 3}
 
@@ -80,7 +80,7 @@ class TestDyLoRA:
         attached = attach(model, Architecture(DyLoRA(rank=3, frozen=frozen)))
         disturb(attached)
         for _, module in attached.placed:
-            module.current = 2
+            module.drawn = 2
         hidden(model, batch).pow(2).sum().backward()
         moved = attached.at(SITE, "dylora").A.grad.abs().sum(1) > 0
         assert moved.tolist() == [not frozen, True, False]
@@ -227,7 +227,7 @@ class TestRobustAdapterDrop:
         attached = attach(model, Architecture(Adapter(bottleneck=4, drop_below=3)))
         disturb(attached)
         for _, module in attached.placed[:2]:
-            module.idle = True
+            module.drawn = 99
         expected = hidden(model, batch)
         values = {k: v.clone() for k, v in attached.state_dict().items() if "layers[2]" in k}
         attached.detach()
