@@ -105,11 +105,13 @@ class StackHook:
         args, kwargs = self.port.change_arguments(module, args, kwargs)
         whole = self.port.call
         self.lanes.enter(whole.batch)
+        # a mask of what may be seen can be one for all rows
+        tokens = None if whole.tokens is None else whole.tokens.expand(whole.batch or 1, -1)
         for lane, member in zip(self.lanes.all, self.members, strict=True):
             call = member.call(self.number)
             call.batch, call.past = len(lane.numbers), whole.past
             call.rows, call.whole, call.held, call.sums = lane.numbers, whole.batch, whole.held, {}
-            call.tokens = None if whole.tokens is None else lane.take(whole.tokens)
+            call.tokens = None if tokens is None else lane.take(tokens)
         return args, kwargs
 
     def finish(self, module: nn.Module, args: Any, out: Any) -> None:

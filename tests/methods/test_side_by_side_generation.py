@@ -150,6 +150,44 @@ def test_beams(name, disturb):
     compare(name, MEMBERS[:3], [2, 0, 1, 0], disturb, beams=3)
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("name", ["gpt2", "llama", *TWO_STACKS])
+def test_gates_that_remember(name, beams, disturb):
+    """The means of causal gates go along with the texts that a search keeps."""
+    causal: dict[str, Any] = {"gate": "unipelt", "gate_tokens": "causal"}
+    members = [
+        Architecture(LoRA(rank=2, alpha=40.0, **causal)),
+        Architecture(LoRA(rank=2, alpha=20.0, targets=("query", "up"), **causal)),
+        Architecture(Adapter(site="both", bottleneck=3, **causal)),
+        Architecture(),
+    ]
+    compare(name, members, [2, 0, 3, 1, 0], disturb, beams)
+
+
+def test_a_static_cache(disturb):
+    model = model_of("llama")
+    inputs = inputs_of("llama", 3)
+    several = together(model, MEMBERS[:3], disturb)
+    found = []
+    for cache in ("dynamic", "static"):
+        with several.rows([2, 0, 1]):
+            found.append(generate(model, inputs, cache_implementation=cache))
+    assert torch.equal(found[0][0], found[1][0])
+    assert_close(found[0][1], found[1][1], atol=1e-6, rtol=1e-6)
+
+
+def test_one_mask_of_what_may_be_seen_for_all_rows(disturb):
+    model = model_of("llama").base_model
+    members = [Architecture(Adapter(bottleneck=3, gate="unipelt")), Architecture(LoRA(rank=2))]
+    ids = inputs_of("llama", 3)["input_ids"]
+    seen = torch.ones(1, 1, 7, 7, dtype=torch.bool).tril()
+    several = together(model, members, disturb)
+    with several.rows([0, 1, 0]), torch.no_grad():
+        out = model(ids, attention_mask=seen).last_hidden_state
+        expected = model(ids).last_hidden_state
+    assert_close(out, expected, atol=1e-6, rtol=1e-6)
+
+
 def test_rows_written_out_for_each_beam(disturb):
     model = model_of("gpt2")
     inputs = inputs_of("gpt2", 2)
