@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftnas.methods.anatomy import Anatomy
+from peftnas.methods.backbone_parameters import backbone_parameters
 from peftnas.methods.base import Placement
 from peftnas.methods.call import Call, Mode
 from peftnas.methods.costs import place
@@ -56,7 +57,7 @@ class AttachedModules(nn.Module):
         self.placed = tuple(placed)
         self._mode = Mode(dropout=dropout)
         self._hooks = Hooks(base, anatomy, placed, self._mode, model, lane)
-        self._flags = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
+        self._flags = [(one, one.requires_grad) for one in backbone_parameters(base).values()]
         for parameter, _ in self._flags:
             parameter.requires_grad_(False)
         for _, module in placed:

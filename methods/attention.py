@@ -102,21 +102,30 @@ class CorePort:
         return projected[0], projected[1], factor
 
 
-def use_prefix_attention(base: PreTrainedModel) -> str:
-    """Switch a model to the function that takes prefixes; returns the name of the former one.
+def use_prefix_attention(base: PreTrainedModel) -> dict[str, str]:
+    """Switch a model to the functions that take prefixes.
 
+    Returns:
+        The names of the former ones by part of the config ("" is the whole), for
+        ``set_attn_implementation``.
     Raises:
-        ValueError: if it runs with neither sdpa nor eager attention.
+        ValueError: if a part runs with neither sdpa nor eager attention.
     """
-    former: str = base.config._attn_implementation
-    if former in PREFIX_NAMES.values():
-        return former
-    if former not in PREFIX_NAMES:
-        raise ValueError(
-            f"a prefix needs attention by {' or '.join(PREFIX_NAMES)}, got {former!r}; "
-            "load the backbone with attn_implementation='sdpa'"
-        )
-    base.set_attn_implementation(PREFIX_NAMES[former])
+    parts = {"": base.config} | {
+        name: part
+        for name in base.config.sub_configs
+        if (part := getattr(base.config, name)) is not None
+    }
+    former = {name: part._attn_implementation for name, part in parts.items()}
+    for name in former.values():
+        if name not in PREFIX_NAMES and name not in PREFIX_NAMES.values():
+            raise ValueError(
+                f"a prefix needs attention by {' or '.join(PREFIX_NAMES)}, got {name!r}; "
+                "load the backbone with attn_implementation='sdpa'"
+            )
+    base.set_attn_implementation(
+        {part: PREFIX_NAMES.get(name, name) for part, name in former.items()}
+    )
     return former
 
 

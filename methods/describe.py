@@ -20,6 +20,7 @@ from peftnas.methods.anatomy import (
     StackSite,
     SublayerSite,
 )
+from peftnas.methods.backbone_parameters import backbone_parameters
 from peftnas.methods.read_stack import StackReader
 
 
@@ -134,7 +135,7 @@ def _assemble(base: nn.Module, config: PreTrainedConfig, family: Family) -> Anat
         model_type=config.model_type,
         norm_order=family.norm_order,
         positions=family.positions,
-        backbone_parameters=_count(base),
+        backbone_parameters=sum(p.numel() for p in backbone_parameters(base).values()),
         stacks=tuple(stacks),
         layers=tuple(layers),
         targets=tuple(name for name in TARGETS if name in names),
@@ -147,14 +148,3 @@ def _assemble(base: nn.Module, config: PreTrainedConfig, family: Family) -> Anat
 def _is_there(base: nn.Module, stack: Stack) -> bool:
     """Whether a model has a stack: an encoder alone has no decoder."""
     return not stack.entry or any(name == stack.entry for name, _ in base.named_modules())
-
-
-def _count(base: nn.Module) -> int:
-    """Parameters of the base model; where a head lies in it (t5), without those of the head."""
-    left_out: set[int] = set()
-    if isinstance(base, PreTrainedModel):
-        head = base.get_output_embeddings()  # type: ignore[no-untyped-call]
-        if isinstance(head, nn.Module):
-            words: nn.Module = base.get_input_embeddings()
-            left_out = set(map(id, head.parameters())) - set(map(id, words.parameters()))
-    return sum(p.numel() for p in base.parameters() if id(p) not in left_out)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from peftnas.methods.backbone_parameters import backbone_parameters
 from peftnas.methods.base import Method, Placement, TrainsBackbone
 from peftnas.spaces.fields import Configurable
 
@@ -41,7 +42,7 @@ class WholeBackbone(TrainsBackbone):
 
     def adopt(self, base: nn.Module) -> None:
         """Take in the parameters of ``base``, make them trainable and remember their values."""
-        for name, parameter in base.named_parameters():
+        for name, parameter in backbone_parameters(base).items():
             parameter.requires_grad_(True)
             self._base[name] = parameter
             self._former[name] = parameter.detach().clone()

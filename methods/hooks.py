@@ -87,7 +87,7 @@ class Hooks:
         self.blocks: dict[int, BlockPort] = {}
         self.remembering: set[int] = set()  # stacks with causal gates
         self.stacks = self._stack_ports(placed)
-        self._former_attention: str | None = None
+        self._former_attention: dict[str, str] | None = None
         self._handles: list[RemovableHandle] = []
         self.state = PassState(self.calls, [module for _, module in placed], lane)
         try:

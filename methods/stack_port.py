@@ -11,8 +11,15 @@ from torch import Tensor, nn
 
 from peftnas.methods.anatomy import Anatomy, StackSite
 from peftnas.methods.base import LayerPrompts, PromptVectors
+from peftnas.methods.caches import (
+    cache_among,
+    cache_of,
+    remember,
+    room_in,
+    sums_in,
+    tokens_in,
+)
 from peftnas.methods.call import Call, compute
-from peftnas.methods.gate_memory import cache_among, cache_of, remember, sums_in, tokens_in
 
 
 class StackPort:
@@ -165,6 +172,12 @@ class StackPort:
             raise ValueError(
                 f"a prompt of {self.length} with {wide.shape[1] - self.length} tokens exceeds "
                 f"the backbone's {self.longest} positions; shorten the prompt or the texts"
+            )
+        room = room_in(cache_among(named))
+        if room is not None and wide.shape[1] > room:
+            raise ValueError(
+                f"a prompt of {self.length} with {wide.shape[1] - self.length} tokens needs room "
+                f"in the cache, got one of {room} tokens; take a dynamic cache, or a larger one"
             )
         if named.get("token_type_ids") is not None:
             named["token_type_ids"] = self.widen(named["token_type_ids"], torch.zeros)

@@ -125,3 +125,18 @@ def test_a_copy_without_a_prefix_is_not_disturbed(build_backbone, batch):
     before = other(**batch).last_hidden_state
     attach(model, Architecture(Prefix(length=2)))
     assert_close(other(**batch).last_hidden_state, before)
+
+
+@pytest.mark.parametrize("parts", [("eager", "sdpa"), ("sdpa", "eager"), ("eager", "eager")])
+def test_parts_of_a_model_keep_their_own_attention(parts, build_backbone):
+    model = build_backbone("clip")
+    names = ("text_config", "vision_config")
+    model.set_attn_implementation(dict(zip(names, parts, strict=True)))
+
+    def found():
+        return [getattr(model.config, name)._attn_implementation for name in names]
+
+    attached = attach(model, Architecture(Prefix(length=2)))
+    assert found() == [f"peftnas_{part}" for part in parts]
+    attached.detach()
+    assert found() == list(parts)

@@ -10,6 +10,7 @@ from peftnas.methods import (
     Architecture,
     BitFit,
     GatedLoRAPrefix,
+    LinearAdapter,
     LoRA,
     Prefix,
     attach,
@@ -118,3 +119,25 @@ def test_peft_cannot_express_it(build_backbone):
     attached = attach(build_backbone("bert"), Architecture(GatedLoRAPrefix(length=3)))
     with pytest.raises(ValueError, match="gated_lora_prefix .* cannot go into HF peft"):
         to_peft(attached)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "beside"),
+    [(0.5, ()), (0.0, (LinearAdapter(insertion="before", targets=("query",), bottleneck=3),))],
+    ids=["dropout", "changed input"],
+)
+def test_both_parts_take_one_value(build_backbone, batch, dropout, beside):
+    """Whatever the linears read: the gate is that of what the attention reads."""
+    model = build_backbone("bert")
+    method = GatedLoRAPrefix(rank=2, length=3, layers=(1,))
+    attached = attach(model, Architecture(method, *beside), dropout=dropout).train()
+    for parameter in attached.parameters():
+        torch.nn.init.normal_(parameter)
+    bundle = next(module for place, module in attached.placed if place.kind == method.kind)
+    taken = []
+    for part in bundle.parts:
+        part.gate.register_forward_hook(lambda *call: taken.append(call[2]))
+    model(**batch)
+    to_prefix, to_query, to_value = taken
+    assert torch.equal(to_query, to_value)
+    assert_close(to_query + to_prefix, torch.ones(3, 1, 1))

@@ -147,3 +147,20 @@ def test_a_mean_over_whole_texts_cannot_generate_with_a_cache(build_backbone, ba
     attach(model, Architecture(LoRA(rank=2, gate="unipelt")))
     with pytest.raises(RuntimeError, match="take 'causal'"):
         model.generate(**batch, max_new_tokens=2, pad_token_id=0, eos_token_id=None)
+
+
+def test_gates_read_what_no_dropout_has_changed(build_backbone, batch):
+    model = build_backbone("bert")
+    gated = {"gate": "unipelt", "layers": (0,)}
+    methods = LoRA(rank=2, targets=("query",), **gated), Adapter(bottleneck=2, **gated)
+    found = []
+    for dropout in (0.0, 0.5):
+        attached = attach(model, Architecture(*methods), dropout=dropout).train()
+        opened = []
+        for _, module in attached.placed:
+            module.gate.register_forward_hook(lambda *call, kept=opened: kept.append(call[2]))
+        model(**batch)
+        found.append(opened)
+        attached.detach()
+    for plain, dropped in zip(*found, strict=True):
+        assert_close(plain, dropped)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from peftnas.methods import IA3, Adapter, Architecture, LoRA, Prefix, Prompt, attach
+from peftnas.methods import (
+    IA3,
+    Adapter,
+    Architecture,
+    LlamaAdapter,
+    LoRA,
+    Prefix,
+    Prompt,
+    attach,
+)
 from tests.methods.conftest import VOCABULARY
 
 METHODS = [
@@ -15,13 +24,14 @@ METHODS = [
     Prefix(length=3, gate="unipelt"),
     Prefix(length=2, mlp=4),
     Prompt(length=3),
+    LlamaAdapter(length=2),
 ]
-# mistral's sliding window counts the padding between a prompt and the tokens
+# a sliding window counts the padding between a prompt and the tokens
 RUNS = [
     (name, method)
-    for name in ("llama", "mistral", "qwen2")
+    for name in ("llama", "mistral", "qwen2", "gpt_neox", "gemma2")
     for method in METHODS
-    if name != "mistral" or not isinstance(method, Prompt)
+    if name not in ("mistral", "gemma2") or not isinstance(method, Prompt)
 ]
 
 
@@ -75,3 +85,15 @@ def test_prompts_that_padding_would_move_refuse_it(name, prompt, build_backbone)
     model(ids, attention_mask=torch.tensor([[1, 1, 1, 0]]))
     with pytest.raises(ValueError, match="padded on the right"):
         model(ids, attention_mask=torch.tensor([[0, 1, 1, 1]]))
+
+
+@pytest.mark.parametrize("name", ["t5", "t5_gated", "mamba", "deberta", "mistral", "roberta"])
+def test_a_prompt_is_refused_where_padding_would_stand_between(name, build_backbone):
+    """Distances, states and windows would count what is between a prompt and its text."""
+    model = build_backbone(name)
+    attach(model, Architecture(Prompt(length=3)))
+    ids, mask = torch.tensor([[1, 1, 5, 6, 7]]), torch.tensor([[0, 0, 1, 1, 1]])
+    words = {"decoder_input_ids": ids} if "t5" in name else {}
+    with pytest.raises(ValueError, match="padded on the right, got padding on the left; set"):
+        model(input_ids=ids, attention_mask=mask, **words)
+    model(input_ids=ids, attention_mask=mask.flip(1), **words)

@@ -7,7 +7,8 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM
 
-from peftnas.methods import Architecture, LoRA, Prompt, attach
+from peftnas.methods import Architecture, LoRA, Prompt, ReFT, attach
+from tests.methods.conftest import CONFIGS
 
 
 def attach_prompt(model, **settings):
@@ -134,3 +135,66 @@ def test_gates_see_the_real_tokens(prompted, build_backbone, batch):
     assert torch.equal(seen[0], expected)
     model(batch["input_ids"])
     assert prompted or seen[1] is None
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "opt", "bart", "deberta", "electra"])
+def test_longer_than_the_table_of_positions(name, build_backbone):
+    model = build_backbone(name)
+    attached = attach(model, Architecture(Prompt(length=38)))
+    ids = torch.full((1, 30), 5)
+    with pytest.raises(ValueError, match="a prompt of 38 with 30 tokens exceeds .* shorten"):
+        model(input_ids=ids)
+    attached.detach()
+    longest = SIZES_OF_TABLES[name] - 30
+    attach(model, Architecture(Prompt(length=longest)))
+    assert model(input_ids=ids).last_hidden_state.isfinite().all()
+    with pytest.raises(ValueError, match="exceeds"):
+        model(input_ids=torch.full((1, 31), 5))
+
+
+SIZES_OF_TABLES = dict.fromkeys(("bert", "gpt2", "opt", "bart", "deberta", "electra"), 40)
+SIZES_OF_TABLES["roberta"] = 40 - 1  # it counts from the place after that of padding
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2"])
+def test_masks_of_static_caches_have_no_place_for_a_prompt(name):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+    attach(model, Architecture(Prompt(length=2)))
+    settings = {"max_new_tokens": 2, "pad_token_id": 0, "cache_implementation": "static"}
+    with pytest.raises(ValueError, match="a prompt (needs an|of 2 with).* dynamic cache"):
+        model.generate(torch.tensor([[5, 6, 7]]), **settings)
+
+
+@torch.no_grad()
+def test_edits_of_tokens_pass_by_a_prompt(build_backbone, batch):
+    """ReFT edits the first real token, not the first vector of a prompt."""
+    model = build_backbone("bert")
+    prompt, edit = Prompt(length=3), ReFT(rank=2, first=1, last=0, layers=(2,))
+    attached = attach(model, Architecture(prompt)).eval()
+    alone = model(**batch).last_hidden_state
+    attached.detach()
+    attach(model, Architecture(prompt, edit)).eval()
+    changed = (model(**batch).last_hidden_state != alone).any(dim=-1)
+    assert changed.nonzero().tolist() == [[row, 3] for row in range(3)]
+
+
+@pytest.mark.parametrize("method", [Prompt(length=3), ReFT(rank=2)], ids=["prompt", "reft"])
+@torch.no_grad()
+def test_a_state_instead_of_a_cache(method, disturb):
+    """Mamba keeps a state; a prompt enters once, and only the text before it is edited."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS["mamba"]()).eval()
+    attached = attach(model, Architecture(method)).eval()
+    disturb(attached)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    first = model(ids, use_cache=True)
+    step = model(torch.tensor([[9]]), cache_params=first.cache_params)
+    assert step.logits.shape[1] == 1
+    if isinstance(method, Prompt):
+        whole = model(torch.tensor([[5, 6, 7, 8, 9]])).logits[:, -1]
+        assert_close(step.logits[:, -1], whole, atol=1e-5, rtol=1e-4)
+    else:
+        attached.detach()
+        plain = model(torch.tensor([[9]]), cache_params=model(ids, use_cache=True).cache_params)
+        assert not torch.equal(plain.logits, step.logits)  # through the state alone

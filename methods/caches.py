@@ -1,7 +1,7 @@
-"""What causal gates remember of the tokens in a cache, kept in the cache, so that it goes along.
+"""Caches of a generation: how much they hold, and what causal gates remember of their tokens.
 
 A cache of transformers may be copied, cut back, reordered by a beam search or kept beside others;
-whatever stands for its tokens has to follow each of these.
+whatever stands for its tokens has to follow each of these, so it is kept in the cache.
 """
 
 from __future__ import annotations
@@ -85,6 +85,14 @@ def tokens_in(cache: Cache | None) -> int:
         read = [held.shape[1] for held in sums_in(cache).values()]
         return max([1, *read]) if cache.has_previous_state() else 0
     return int(cache.get_seq_length())
+
+
+def room_in(cache: Cache | None) -> int | None:
+    """Tokens that a cache of fixed size takes in all; ``None``: any number."""
+    if cache is None or not getattr(cache, "layers", None) or all(cache.is_sliding):
+        return None
+    longest = int(cache.get_max_length())
+    return longest if longest > 0 else None
 
 
 @functools.cache
