@@ -61,6 +61,8 @@ class LinearSite:
         stack: number of the stack whose tokens it reads.
         rows: its part of a fused projection; ``None``: the module is this linear alone.
         transposed: whether the module keeps its weight as (n_in, n_out).
+        shared: whether it reads, after the text, what all rows of a batch share (deberta: the
+            table of distances), in the same call of the module that owns it.
     """
 
     address: str
@@ -71,6 +73,7 @@ class LinearSite:
     stack: int = 0
     rows: Rows | None = None
     transposed: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class NormSite:
         width: length of its weight.
         bias: whether it has one.
         offset: what it adds to the weight that it keeps.
+        shared: whether it reads no text but what all rows of a batch share.
     """
 
     address: str
@@ -90,6 +94,7 @@ class NormSite:
     width: int
     bias: bool
     offset: float = 0.0
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ class StackSite:
         word_embeddings: path of the table of word embeddings, where there is one.
         embedding_width: width of the word embeddings, else of the stream; electra: they differ.
         patches: path of the convolution that embeds the patches of an image, where there is one.
+        flattens: it hands down the tokens of all rows as one row after another (N, d) in places.
     """
 
     name: str
@@ -153,6 +159,7 @@ class StackSite:
     word_embeddings: str | None
     embedding_width: int
     patches: str | None = None
+    flattens: bool = False
 
     @property
     def prefix(self) -> str:

@@ -217,7 +217,7 @@ def check_free(base: PreTrainedModel, dropout: float) -> None:
             "or attach one Architecture that holds the methods of both"
         )
     if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}; take 0 for none")
 
 
 def build_placed(

@@ -106,7 +106,7 @@ class Call:
         return nn.functional.dropout(x, self.mode.dropout, self.mode.training)
 
     def tokens_of(self, x: Tensor) -> Tensor | None:
-        """The mask of what ``x`` (B, T, n) holds; not of what is no text (deberta's distances)."""
+        """The mask of what ``x`` (B, T, n) holds; none of another length (a pooled text)."""
         if self.tokens is None or self.tokens.shape != x.shape[:2]:
             return None
         return self.tokens

@@ -248,6 +248,10 @@ class Hooks:
                 self._before(port.module, port.change_input)
             if port.needs_output_hook:
                 self._after(port.module, port.change_output)
+            if port.site.shared:
+                owner = port.site.path.rpartition(".")[0]
+                self._before(self._module(owner), port.expect_text)
+                self._after(port.module, port.expect_table)
 
     def _hook_norms(self) -> None:
         for port in self.norms.values():

@@ -14,34 +14,48 @@ class Lanes:
 
     Attributes:
         all: one lane an architecture.
-        batch: rows B of the batches that are assigned; ``None``: nothing is.
+        flattens: whether the backbone hands down tokens of all rows one after another in places.
+        batch: rows B of the running pass; ``None``: there is none.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, flattens: bool = False) -> None:
         self.all = [Lane(self) for _ in range(count)]
+        self.flattens = flattens
         self.batch: int | None = None
+        self._assigned: tuple[int, ...] = ()
+        self._repeats = 1
 
-    def assign(self, numbers: Sequence[int]) -> None:
-        """Row i belongs to lane ``numbers[i]``."""
-        if self.batch is not None:
+    def assign(self, numbers: Sequence[int], repeats: int = 1) -> None:
+        """Row i of what comes belongs to lane ``numbers[i]``, as do its copies in a generation."""
+        if self._assigned:
             raise ValueError("rows are assigned already; leave the outer assignment first")
-        self.batch = len(numbers)
-        for number, lane in enumerate(self.all):
-            lane.numbers = [row for row, owner in enumerate(numbers) if owner == number]
+        self._assigned, self._repeats = tuple(numbers), repeats
 
     def clear(self) -> None:
         """Nothing is assigned."""
-        self.batch = None
+        self._assigned, self.batch = (), None
         for lane in self.all:
             lane.numbers = []
 
-    def check(self, batch: int | None) -> None:
-        """Raise ``RuntimeError`` unless batches of this size are assigned."""
-        if self.batch is None or batch != self.batch:
+    def enter(self, batch: int | None) -> None:
+        """A pass of one stack begins, with ``batch`` rows.
+
+        Raises:
+            RuntimeError: unless batches of this size are assigned.
+        """
+        numbers, repeats = self._assigned, self._repeats
+        if batch == len(numbers) * repeats:
+            numbers = tuple(number for number in numbers for _ in range(repeats))
+        if not numbers or batch != len(numbers):
+            times = f" ({repeats} times each in a generation)" if repeats > 1 else ""
             raise RuntimeError(
                 f"each row of a batch must be assigned to an architecture, got a batch of {batch} "
-                f"and {self.batch or 'no'} assigned rows; call the model inside rows([...])"
+                f"and {len(numbers) or 'no'} assigned rows{times}; call the model inside "
+                "rows([...])"
             )
+        self.batch = batch
+        for number, lane in enumerate(self.all):
+            lane.numbers = [row for row, owner in enumerate(numbers) if owner == number]
 
 
 class Lane:
@@ -73,10 +87,11 @@ class Lane:
         batch = self.lanes.batch
         if not isinstance(value, Tensor) or value.dim() < 2 or not batch:
             return False
-        return value.shape[0] == batch or (value.dim() == 2 and value.shape[0] % batch == 0)
+        flat = self.lanes.flattens and value.dim() == 2 and value.shape[0] % batch == 0
+        return flat or value.shape[0] == batch
 
     def _index(self, like: Tensor) -> Tensor:
-        return torch.tensor(self.numbers, device=like.device)
+        return torch.tensor(self.numbers, dtype=torch.long, device=like.device)
 
 
 class LaneHook:

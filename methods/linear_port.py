@@ -52,6 +52,7 @@ class LinearPort:
         self.scales_out: list[Rescale] = []
         self.affines: list[Affine] = []
         self._straight: Tensor | None = None
+        self._reads_text = True
 
     @property
     def changes_input(self) -> bool:
@@ -87,6 +88,14 @@ class LinearPort:
             case _:
                 raise TypeError(f"a {type(module).__name__} does not act at a linear")
 
+    def expect_text(self, module: nn.Module, args: Any) -> None:
+        """Forward pre-hook at the owner of a shared linear, which calls it on the text first."""
+        self._reads_text = True
+
+    def expect_table(self, module: nn.Module, args: Any, out: Tensor) -> None:
+        """Forward hook at a shared linear: its later calls read what has no words."""
+        self._reads_text = False
+
     def change_input(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Forward pre-hook; not of a part of a fused projection, whose input others read too."""
         straight, rotated = self._inputs(self.call.by_sequence(args[0]))
@@ -113,13 +122,17 @@ class LinearPort:
         """What deltas read, and what the base product reads, instead of ``x`` (B, T, n_in)."""
         given = x
         for before in self.inputs:
-            x = x + compute(before, x, self.call.drop(given), self.call.tokens_of(given))
+            x = x + compute(before, x, self.call.drop(given), self._tokens_of(given))
         for scale in self.scales_in:
             x = x * scale.value.to(x.dtype)
         rotated = x
         for rotation in self.rotations:
             rotated = compute(rotation, x, rotated)
         return x, rotated
+
+    def _tokens_of(self, x: Tensor) -> Tensor | None:
+        """The mask of ``x`` (B, T, n_in), which a table has none of, whatever its shape."""
+        return self.call.tokens_of(x) if self._reads_text else None
 
     def _changed(self, straight: Tensor, rotated: Tensor, out: Tensor) -> Tensor:
         product = out
@@ -137,7 +150,7 @@ class LinearPort:
         self, straight: Tensor, rotated: Tensor, product: Tensor, out: Tensor
     ) -> Tensor:
         dropped = self.call.drop(straight)
-        tokens = self.call.tokens_of(dropped)
+        tokens = self._tokens_of(dropped)
         for delta in self.deltas:
             if isinstance(delta, RenormedDelta):
                 weight, bias = own_part(self.site, self.module)

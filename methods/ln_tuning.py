@@ -95,8 +95,14 @@ class LNTuning(Method):
 
     def _targets(self, anatomy: Anatomy) -> tuple[str, ...]:
         named: tuple[str, ...] | None = held(self.targets)
+        every = self._every(anatomy)
+        if not every:
+            raise ValueError(
+                f"LNTuning needs a norm with weights, this {anatomy.model_type} backbone has "
+                "none; leave LNTuning out"
+            )
         if named is None:
-            return self._every(anatomy)
+            return every
         return places_there(anatomy, named, TARGETS, "LNTuning")
 
     def _every(self, anatomy: Anatomy) -> tuple[str, ...]:

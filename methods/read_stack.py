@@ -51,6 +51,11 @@ class StackReader:
         self._number = number
         self._prefix = f"{stack.name}." if stack.name else ""
         self._causal = stack.causal or bool(not stack.name and getattr(config, "is_decoder", 0))
+        self._shared = {
+            name
+            for name, when in stack.shared.items()
+            if all(getattr(self._config, key, None) == value for key, value in when.items())
+        }
         self._paths = {first_layer + i: path for i, path in enumerate(_children(base, stack))}
         self._norm_order = family.norm_order
         self._norm_offset = family.norm_offset
@@ -79,6 +84,7 @@ class StackReader:
             words,
             width,
             stack.patches,
+            stack.flattens,
         )
 
     def layers(self) -> list[LayerSite]:
@@ -94,22 +100,21 @@ class StackReader:
             for layer, inside in self._paths.items()
             for name, path in self._stack.inner_norms.items()
         }
-        paths |= {
-            self._prefix + outer_norm_address(name): path
-            for name, path in self._stack.outer_norms.items()
-        }
-        # some of them depend on the config
-        there = {name for name, _ in self._base.named_modules()}
+        outer = self._stack.outer_norms
+        paths |= {self._prefix + outer_norm_address(name): path for name, path in outer.items()}
+        shared = {path for name, path in outer.items() if name in self._shared}
+        # some of them depend on the config, and so does whether they have a weight
+        there = dict(self._base.named_modules())
         return {
-            address: _norm(self._base, address, path, self._norm_offset)
+            address: _norm(there[path], address, path, self._norm_offset, path in shared)
             for address, path in paths.items()
-            if path in there
+            if path in there and getattr(there[path], "weight", None) is not None
         }
 
     def _layer(self, layer: int, path: str, heads: int) -> LayerSite:
-        width = _width(self._base, self.sublayers, layer)
         inside = self.linears.get(linear_address(layer, "up"))
         inside = inside or self.linears[linear_address(layer, "in_proj")]
+        width = inside.n_in
         query = self.linears.get(linear_address(layer, "query"))
         if query is None:
             return LayerSite(path, self._number, width, inside.n_out, 0, 0, 0)
@@ -152,11 +157,15 @@ class StackReader:
         stack = 0 if name in ("cross_key", "cross_value") else self._number
         transposed = isinstance(module, Conv1D)
         has_bias = module.bias is not None
-        return LinearSite(address, path, n_in, n_out, has_bias, stack, rows, transposed)
+        return LinearSite(
+            *(address, path, n_in, n_out, has_bias, stack, rows, transposed),
+            shared=name in self._shared,
+        )
 
     def _sublayer(self, layer: int, name: str, paths: SublayerPaths) -> SublayerSite:
         inside = self._paths[layer]
         tap = paths.residual
+        self._base.get_submodule(f"{inside}.{paths.norm}")
         return SublayerSite(
             address=sublayer_address(layer, name),
             residual=Tap(f"{inside}.{tap.module}", tap.index, tap.name),
@@ -182,15 +191,6 @@ def _children(base: nn.Module, stack: Stack) -> list[str]:
     ]
 
 
-def _width(base: nn.Module, sublayers: dict[str, SublayerSite], layer: int) -> int:
-    """Width of the residual stream: that of the layer's norms."""
-    prefix = f"layers[{layer}]."
-    site = next(site for address, site in sublayers.items() if address.startswith(prefix))
-    return base.get_parameter(f"{site.norm}.weight").shape[0]
-
-
-def _norm(base: nn.Module, address: str, path: str, offset: float) -> NormSite:
-    module = base.get_submodule(path)
-    weight = base.get_parameter(f"{path}.weight")
+def _norm(module: nn.Module, address: str, path: str, offset: float, shared: bool) -> NormSite:
     bias = getattr(module, "bias", None) is not None
-    return NormSite(address, path, weight.shape[0], bias, offset)
+    return NormSite(address, path, module.get_parameter("weight").shape[0], bias, offset, shared)

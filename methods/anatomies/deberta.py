@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from peftnas.methods.anatomies.family import Family, Stack, SublayerPaths, Tap
 
+# one projection for texts and for the table of distances, which all rows of a batch read
+_ONE_PROJECTION = {"relative_attention": True, "share_att_key": True}
+
 DEBERTA = Family(
     name="deberta",
     model_types=("deberta-v2",),
@@ -41,6 +44,7 @@ DEBERTA = Family(
                 "embeddings_norm": "embeddings.LayerNorm",
                 "relative_norm": "encoder.LayerNorm",
             },
+            shared={"query": _ONE_PROJECTION, "key": _ONE_PROJECTION, "relative_norm": {}},
         ),
     ),
 )

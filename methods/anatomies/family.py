@@ -86,6 +86,10 @@ class Stack:
         inner_norms: norms of a layer besides those of its sublayers, where they exist, relative to
             the layer: query_norm, key_norm, attention_post_norm, ffn_post_norm.
         patches: path of the convolution that embeds the patches of an image, where there is one.
+        shared: linears and norms that read what all rows of a batch share (a table of distances),
+            with the values that the config then has. A linear of a layer reads the text first, in
+            each call of the module that owns it; such a norm never does.
+        flattens: it hands down the tokens of all rows as one row after another (N, d) in places.
         config: attribute of the config that has this stack's sizes; "" is the config itself.
         heads: attribute with the number of query heads; ``None``: the stack has no attention.
     """
@@ -103,6 +107,8 @@ class Stack:
     outer_norms: Mapping[str, str] = field(default_factory=dict)
     inner_norms: Mapping[str, str] = field(default_factory=dict)
     patches: str | None = None
+    shared: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    flattens: bool = False
     config: str = ""
     heads: str | None = "num_attention_heads"
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from transformers import (
+    AutoModel,
     AutoModelForSequenceClassification,
     BertConfig,
     GPT2Config,
@@ -21,7 +22,17 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from peftnas.methods import UnsupportedBackboneError, attach, describe
+from peftnas.methods import (
+    SSF,
+    Adapter,
+    BitFit,
+    LNTuning,
+    LoRA,
+    Prefix,
+    UnsupportedBackboneError,
+    attach,
+    describe,
+)
 from peftnas.methods.anatomies import BERT, FAMILIES, LLAMA
 from peftnas.spaces.architecture import Architecture
 
@@ -178,6 +189,38 @@ def test_literal_that_does_not_fit(build_backbone):
     wrong = dataclasses.replace(BERT, stacks=(stack,))
     with pytest.raises(UnsupportedBackboneError, match="intermediate is a BertIntermediate"):
         describe(model.config, wrong)
+    paths = dict(BERT.stacks[0].sublayers)
+    paths["ffn"] = dataclasses.replace(paths["ffn"], norm="output.norm")
+    wrong = dataclasses.replace(
+        BERT, stacks=(dataclasses.replace(BERT.stacks[0], sublayers=paths),)
+    )
+    with pytest.raises(UnsupportedBackboneError, match="has no attribute `norm`; correct"):
+        describe(model.config, wrong)
+
+
+@pytest.mark.parametrize(
+    "changes, shared",
+    [
+        ({}, {"query", "key", "relative_norm"}),
+        ({"share_att_key": False}, {"relative_norm"}),
+        ({"relative_attention": False}, {"relative_norm"}),
+        ({"norm_rel_ebd": "none"}, {"query", "key"}),
+    ],
+)
+def test_what_reads_what_all_rows_share(build_backbone, changes, shared):
+    config = build_backbone("deberta").config
+    for name, value in changes.items():
+        setattr(config, name, value)
+    anatomy = describe(config)
+    sites = [*anatomy.linears.values(), *anatomy.norms.values()]
+    assert {site.address.rpartition(".")[2] for site in sites if site.shared} == shared
+
+
+def test_only_deberta_has_shared_sites_and_only_opt_flattens(any_backbone):
+    anatomy = describe(any_backbone)
+    sites = [*anatomy.linears.values(), *anatomy.norms.values()]
+    assert any(site.shared for site in sites) is (anatomy.family == "deberta")
+    assert any(stack.flattens for stack in anatomy.stacks) is (anatomy.family == "opt")
 
 
 def test_split_ffn_is_refused():
@@ -192,3 +235,49 @@ def test_a_model_type_is_claimed_twice_only_for_different_configs():
     assert len(claimed) == len(set(claimed))
     several = {name for name, when in claimed if when}
     assert not several & {name for name, when in claimed if not when}
+
+
+class TestNormsWithoutWeights:
+    """OPT's can have none: they are part of the backbone, but nothing can be trained there."""
+
+    @pytest.fixture(params=["opt", "opt_post_norm"])
+    def model(self, request, build_backbone):
+        config = build_backbone(request.param).config
+        config.layer_norm_elementwise_affine = False
+        torch.manual_seed(0)
+        return AutoModel.from_config(config).eval().requires_grad_(False)
+
+    def test_are_no_sites(self, model):
+        anatomy = describe(model)
+        assert dict(anatomy.norms) == {}
+        assert [layer.width for layer in anatomy.layers] == [16, 16, 16]
+        assert describe(model.config) == anatomy
+
+    @pytest.mark.parametrize(
+        "method",
+        [
+            LoRA(rank=2, targets=("query", "up")),
+            Adapter(site="both", bottleneck=2),
+            Adapter(site="both", bottleneck=2, placement="after_ln"),
+            Adapter(site="ffn", bottleneck=2, insertion="parallel", parallel_input="normed"),
+            Prefix(length=2),
+            BitFit(),
+            SSF(targets=("query", "down")),
+        ],
+        ids=["lora", "adapter", "after_ln", "normed", "prefix", "bitfit", "ssf"],
+    )
+    def test_other_methods_run(self, model, batch, method, disturb):
+        before = model(**batch).last_hidden_state
+        attached = attach(model, Architecture(method))
+        disturb(attached)
+        out = model(**batch).last_hidden_state
+        out.pow(2).sum().backward()
+        assert (out - before).abs().max() > 1e-3
+        assert any(parameter.grad.abs().max() > 0 for parameter in attached.parameters())
+        attached.detach()
+        assert torch.equal(model(**batch).last_hidden_state, before)
+
+    @pytest.mark.parametrize("method", [LNTuning(), LNTuning(targets=("ffn_norm",))])
+    def test_methods_of_norms_say_so(self, model, method):
+        with pytest.raises(ValueError, match="LNTuning needs a norm with weights.* opt .*none"):
+            attach(model, Architecture(method))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -27,7 +29,9 @@ from peftnas.methods import (
     VeRA,
     attach,
     attach_side_by_side,
+    describe,
 )
+from peftnas.methods.anatomies import DEBERTA
 
 TEXT = ("bert", "distilbert", "albert", "gpt2", "gpt_neox", "llama", "mistral", "gemma2", "opt")
 OTHERS = ("t5", "bart", "vit", "whisper")
@@ -150,14 +154,63 @@ def test_one_step_of_training_is_that_of_each_alone(build_backbone, batch):
 
 
 class TestRefusals:
-    def test_prompts_and_full_fine_tuning(self, build_backbone, digest):
+    @pytest.mark.parametrize(
+        "method, reason",
+        [
+            (Prompt(length=2), "a prompt makes the rows .* longer .*"),
+            (FullFineTuning(), "full fine-tuning changes the weights that all .* share"),
+        ],
+        ids=["prompt", "full"],
+    )
+    def test_prompts_and_full_fine_tuning(self, build_backbone, digest, method, reason):
         model = build_backbone("bert")
         before = digest(model)
-        for method in (Prompt(length=2), FullFineTuning()):
-            with pytest.raises(ValueError, match="attach that one alone"):
-                attach_side_by_side(model, [Architecture(LoRA()), Architecture(method)])
+        with pytest.raises(ValueError, match=f"{reason}, got .*; leave that out, or attach"):
+            attach_side_by_side(model, [Architecture(LoRA()), Architecture(method)])
         assert digest(model) == before
         assert not any(module._forward_hooks for module in model.modules())
+        assert all(parameter.requires_grad for parameter in model.parameters())
+
+    @pytest.mark.parametrize(
+        "given, sentence",
+        [
+            (Architecture(LoRA()), "a list of architectures, got an? Architecture; put it into"),
+            ([LoRA(rank=2)], r"takes architectures, got LoRA\(.*write Architecture"),
+        ],
+        ids=["no_list", "methods"],
+    )
+    def test_what_are_no_architectures(self, build_backbone, given, sentence):
+        with pytest.raises(TypeError, match=sentence):
+            attach_side_by_side(build_backbone("bert"), given)
+
+    def test_none_at_all(self, build_backbone):
+        with pytest.raises(ValueError, match="at least one architecture, got none; name one"):
+            attach_side_by_side(build_backbone("bert"), [])
+
+    @pytest.mark.parametrize("seeds", [[1], [1, 2, 3], 1])
+    def test_seeds(self, build_backbone, seeds):
+        pair = [Architecture(LoRA()), Architecture(LoRA())]
+        with pytest.raises(ValueError, match="one for each of 2 architectures, got .*; give as m"):
+            attach_side_by_side(build_backbone("bert"), pair, seeds=seeds)
+
+    def test_a_wrong_dropout(self, build_backbone):
+        with pytest.raises(ValueError, match="got 1.0; take 0 for none"):
+            attach_side_by_side(build_backbone("bert"), [Architecture(LoRA())], dropout=1.0)
+
+    @pytest.mark.parametrize("numbers", [0, ["a", "b"], [0.0, 1.0], None])
+    def test_rows_that_are_no_numbers(self, build_backbone, numbers):
+        several = attach_side_by_side(build_backbone("bert"), [Architecture(LoRA())])
+        with pytest.raises(TypeError, match="give a list of whole numbers"), several.rows(numbers):
+            pass
+
+    def test_repeats(self, build_backbone, batch):
+        model = build_backbone("bert")
+        several = attach_side_by_side(model, [Architecture(LoRA())])
+        with pytest.raises(ValueError, match="from 1 on, got 0"), several.rows([0], repeats=0):
+            pass
+        sentence = r"a batch of 3 and 2 assigned rows \(2 times each"
+        with several.rows([0, 0], repeats=2), pytest.raises(RuntimeError, match=sentence):
+            model(**batch)
 
     def test_rows(self, build_backbone, batch):
         model = build_backbone("bert")
@@ -181,9 +234,30 @@ class TestRefusals:
         several.detach()
         attach(model, Architecture())
 
-    def test_what_reads_no_rows_of_the_batch(self, build_backbone, batch):
+    @pytest.mark.parametrize(
+        "method, site",
+        [
+            (LoRA(targets=("key",)), r"layers\[0\].attention.key"),
+            (IA3(targets=("query",)), r"layers\[0\].attention.query"),
+            (SSF(targets=("query",)), r"layers\[0\].attention.query"),
+            (LNTuning(targets=("relative_norm",)), "relative_norm"),
+        ],
+        ids=["lora", "ia3", "ssf", "ln_tuning"],
+    )
+    def test_what_all_rows_read_at_once(self, build_backbone, digest, method, site):
         model = build_backbone("deberta")
+        before = digest(model)
+        sentence = f"{site} computes something for all rows of a batch at once, got"
+        with pytest.raises(ValueError, match=sentence):
+            attach_side_by_side(model, [Architecture(), Architecture(method)])
+        assert digest(model) == before
+        assert not any(module._forward_hooks for module in model.modules())
+
+    def test_a_family_that_does_not_say_what_all_rows_share(self, build_backbone, batch):
+        model = build_backbone("deberta")
+        stack = dataclasses.replace(DEBERTA.stacks[0], shared={})
+        anatomy = describe(model, dataclasses.replace(DEBERTA, stacks=(stack,)))
         pair = [Architecture(LoRA(targets=("key",))), Architecture()]
-        several = attach_side_by_side(model, pair)
+        several = attach_side_by_side(model, pair, anatomy=anatomy)
         with several.rows([0, 1, 0]), pytest.raises(RuntimeError, match="no rows of the batch"):
             model(**batch)
