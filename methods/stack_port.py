@@ -284,7 +284,7 @@ def position_table(base: nn.Module, stack: StackSite) -> nn.Embedding | None:
 
 # what families call it
 _TABLES = ("position_embeddings", "position_embedding", "wpe", "embed_positions")
-    "position_embeddings",
+
 
 def counts_from_padding(base: nn.Module, stack: StackSite) -> bool:
     """Whether positions are counted from the first real token on (roberta)."""
