@@ -93,7 +93,9 @@ def _write_classifier(
         head = _head_tensors(classifier)
         dtype = classifier.base.dtype
         whole |= {name: tensor.to(classifier.base.device, dtype) for name, tensor in head.items()}
-        write_plain(factory, config, whole, draft)
+        with torch.device("meta"):
+            model = factory.from_config(config)
+        write_plain(model, whole, draft)
         with torch.no_grad():
             logits = classifier.logits(batch)
         check_plain(factory, draft, classifier.base, logits, batch.inputs())

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
-from peftnas.methods.interchange.paths import PREFIX, pattern, task_type
-from peftnas.methods.ln_tuning import LNDelta
+from peftnas.methods.base import BiasDelta, NormDelta
+from peftnas.methods.interchange.paths import PREFIX, pattern, pieces, task_type
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
 
-@torch.no_grad()
 def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     """The config and ``ln_tuning_layers``: all values of each norm, (d,) each.
 
@@ -23,21 +22,35 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     """
     from peft import LNTuningConfig
 
-    norms: dict[str, dict[str, Tensor]] = {}
-    for placement, module in attached.placed:
-        assert isinstance(module, LNDelta)
-        path = attached.anatomy.norms[placement.site].path
-        values = norms.setdefault(path, dict(attached.base.get_submodule(path).state_dict()))
-        for name, delta in module.named_parameters():
-            values[name] = values[name] + delta.to(values[name].device)
+    norms = whole_norms(attached)
     config = LNTuningConfig(
         task_type=task_type(attached.base),
         inference_mode=True,
         target_modules=pattern(norms),
     )
-    frozen = attached.base.state_dict()
     return config, {
-        f"{PREFIX}{path}.ln_tuning_layers.{name}": value.to(frozen[f"{path}.{name}"].dtype)
+        f"{PREFIX}{path}.ln_tuning_layers.{name}": value
         for path, values in norms.items()
         for name, value in values.items()
     }
+
+
+@torch.no_grad()
+def whole_norms(attached: AttachedModules) -> dict[str, dict[str, Tensor]]:
+    """Path of each norm of which weight or bias is trained -> all its values, (d,) each."""
+    norms: dict[str, dict[str, Tensor]] = {}
+    for address, _, module in pieces(attached):
+        site = attached.anatomy.norms.get(address)
+        if site is None or not isinstance(module, BiasDelta | NormDelta):
+            continue
+        frozen = attached.base.get_submodule(site.path).state_dict()
+        values = norms.setdefault(site.path, dict(frozen))
+        deltas = (
+            {"bias": module.value}
+            if isinstance(module, BiasDelta)
+            else dict(module.named_parameters())
+        )
+        for name, delta in deltas.items():
+            like = frozen[name]
+            values[name] = (values[name] + delta.to(like.device)).to(like.dtype)
+    return norms
