@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
+from peftnas.methods.base import TrainsBackbone
 from peftnas.methods.interchange import (
     adaption,
     bitfit,
@@ -24,6 +26,7 @@ from peftnas.methods.interchange import (
     products,
     prompt,
     vera,
+    whole,
 )
 from peftnas.methods.interchange.paths import refusal, require_peft
 
@@ -67,6 +70,7 @@ TRANSLATORS = (
     Form(frozenset({"oft"}), oft.to_peft, beside=NORMS_AND_BIASES),
     Form(frozenset({"vera"}), vera.to_peft, beside=NORMS_AND_BIASES),
     Form(NORMS_AND_BIASES, bitfit.to_peft),
+    Form(frozenset({"dense"}), whole.to_peft, beside=NORMS_AND_BIASES | {"dense_bias"}),
     Form(frozenset({"llama_adapter"}), adaption.to_peft),
     Form(frozenset({"prefix", "prefix_mlp"}), prefix.to_peft),
     Form(frozenset({"prompt", "ptuning"}), prompt.to_peft),
@@ -76,12 +80,15 @@ TRANSLATORS = (
 WHY_NOT = {
     "adamix": "it has no bottleneck adapters",
     "adapter": "it has no bottleneck adapters",
+    "coda": "it passes every token through every layer",
     "compacter": "it has no Compacter layers",
-    "dense": "it has no deltas of whole weights",
     "full": "an adapter does not hold a whole backbone",
+    "gated_lora_prefix": "it has no gates",
+    "linear_adapter": "it has no bottleneck adapters",
     "reft": "it has no ReFT edits",
     "sparse_adapter": "it has no bottleneck adapters",
     "ssf": "it does not scale and shift what layers give",
+    "vpt": "its prompts stand before words",
 }
 
 
@@ -110,6 +117,26 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     return config, {
         name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()
     }
+
+
+@torch.no_grad()
+def check_peft(attached: AttachedModules) -> None:
+    """Raise the ``ValueError`` of :func:`to_peft` that follows from the architecture alone.
+
+    Args:
+        attached: modules with any values, which are all 1 in the meantime: where training left a
+            0, a rank may be left out.
+    """
+    own = [module for _, module in attached.placed if not isinstance(module, TrainsBackbone)]
+    parameters = list(torch.nn.ModuleList(own).parameters())
+    former = [parameter.clone() for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.fill_(1.0)
+        to_peft(attached)
+    finally:
+        for parameter, value in zip(parameters, former, strict=True):
+            parameter.copy_(value)
 
 
 def _no_translator(attached: AttachedModules, kinds: frozenset[str]) -> ValueError:

@@ -17,13 +17,11 @@ from torch import Tensor
 from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import BiasDelta, NormDelta, Placement
-from peftnas.methods.interchange.norms import whole_norms
-from peftnas.methods.interchange.paths import PREFIX, pieces, refusal, widened
+from peftnas.methods.interchange.paths import LACKING, PREFIX, pieces, refusal, widened
+from peftnas.methods.interchange.whole import Values, whole_norms
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-
-Values = dict[str, dict[str, Tensor]]
 
 
 def linear_biases(
@@ -91,7 +89,7 @@ def _at_linears(attached: AttachedModules, config: Any, held: Container[str]) ->
         if not hasattr(config, "bias"):
             raise refusal(placement, "beside this method it trains no bias", site.address)
         if bias is None:
-            raise refusal(placement, "the linear has no bias that it could train", site.address)
+            raise refusal(placement, LACKING, site.address)
         whole = found.setdefault(site.path, {"bias": bias})
         whole["bias"] = (whole["bias"] + value.to(bias.device)).to(bias.dtype)
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
-from peftnas.methods.interchange import norms
+from peftnas.methods.interchange import whole
 from peftnas.methods.interchange.beside import linear_biases, with_norms_and_biases
 from peftnas.methods.interchange.paths import NO_CONV, PREFIX, pattern, refusal, task_type
 
@@ -29,7 +29,7 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
             raise refusal(placement, NO_CONV, site.address)
         added[site.path] = added[site.path] + value if site.path in added else value
     if not added:
-        return norms.to_peft(attached)
+        return whole.to_peft(attached)
     config = BeftConfig(
         task_type=task_type(attached.base),
         inference_mode=True,

@@ -23,6 +23,7 @@ PREFIX = "base_model.model."
 """What the names of tensors begin with in files of peft's layer methods."""
 
 NO_CONV = "it puts this at nn.Linear alone, and this backbone has a Conv1D there"
+LACKING = "the linear has no bias that it could train"
 
 Part = tuple[LinearSite, Placement, nn.Module]
 Projections = dict[str, list[Part]]
