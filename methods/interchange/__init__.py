@@ -25,6 +25,7 @@ from peftnas.methods.interchange import (
     prefix,
     products,
     prompt,
+    ssf,
     vera,
     whole,
 )
@@ -68,6 +69,7 @@ TRANSLATORS = (
     Form(frozenset({"loha"}), products.loha_to_peft, beside=NORMS_AND_BIASES),
     Form(frozenset({"lokr"}), products.lokr_to_peft, beside=NORMS_AND_BIASES),
     Form(frozenset({"oft"}), oft.to_peft, beside=NORMS_AND_BIASES),
+    Form(frozenset({"ssf"}), ssf.to_peft),
     Form(frozenset({"vera"}), vera.to_peft, beside=NORMS_AND_BIASES),
     Form(NORMS_AND_BIASES, bitfit.to_peft),
     Form(frozenset({"dense"}), whole.to_peft, beside=NORMS_AND_BIASES | {"dense_bias"}),
@@ -87,7 +89,6 @@ WHY_NOT = {
     "linear_adapter": "it has no bottleneck adapters",
     "reft": "it has no ReFT edits",
     "sparse_adapter": "it has no bottleneck adapters",
-    "ssf": "it does not scale and shift what layers give",
     "vpt": "its prompts stand before words",
 }
 

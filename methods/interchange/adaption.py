@@ -45,8 +45,10 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     tensors: dict[str, Tensor] = {}
     for layer in top:
         core = anatomy.sublayer(layer, "attention").core
-        tensors[f"{PREFIX}{core}.adaption_prompt"] = found[layer].prompts[None]
-        tensors[f"{PREFIX}{core}.adaption_gate"] = found[layer].gate
+        # peft keeps them in the type of the backbone
+        prompts, gate = found[layer].prompts.to(attached.base.dtype), found[layer].gate
+        tensors[f"{PREFIX}{core}.adaption_prompt"] = prompts[None]
+        tensors[f"{PREFIX}{core}.adaption_gate"] = gate.to(prompts.dtype)
     config = AdaptionPromptConfig(
         inference_mode=True,
         target_modules=target,

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 def linear_biases(
-    attached: AttachedModules, *, new: bool | None = None
+    attached: AttachedModules, *, new: bool = False
 ) -> Iterator[tuple[LinearSite, Placement, Tensor]]:
-    """Site, placement and vector (n_out of the projection,) of what is added at linears.
+    """Site, placement and vector (n_out of the whole projection,) of each bias at a linear.
 
     Args:
         attached: modules, attached and not merged.
-        new: only where the backbone has no bias, or only where it has one.
+        new: only where the backbone has none.
     """
     for address, placement, module in pieces(attached):
         site = attached.anatomy.linears.get(address)
         if isinstance(module, BiasDelta) and site is not None:
-            lacking = getattr(attached.base.get_submodule(site.path), "bias", None) is None
-            if new is None or new == lacking:
+            frozen = getattr(attached.base.get_submodule(site.path), "bias", None)
+            if frozen is None or not new:
                 yield site, placement, widened(module.value, site)
 
 
@@ -58,25 +58,28 @@ def with_norms_and_biases(
     at_linears = _at_linears(attached, config, held)
     norms = whole_norms(attached)
     if not hasattr(config, "bias") or _has_weights(attached):
-        norms = _found_by_peft(attached, norms)
-        config.modules_to_save = sorted(norms) or None
-        tensors |= _named(norms)
+        config, tensors = hold_norms(attached, config, tensors, norms)
     if at_linears or (norms and config.modules_to_save is None):
         config.bias = "all"
         tensors |= _all_biases(attached, config, at_linears | norms)
     return config, tensors
 
 
+def hold_norms(
+    attached: AttachedModules, config: Any, tensors: dict[str, Tensor], norms: Values
+) -> tuple[PeftConfig, dict[str, Tensor]]:
+    """The adapter of a layer method with whole norms beside it, as ``modules_to_save``."""
+    held = _found_by_peft(attached, norms)
+    config.modules_to_save = sorted(held) or None
+    return config, tensors | {
+        f"{PREFIX}{path}.{name}": value
+        for path, values in held.items()
+        for name, value in values.items()
+    }
+
+
 def _has_weights(attached: AttachedModules) -> bool:
     return any(isinstance(module, NormDelta) for _, _, module in pieces(attached))
-
-
-def _named(values: Values) -> dict[str, Tensor]:
-    return {
-        f"{PREFIX}{path}.{name}": value
-        for path, tensors in values.items()
-        for name, value in tensors.items()
-    }
 
 
 def _at_linears(attached: AttachedModules, config: Any, held: Container[str]) -> Values:

@@ -34,9 +34,16 @@ Values = dict[str, dict[str, Tensor]]
 
 def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     """The config and ``ln_tuning_layers``: all values of each norm and linear that is trained."""
+    found = _whole(attached, {**attached.anatomy.norms, **attached.anatomy.linears})
+    return to_peft_whole(attached, found)
+
+
+def to_peft_whole(
+    attached: AttachedModules, found: Values
+) -> tuple[PeftConfig, dict[str, Tensor]]:
+    """The same of modules whose values are known."""
     from peft import LNTuningConfig
 
-    found = _whole(attached, {**attached.anatomy.norms, **attached.anatomy.linears})
     config = LNTuningConfig(
         task_type=task_type(attached.base),
         inference_mode=True,

@@ -73,6 +73,9 @@ CASES = {
     "gpt_neox-prefix": Architecture(Prefix(length=3)),
     "qwen3-prefix": Architecture(Prefix(length=3)),
     "t5-lora": Architecture(LoRA(rank=2, targets=("query", "cross_value", "down"))),
+    "bert-ssf": Architecture(SSF(), SSF(targets=("attention_norm",))),
+    "gpt_neox-ssf": Architecture(SSF()),
+    "gpt2-ssf_norms": Architecture(SSF(targets=("ffn_norm",))),
     "bart-dense": Architecture(CrossAttentionTuning(), BitFit()),
     "t5-dense": Architecture(CrossAttentionTuning(layers=(3,))),
     "bart-ia3": Architecture(IA3(targets=("key", "cross_value", "down"))),
@@ -196,6 +199,8 @@ IN_16_BITS = [
     LoKr(rank=2),
     OFT(block=4),
     LNTuning(),
+    BitFit(add=True),
+    PTuning(length=2),
 ]
 
 
@@ -203,6 +208,23 @@ IN_16_BITS = [
 @pytest.mark.parametrize("name", ["bert", "llama"])
 def test_on_a_bfloat16_backbone(name, method, build_backbone, disturb, tmp_path):
     attached = attach(build_backbone(name).bfloat16(), Architecture(method))
+    disturb(attached)
+    fresh = build_backbone(name).bfloat16()
+    save_as_peft(attached, tmp_path / "a", "base", fresh=fresh)
+    assert (tmp_path / "a/adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [
+        ("bert", (SSF(),)),
+        ("bert", (DoRA(rank=2), LNTuning(), BitFit())),
+        ("llama", (LoRA(rank=2), BitFit(add=True, targets=("query",)), LNTuning())),
+        ("llama", (LlamaAdapter(length=2, gate_form="per_layer"),)),
+    ],
+)
+def test_compositions_on_a_bfloat16_backbone(name, methods, build_backbone, disturb, tmp_path):
+    attached = attach(build_backbone(name).bfloat16(), Architecture(*methods))
     disturb(attached)
     fresh = build_backbone(name).bfloat16()
     save_as_peft(attached, tmp_path / "a", "base", fresh=fresh)
@@ -217,7 +239,10 @@ REFUSALS = [
     ("bert", Compacter(bottleneck=4), "has no Compacter layers"),
     ("bert", SparseAdapter(bottleneck=4), "has no bottleneck adapters"),
     ("bert", AdaMix(bottleneck=4), "has no bottleneck adapters"),
-    ("bert", SSF(), "does not scale and shift what layers give"),
+    ("llama", SSF(targets=("query",)), r"ssf at layers\[0\]\.attention\.query .* needs a bias"),
+    ("llama", SSF(targets=("ffn_norm",)), r"ssf at layers\[0\]\.ffn\.norm .* needs a bias"),
+    ("gpt2", SSF(), "has a Conv1D there"),
+    ("vit", SSF(), "nothing like it at the embedding of patches"),
     ("vit", VPT(length=2), "its prompts stand before words"),
     ("bert", CoDA(bottleneck=2), "passes every token through every layer"),
     ("gpt2", LoHa(rank=2), r"loha at layers\[0\]\.attention\.query .* has a Conv1D there"),
