@@ -204,6 +204,8 @@ def _empty(base: PreTrainedModel, config: PreTrainedConfig) -> PreTrainedModel:
     with torch.device("meta"):
         model = type(base)(config)
     _leave_out(model, base)
+    if getattr(base, "generation_config", None) is not None:
+        model.generation_config = base.generation_config
     return model
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import AutoModel
@@ -41,6 +42,7 @@ from peftnas.methods.attach import attach
 from peftnas.methods.base import BiasDelta, LinearDelta, Method, Placement, SublayerDelta
 from peftnas.methods.interchange.merged import save_merged
 from peftnas.spaces.structure import ByLayer
+from tests.methods.interchange.conftest import built
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,23 @@ def test_the_backbone_is_left_as_it_was(build_backbone, disturb, digest, tmp_pat
     assert attached.is_merged
     files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b")]
     assert files[0] == files[1]
+
+
+def test_how_a_model_generates_is_kept(disturb, tmp_path):
+    base = built("t5_generation")
+    base.generation_config.max_new_tokens = 77
+    attached = attach(base, Architecture(LoRA(rank=2)))
+    disturb(attached)
+    save_merged(attached, tmp_path / "a")
+    again = type(base).from_pretrained(tmp_path / "a")
+    assert again.generation_config.max_new_tokens == 77
+
+
+def test_a_backbone_without_a_pooler_stays_so(disturb, tmp_path):
+    attached = attach(built("bert_masked"), Architecture(LoRA(rank=2)))
+    disturb(attached)
+    save_merged(attached, tmp_path / "a")
+    assert not [name for name in load_file(tmp_path / "a/model.safetensors") if "pooler" in name]
 
 
 def test_on_a_bfloat16_backbone(build_backbone, disturb, tmp_path):
