@@ -212,12 +212,12 @@ def _check_methods(folder: Path, given: str | Path | None) -> None:
         kind = method["kind"]
         try:
             kind_named(kind)
-        except ValueError as error:
+        except ValueError:
             there = "does not come with peftnas" if given is None else f"is not in {given} either"
             raise UsageError(
                 f"{folder} holds the method {kind!r}, which {there}; name the study's FILE that "
                 "defines it: load_exported(..., methods=FILE)"
-            ) from error
+            ) from None  # which names modules to import, where one is not at hand
 
 
 def _find(recorded: dict[str, str], given: str | Path | None) -> Backbone:
