@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from peftnas.search.backbone import Backbone, BackboneError, find_backbone
 from peftnas.search.errors import UsageError
 from peftnas.studies import weights
+from peftnas.studies.export_check import check_form
 from peftnas.studies.export_lines import loading_lines, readme
 from peftnas.studies.export_other import HEAD, write_merged, write_peft
 from peftnas.studies.hub import offline_when_unreachable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 DESCRIPTION = "export.json"
+ARCHITECTURE = "architecture.json"
 TOKENIZER = "tokenizer"
 
 
@@ -74,6 +76,7 @@ def export(
         UsageError: if the format cannot hold the architecture; it names the part and why.
     """
     check_target(folder)
+    check_form(trained.row, trained.bench, form)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -119,7 +122,7 @@ def load_exported(
     Returns:
         A callable: texts (and their pairs) -> logits (n, n_outputs), with ``labels`` for names.
     Raises:
-        UsageError: if the folder is no export, or the backbone is not found.
+        UsageError: if the folder is no export, or the backbone or one of its methods is not found.
     """
     from safetensors.torch import load_file
     from transformers import AutoTokenizer
@@ -133,6 +136,7 @@ def load_exported(
     facts = _read(folder)
     if methods is not None:
         load_study(str(methods))
+    _check_methods(folder, methods)
     found = _find(facts["backbone"], backbone)
     base = found.load(facts["dtype"])
     causal = found.anatomy().causal
@@ -173,7 +177,7 @@ def _facts(trained: TrainedTrial, study: str, answerer: Answerer) -> dict[str, A
 
 def _name_backbone(folder: Path, backbone: Backbone) -> None:
     """Write name and sha256 of the backbone into architecture.json."""
-    path = folder / "architecture.json"
+    path = folder / ARCHITECTURE
     description = json.loads(path.read_text(encoding="utf-8"))
     description["backbone"] |= {"name": backbone.name, "sha256": backbone.sha256}
     path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -197,6 +201,23 @@ def _read(folder: Path) -> dict[str, Any]:
             f"--format {layout}; load it with the lines in its README.md"
         )
     return facts
+
+
+def _check_methods(folder: Path, given: str | Path | None) -> None:
+    """Refuse methods that no loaded class has, with what to do about it."""
+    from peftnas.spaces.fields import kind_named
+
+    description = json.loads((folder / ARCHITECTURE).read_text(encoding="utf-8"))
+    for method in description["architecture"]["methods"]:
+        kind = method["kind"]
+        try:
+            kind_named(kind)
+        except ValueError:
+            there = "does not come with peftnas" if given is None else f"is not in {given} either"
+            raise UsageError(
+                f"{folder} holds the method {kind!r}, which {there}; name the study's FILE that "
+                "defines it: load_exported(..., methods=FILE)"
+            ) from None  # which names modules to import, where one is not at hand
 
 
 def _find(recorded: dict[str, str], given: str | Path | None) -> Backbone:

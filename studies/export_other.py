@@ -6,12 +6,10 @@ Both are loaded again when they are written, and compared with the trial on vali
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftnas.search.errors import UsageError
+from peftnas.studies.export_check import refused
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,11 +36,10 @@ def write_peft(draft: Path, trained: TrainedTrial, answerer: Answerer) -> dict[s
     from peftnas.methods.interchange.peft_folder import save_as_peft
 
     classifier, backbone = answerer.classifier, trained.bench.backbone
-    _check_token_types(trained, answerer)
     # a hub name, or the folder
     where = backbone.name if "/" in backbone.name else str(backbone.folder)
     fresh = backbone.load(trained.row.recipe["dtype"], str(classifier.base.device))
-    with _refused("peft"):
+    with refused("peft"):
         batch = _batch(trained, answerer).inputs()
         save_as_peft(classifier.attached, draft, where, fresh=fresh, batch=batch)
     save_file(_head_tensors(classifier, with_pooler=True), draft / HEAD)
@@ -64,7 +61,7 @@ def write_merged(draft: Path, trained: TrainedTrial, answerer: Answerer) -> dict
 
     classifier, batch = answerer.classifier, _batch(trained, answerer)
     factory = _native_factory(trained, classifier)
-    with _refused("merged"):
+    with refused("merged"):
         if factory is None:
             save_merged(classifier.attached, draft, batch=batch.inputs())
         else:
@@ -93,7 +90,9 @@ def _write_classifier(
         head = _head_tensors(classifier)
         dtype = classifier.base.dtype
         whole |= {name: tensor.to(classifier.base.device, dtype) for name, tensor in head.items()}
-        write_plain(factory, config, whole, draft)
+        with torch.device("meta"):
+            model = factory.from_config(config)
+        write_plain(model, whole, draft)
         with torch.no_grad():
             logits = classifier.logits(batch)
         check_plain(factory, draft, classifier.base, logits, batch.inputs())
@@ -148,25 +147,3 @@ def _batch(trained: TrainedTrial, answerer: Answerer) -> Batch:
     order = np.argsort(tokens.lengths, kind="stable")
     rows = order[np.linspace(0, len(order) - 1, min(ROWS, len(order))).astype(np.int64)]
     return tokens.batch(rows, str(answerer.classifier.base.device))
-
-
-def _check_token_types(trained: TrainedTrial, answerer: Answerer) -> None:
-    """Refuse prompts on pairs where the backbone tells the second text from the first."""
-    typed = _batch(trained, answerer).token_type_ids is not None
-    pairs = trained.bench.data.train.pairs is not None
-    if typed and pairs and answerer.classifier.attached.prompt_length:
-        raise UsageError(
-            "--format peft cannot take a prompt on pairs of texts: HF peft drops the token types "
-            "that tell the second text from the first; take --format peftnas"
-        )
-
-
-@contextmanager
-def _refused(form: str) -> Iterator[None]:
-    """Turns what cannot be written in a format into one sentence."""
-    try:
-        yield
-    except ImportError as error:
-        raise UsageError(f"--format {form}: {error}") from error
-    except ValueError as error:
-        raise UsageError(f"--format {form}: {error} (--format peftnas)") from error

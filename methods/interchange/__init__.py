@@ -1,6 +1,7 @@
 """Attached architectures in the forms of other libraries: HF peft, plain transformers.
 
-One translator for each set of modules that HF peft can hold in one adapter, in ``TRANSLATORS``.
+One translator for each set of modules that HF peft can hold in one adapter, in ``TRANSLATORS``;
+what may be trained beside them, norms and biases, is in ``beside.py``.
 """
 
 from __future__ import annotations
@@ -9,10 +10,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
-from peftnas.methods.interchange import dora, ia3, lora, norms, oft, prefix, products, prompt, vera
+from peftnas.methods.base import TrainsBackbone
+from peftnas.methods.interchange import (
+    adaption,
+    bitfit,
+    dora,
+    ia3,
+    lora,
+    oft,
+    prefix,
+    products,
+    prompt,
+    ssf,
+    vera,
+    whole,
+)
 from peftnas.methods.interchange.paths import refusal, require_peft
 
 if TYPE_CHECKING:
@@ -45,31 +61,35 @@ class Form:
         return ", ".join(sorted(self.kinds)) + beside
 
 
+NORMS_AND_BIASES = frozenset({"bitfit", "ln_tuning"})
 TRANSLATORS = (
-    Form(lora.KINDS, lora.to_peft, beside=frozenset({"bitfit"})),
-    Form(frozenset({"dora"}), dora.to_peft),
-    Form(frozenset({"ia3"}), ia3.to_peft),
-    Form(frozenset({"ln_tuning"}), norms.to_peft),
-    Form(frozenset({"loha"}), products.loha_to_peft),
-    Form(frozenset({"lokr"}), products.lokr_to_peft),
-    Form(frozenset({"oft"}), oft.to_peft),
+    Form(lora.KINDS, lora.to_peft, beside=NORMS_AND_BIASES),
+    Form(frozenset({"dora"}), dora.to_peft, beside=NORMS_AND_BIASES),
+    Form(frozenset({"ia3"}), ia3.to_peft, beside=NORMS_AND_BIASES),
+    Form(frozenset({"loha"}), products.loha_to_peft, beside=NORMS_AND_BIASES),
+    Form(frozenset({"lokr"}), products.lokr_to_peft, beside=NORMS_AND_BIASES),
+    Form(frozenset({"oft"}), oft.to_peft, beside=NORMS_AND_BIASES),
+    Form(frozenset({"ssf"}), ssf.to_peft),
+    Form(frozenset({"vera"}), vera.to_peft, beside=NORMS_AND_BIASES),
+    Form(NORMS_AND_BIASES, bitfit.to_peft),
+    Form(frozenset({"dense"}), whole.to_peft, beside=NORMS_AND_BIASES | {"dense_bias"}),
+    Form(frozenset({"llama_adapter"}), adaption.to_peft),
     Form(frozenset({"prefix", "prefix_mlp"}), prefix.to_peft),
-    Form(frozenset({"prompt"}), prompt.to_peft),
-    Form(frozenset({"vera"}), vera.to_peft),
+    Form(frozenset({"prompt", "ptuning"}), prompt.to_peft),
 )
 """What HF peft can hold, each in an adapter of its own."""
 
 WHY_NOT = {
     "adamix": "it has no bottleneck adapters",
     "adapter": "it has no bottleneck adapters",
-    "bitfit": "it trains biases only together with LoRA",
+    "coda": "it passes every token through every layer",
     "compacter": "it has no Compacter layers",
-    "dense": "it has no deltas of whole weights",
-    "dense_bias": "it trains biases only together with LoRA",
     "full": "an adapter does not hold a whole backbone",
+    "gated_lora_prefix": "it has no gates",
+    "linear_adapter": "it has no bottleneck adapters",
     "reft": "it has no ReFT edits",
     "sparse_adapter": "it has no bottleneck adapters",
-    "ssf": "it does not scale and shift what layers give",
+    "vpt": "its prompts stand before words",
 }
 
 
@@ -100,11 +120,30 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     }
 
 
+@torch.no_grad()
+def check_peft(attached: AttachedModules) -> None:
+    """Raise the ``ValueError`` of :func:`to_peft` that follows from the architecture alone.
+
+    Args:
+        attached: modules with any values, which are all 1 in the meantime: where training left a
+            0, a rank may be left out.
+    """
+    own = [module for _, module in attached.placed if not isinstance(module, TrainsBackbone)]
+    parameters = list(torch.nn.ModuleList(own).parameters())
+    former = [parameter.clone() for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.fill_(1.0)
+        to_peft(attached)
+    finally:
+        for parameter, value in zip(parameters, former, strict=True):
+            parameter.copy_(value)
+
+
 def _no_translator(attached: AttachedModules, kinds: frozenset[str]) -> ValueError:
     known = {kind for form in TRANSLATORS for kind in form.kinds}
-    beside = {kind for form in TRANSLATORS for kind in form.beside} if kinds & known else set()
     for placement, _ in attached.placed:
-        if placement.kind not in known | beside:
+        if placement.kind not in known:
             why = WHY_NOT.get(placement.kind, "it has nothing like it")
             return refusal(placement, why)
     return ValueError(

@@ -11,53 +11,62 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from peftnas.methods.attach import AttachedModules
+from peftnas.methods.reads import Reads, inputs_for
+from peftnas.methods.reads import answer_of as hidden_in
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """The largest difference, in units of the largest value there is (at least of 1).
 
 In 16 bits peft computes its modules in 32 bits, where ours compute in 16.
 """
-ROUNDING = 10.0
-"""How much more merging may change: every merged weight is rounded once more."""
+ROUNDING = {torch.float32: 5.0, torch.float16: 3.0, torch.bfloat16: 3.0}
+"""How much more merging may change: every merged weight is rounded once more.
+
+Nine architectures on every backbone of ``testing/tiny.py`` change at most 2.5, but for T5 in 16
+bits up to 17: its weights there are so large that rounding alone makes another function of it
+(and 3.1 of its logits in float32).
+"""
 
 Inputs = Mapping[str, Tensor]
 
 
 def sample(attached: AttachedModules) -> Inputs:
-    """Three rows of 7, 5 and 3 random tokens, padded on the right.
-
-    Raises:
-        ValueError: if the backbone reads other things than words.
-    """
+    """Three rows of random words (7, 5 and 3, padded on the right), images or sounds."""
     base = attached.base
-    if base.main_input_name != "input_ids":
-        raise ValueError(
-            f"a {base.config.model_type} backbone reads {base.main_input_name}, which cannot be "
-            "made up; give a batch for the comparison: batch=..."
-        )
     generator = torch.Generator().manual_seed(0)
-    words = base.get_input_embeddings().get_parameter("weight").shape[0]
-    ids = torch.randint(words, (3, 7), generator=generator)
-    mask = torch.arange(7) < torch.tensor([[7], [5], [3]])
-    pad = getattr(base.config, "pad_token_id", None)
-    batch = {"input_ids": ids.masked_fill(~mask, pad or 0), "attention_mask": mask.long()}
-    if len(attached.anatomy.stacks) > 1:
-        batch["decoder_input_ids"] = ids.flip(1)[:, :5]
+    named = inputs_for(base, attached.anatomy, Reads(batch=3, tokens=7, padded=True))
+    batch = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+    for name, value in batch.items():
+        if value.is_floating_point():
+            batch[name] = torch.randn(value.shape, generator=generator).to(value.dtype)
+    words: int = getattr(base.config.get_text_config(), "vocab_size", 0)
+    if "input_ids" in batch:
+        ids = torch.randint(words, (3, 7), generator=generator)
+        mask = torch.arange(7) < torch.tensor([[7], [5], [3]])
+        pad = getattr(base.config, "pad_token_id", None)
+        batch |= {"input_ids": ids.masked_fill(~mask, pad or 0), "attention_mask": mask.long()}
+    if "decoder_input_ids" in batch:
+        batch["decoder_input_ids"] = torch.randint(words, (3, 5), generator=generator)
     return {name: tensor.to(base.device) for name, tensor in batch.items()}
 
 
 def hidden_of(attached: AttachedModules, batch: Inputs) -> Tensor:
-    """Our last hidden states (B, T, d), without positions of a prompt or dropout."""
-    with torch.no_grad(), _evaluating(attached.base, attached):
-        return attached.real(attached.base(**batch).last_hidden_state)
+    """What :func:`answer_of` gives of our backbone, without positions of a prompt."""
+    with _evaluating(attached):
+        answer = answer_of(attached.base, batch)
+    return attached.real(answer) if answer.dim() == 3 else answer
 
 
 def answer_of(model: nn.Module, batch: Inputs) -> Tensor:
-    """Logits (B, n) of a classifier, else last hidden states (B, l + T, d), without dropout."""
+    """What a model answers, without dropout.
+
+    Logits, (B, n) of a classifier or (B, T, n) of a language model; else last hidden states
+    (B, l + T, d), or the vectors of two towers side by side, (B, n).
+    """
     with torch.no_grad(), _evaluating(model):
         answer = model(**batch)
-    found: Tensor = answer.logits if hasattr(answer, "logits") else answer.last_hidden_state
-    return found
+    logits: Tensor | None = getattr(answer, "logits", None)
+    return hidden_in(answer) if logits is None else logits
 
 
 def difference(ours: Tensor, theirs: Tensor, batch: Inputs, dtype: torch.dtype) -> float:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
+from peftnas.methods.base import LinearDelta
 from peftnas.methods.dora import DoRADelta
+from peftnas.methods.interchange.beside import with_norms_and_biases
 from peftnas.methods.interchange.lora import lora_config, lora_tensors, sum_of
 from peftnas.methods.interchange.paths import PREFIX, Part, by_projection, refusal, rows_of
 
@@ -24,14 +26,14 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     Raises:
         ValueError: if two act at one linear.
     """
-    projections = by_projection(attached)
+    projections = by_projection(attached, LinearDelta)
     sums = {path: sum_of(parts) for path, parts in projections.items()}
     magnitudes = {
         f"{PREFIX}{path}.lora_magnitude_vector": _magnitude(attached, path, parts)
         for path, parts in projections.items()
     }
-    config = lora_config(attached, projections, sums, bias="none", use_dora=True)
-    return config, lora_tensors(sums) | magnitudes
+    config = lora_config(attached, projections, sums, use_dora=True)
+    return with_norms_and_biases(attached, config, lora_tensors(sums) | magnitudes)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import Rescale
+from peftnas.methods.interchange.beside import with_norms_and_biases
 from peftnas.methods.interchange.paths import (
     PREFIX,
     Part,
@@ -34,7 +35,7 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
 
     tensors: dict[str, Tensor] = {}
     inputs: list[str] = []
-    projections = by_projection(attached)
+    projections = by_projection(attached, Rescale)
     for path, parts in projections.items():
         vector, side = _one_vector(parts)
         if side == "input":
@@ -48,7 +49,7 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
         feedforward_modules=pattern(inputs) if inputs else [],
         fan_in_fan_out=keeps_transposed(projections),
     )
-    return config, tensors
+    return with_norms_and_biases(attached, config, tensors)
 
 
 def _one_vector(parts: Sequence[Part]) -> tuple[Tensor, str]:

@@ -1,7 +1,7 @@
 """Low-rank deltas as HF peft's LoRA: one A and B for each projection, ranks and scales by pattern.
 
 LoRA itself, and what is a plain LoRA once it is trained: AdaLoRA, DyLoRA, SoRA. Several of them at
-one projection become one of the sum of their ranks. Biases may be trained beside them.
+one projection become one of the sum of their ranks. Norms and biases may be trained beside them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import LinearDelta, Placement
 from peftnas.methods.dora import DoRADelta
 from peftnas.methods.dylora import DyLoRADelta
-from peftnas.methods.interchange.biases import all_biases
+from peftnas.methods.interchange.beside import linear_biases, with_norms_and_biases
 from peftnas.methods.interchange.paths import (
     PREFIX,
     Part,
@@ -52,7 +52,7 @@ class Factors:
 
 
 def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
-    """The config, ``lora_A`` and ``lora_B``, and with trained biases all of the backbone.
+    """The config, ``lora_A`` and ``lora_B``, and what is trained of norms and biases.
 
     Scales are spelled by ``lora_alpha`` alone, also those of rslora: the function and the training
     are the same. Deltas of a part of a fused projection have zeros in B at its other outputs.
@@ -67,9 +67,32 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     if not sums:
         first = attached.placed[0][0]
         raise refusal(first, "training has left no rank that is not 0, so nothing is to be held")
-    biases = all_biases(attached, sums)
-    config = lora_config(attached, projections, sums, bias="all" if biases else "none")
-    return config, lora_tensors(sums) | biases
+    new = _new_biases(attached, sums)
+    config = lora_config(attached, projections, sums, lora_bias=bool(new))
+    tensors = lora_tensors(sums) | _as_lora_biases(sums, new)
+    return with_norms_and_biases(attached, config, tensors, held=new)
+
+
+def _new_biases(attached: AttachedModules, sums: dict[str, Factors]) -> dict[str, Tensor]:
+    """Path of each linear without a bias that gets one -> its values (n_out,)."""
+    found: dict[str, Tensor] = {}
+    for site, placement, value in linear_biases(attached, new=True):
+        if site.path not in sums:
+            why = "the linear has no bias, and it makes a new one only where LoRA acts too"
+            raise refusal(placement, why, site.address)
+        found[site.path] = found[site.path] + value if site.path in found else value
+    return found
+
+
+def _as_lora_biases(sums: dict[str, Factors], new: dict[str, Tensor]) -> dict[str, Tensor]:
+    """With one new bias, peft has one in every ``lora_B``, times its scale."""
+    return {
+        f"{PREFIX}{path}.lora_B.bias": (
+            new[path] / factors.scale if path in new else factors.b.new_zeros(len(factors.b))
+        )
+        for path, factors in sums.items()
+        if new
+    }
 
 
 def lora_config(

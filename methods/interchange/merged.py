@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.interchange.compare import (
@@ -25,6 +25,7 @@ from peftnas.methods.interchange.compare import (
     quiet,
     sample,
 )
+from peftnas.methods.interchange.unmergeable import refusal_of
 
 SWITCHES = ("attention_bias", "mlp_bias", "use_bias")
 """Fields of configs that say whether linears have biases."""
@@ -33,22 +34,35 @@ SWITCHES = ("attention_bias", "mlp_bias", "use_bias")
 def save_merged(
     attached: AttachedModules, folder: str | Path, *, batch: Inputs | None = None
 ) -> None:
-    """Write what ``AutoModel.from_pretrained(folder)`` loads without peftnas and peft.
+    """Write a folder that transformers loads without peftnas and peft.
 
-    The folder is loaded again and compared; the backbone is left as it was.
+    It has the class of the backbone (``AutoModel`` for what ``AutoModel`` gives) and the parts of
+    the backbone: of one without a pooler it has no pooler. The folder is loaded again and
+    compared; the backbone is left as it was.
 
     Args:
         attached: modules with their trained values.
         folder: new or empty; missing after an error.
-        batch: what to compare on; by default random words.
+        batch: what to compare on; by default random words, images or sounds.
     Raises:
         ValueError: if a module cannot be merged, plain transformers cannot hold what is merged, or
             the outputs of the folder differ from ours.
     """
     batch = sample(attached) if batch is None else batch
+    base = attached.base
     with merged_weights(attached, batch) as (config, state):
-        write_plain(AutoModel, config, state, folder)
-        check_plain(AutoModel, folder, attached.base, hidden_of(attached, batch), batch)
+        write_plain(_empty(base, config), state, folder)
+        check_plain(type(base), folder, base, hidden_of(attached, batch), batch)
+
+
+def check_mergeable(attached: AttachedModules) -> None:
+    """Raise the ``ValueError`` of :func:`save_merged` that follows from the architecture alone.
+
+    Args:
+        attached: modules with any values.
+    """
+    with _merged(attached):
+        pass
 
 
 @contextmanager
@@ -61,48 +75,49 @@ def merged_weights(
         ValueError: if a module cannot be merged, merging changes the outputs on ``batch``, or
             plain transformers cannot hold the result.
     """
-    base, was_merged = attached.base, attached.is_merged
+    was_merged = attached.is_merged
     attached.unmerge()
     ours = hidden_of(attached, batch)
+    try:
+        with _merged(attached) as (config, state):
+            apart = difference(ours, hidden_of(attached, batch), batch, attached.base.dtype)
+            if apart > ROUNDING.get(attached.base.dtype, 1.0):
+                raise _differs(apart, "merged")
+            yield config, state
+    finally:
+        if was_merged:
+            attached.merge()
+
+
+@contextmanager
+def _merged(
+    attached: AttachedModules,
+) -> Iterator[tuple[PreTrainedConfig, dict[str, Tensor]]]:
+    """The same, without a look at the outputs; not merged afterwards."""
+    base = attached.base
+    attached.unmerge()
     _check_ties(attached)
     before = set(base.state_dict())
     report = attached.merge()
     try:
         if report.remaining:
-            others = len(report.remaining) - 1
-            raise ValueError(
-                "everything must be mergeable for plain transformers, but what "
-                f"{report.remaining[0]} adds depends on the input"
-                + (f" (and {others} more)" if others else "")
-                + "; keep peftnas's own format"
-            )
-        apart = difference(ours, hidden_of(attached, batch), batch, base.dtype)
-        if apart > ROUNDING:
-            raise _differs(apart, "merged")
+            raise refusal_of(attached, report)
         state = base.state_dict()
         created = set(state) - before
         config = copy.deepcopy(base.config)
-        if created:
-            config = _switched(config, created, set(state))
-        yield config, state
+        yield (_switched(base, config, created) if created else config), state
     finally:
-        if not was_merged:
-            attached.unmerge()
+        attached.unmerge()
 
 
-def write_plain(
-    factory: Any, config: PreTrainedConfig, state: Mapping[str, Tensor], folder: str | Path
-) -> None:
+def write_plain(model: PreTrainedModel, state: Mapping[str, Tensor], folder: str | Path) -> None:
     """Write a model of these very tensors; biases that they lack are 0.
 
     Args:
-        factory: such as ``AutoModel``.
-        config: of the model.
+        model: without weights, on the meta device; used up.
         state: under the names of that model; others are left out.
         folder: new or empty.
     """
-    with torch.device("meta"):
-        model: PreTrainedModel = factory.from_config(config)
     shapes = {name: value.shape for name, value in model.state_dict().items()}
     like = next(value for value in state.values() if value.is_floating_point())
     zeros = {
@@ -122,7 +137,7 @@ def check_plain(
     """Load a folder again and compare; one that answers otherwise is removed.
 
     Args:
-        factory: that loads it, such as ``AutoModel``.
+        factory: that loads it, a class of transformers.
         folder: written by :func:`write_plain`.
         base: says data type, device and attention to compare with.
         ours: last hidden states, or logits of a classifier.
@@ -165,21 +180,43 @@ def _check_ties(attached: AttachedModules) -> None:
             )
 
 
-def _switched(config: PreTrainedConfig, created: set[str], names: set[str]) -> PreTrainedConfig:
+def _switched(
+    base: PreTrainedModel, config: PreTrainedConfig, created: set[str]
+) -> PreTrainedConfig:
     """A config whose model has the biases that merging has made."""
+    names = set(base.state_dict())
     off = [name for name in SWITCHES if getattr(config, name, None) is False]
     for chosen in _subsets(off):
         changed = copy.deepcopy(config)
         for name in chosen:
             setattr(changed, name, True)
-        with torch.device("meta"):
-            there = set(AutoModel.from_config(changed).state_dict())  # type: ignore[no-untyped-call]
+        there = set(_empty(base, changed).state_dict())
         if names <= there and all(name.endswith(".bias") for name in there - names):
             return changed
     raise ValueError(
         f"merging makes a bias at {min(created)!r}, which no config of a {config.model_type} "
         "backbone of transformers has; keep peftnas's own format"
     )
+
+
+def _empty(base: PreTrainedModel, config: PreTrainedConfig) -> PreTrainedModel:
+    """A model of the class of ``base`` and with its parts, on the meta device."""
+    with torch.device("meta"):
+        model = type(base)(config)
+    _leave_out(model, base)
+    if getattr(base, "generation_config", None) is not None:
+        model.generation_config = base.generation_config
+    return model
+
+
+def _leave_out(model: nn.Module, base: nn.Module) -> None:
+    """Take off the modules that ``base`` was built without, such as a pooler."""
+    for name, module in list(model.named_children()):
+        there = getattr(base, name, None)
+        if there is None:
+            setattr(model, name, None)
+        else:
+            _leave_out(module, there)
 
 
 def _subsets(names: Iterable[str]) -> Iterator[tuple[str, ...]]:

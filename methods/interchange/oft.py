@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
+from peftnas.methods.base import Rotation
+from peftnas.methods.interchange.beside import with_norms_and_biases
 from peftnas.methods.interchange.paths import (
     PREFIX,
     by_projection,
@@ -34,7 +36,8 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     paths: list[str] = []
     blocks: set[int] = set()
     counts: set[int] = set()
-    for path, (_, _, module) in one_each(by_projection(attached)):
+    projections = by_projection(attached, Rotation)
+    for path, (_, _, module) in one_each(projections):
         assert isinstance(module, OFTRotation)
         paths.append(path)
         tensors[f"{PREFIX}{path}.oft_R.weight"] = module.upper
@@ -42,7 +45,7 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
         counts.add(len(module.upper))
     if len(blocks) > 1 and len(counts) > 1:
         raise refusal(
-            attached.placed[0][0],
+            projections[paths[0]][0][1],
             f"it takes one width of blocks for all linears, not {sorted(blocks)}",
         )
     config = OFTConfig(
@@ -54,4 +57,4 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
         oft_block_size=blocks.pop() if len(blocks) == 1 else 0,
         use_cayley_neumann=False,
     )
-    return config, tensors
+    return with_norms_and_biases(attached, config, tensors)

@@ -14,12 +14,16 @@ from torch import Tensor, nn
 from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import Bundle, Placement
+from peftnas.methods.reads import arguments_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PREFIX = "base_model.model."
 """What the names of tensors begin with in files of peft's layer methods."""
+
+NO_CONV = "it puts this at nn.Linear alone, and this backbone has a Conv1D there"
+LACKING = "the linear has no bias that it could train"
 
 Part = tuple[LinearSite, Placement, nn.Module]
 Projections = dict[str, list[Part]]
@@ -43,8 +47,8 @@ def refusal(placement: Placement, why: str, at: str | None = None) -> ValueError
 
 
 def task_type(base: PreTrainedModel) -> str | None:
-    """peft's model class for the outputs of a base model; it takes words alone."""
-    return "FEATURE_EXTRACTION" if base.main_input_name == "input_ids" else None
+    """peft's model class for the outputs of a base model; it hands over words or their vectors."""
+    return "FEATURE_EXTRACTION" if {"input_ids", "inputs_embeds"} <= arguments_of(base) else None
 
 
 def pieces(attached: AttachedModules) -> Iterator[tuple[str, Placement, nn.Module]]:
@@ -57,7 +61,7 @@ def pieces(attached: AttachedModules) -> Iterator[tuple[str, Placement, nn.Modul
             yield placement.site, placement, module
 
 
-def by_projection(attached: AttachedModules, role: type[nn.Module] = nn.Module) -> Projections:
+def by_projection(attached: AttachedModules, role: type[nn.Module]) -> Projections:
     """Path of each projection -> what of a role acts there; parts of a fused one together."""
     found: Projections = {}
     for address, placement, module in pieces(attached):
@@ -81,7 +85,7 @@ def one_each(projections: Projections, *, fused: bool = False) -> Iterator[tuple
         for site, placement, module in parts:
             why = None
             if site.transposed:
-                why = "it puts this at nn.Linear alone, and this backbone has a Conv1D there"
+                why = NO_CONV
             elif site.rows is not None and not fused:
                 why = "it would change the whole fused projection, not this part of it"
             elif site.address in seen:

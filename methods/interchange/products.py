@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
+from peftnas.methods.base import LinearDelta
+from peftnas.methods.interchange.beside import with_norms_and_biases
 from peftnas.methods.interchange.paths import (
     PREFIX,
     by_projection,
@@ -42,7 +44,7 @@ def loha_to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tenso
 
     found: dict[str, list[LoHaDelta]] = {}
     wide: dict[str, list[tuple[Tensor, ...]]] = {}
-    for path, (site, _, module) in one_each(by_projection(attached), fused=True):
+    for path, (site, _, module) in one_each(by_projection(attached, LinearDelta), fused=True):
         assert isinstance(module, LoHaDelta)
         found.setdefault(path, []).append(module)
         up = (widened(module.B1, site), widened(module.B2, site))
@@ -68,7 +70,7 @@ def loha_to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tenso
         target_modules=pattern(ranks),
         **patterns(ranks, alphas),
     )
-    return config, tensors
+    return with_norms_and_biases(attached, config, tensors)
 
 
 def lokr_to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
@@ -84,7 +86,7 @@ def lokr_to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tenso
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}
     placements: list[LoKrPlacement] = []
-    for path, (_, _, module) in one_each(by_projection(attached)):
+    for path, (_, _, module) in one_each(by_projection(attached, LinearDelta)):
         assert isinstance(module, LoKrDelta)
         here = module.placement
         placements.append(here)
@@ -103,7 +105,7 @@ def lokr_to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tenso
         decompose_factor=_factor(attached, placements),
         **patterns(ranks, alphas),
     )
-    return config, tensors
+    return with_norms_and_biases(attached, config, tensors)
 
 
 def _factor(attached: AttachedModules, placements: list[LoKrPlacement]) -> int:

@@ -1,4 +1,7 @@
-"""Prompt tuning as HF peft holds it: vectors before the word embeddings of a text."""
+"""Prompt tuning as HF peft holds it: vectors before the word embeddings of a text.
+
+A prompt that a network computes (P-tuning) is one of these once it is trained.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from torch import Tensor
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import PromptVectors
 from peftnas.methods.interchange.paths import refusal
-from peftnas.methods.prompt import PromptPlacement
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -21,8 +23,12 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
     from peft import PromptTuningConfig
 
     vectors: list[Tensor] = []
+    reads = attached.base.main_input_name
     for placement, module in attached.placed:
-        assert isinstance(placement, PromptPlacement) and isinstance(module, PromptVectors)
+        assert isinstance(module, PromptVectors)
+        if reads != "input_ids":
+            why = f"its prompts stand before words, and this backbone reads {reads}"
+            raise refusal(placement, why)
         if module.entry != "word_embeddings":
             raise refusal(placement, "its prompts enter as words, not after the embedding layer")
         if module.position != "before":

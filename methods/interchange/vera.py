@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
+from peftnas.methods.base import LinearDelta
+from peftnas.methods.interchange.beside import with_norms_and_biases
 from peftnas.methods.interchange.paths import (
     PREFIX,
     by_projection,
@@ -33,7 +35,7 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
 
     frozen = _frozen(attached)
     tensors = {f"base_model.vera_{name}": matrix for name, matrix in frozen.items()}
-    projections = by_projection(attached)
+    projections = by_projection(attached, LinearDelta)
     for path, parts in projections.items():
         site, placement, module = parts[0]
         assert isinstance(module, VeRADelta)
@@ -52,13 +54,14 @@ def to_peft(attached: AttachedModules) -> tuple[PeftConfig, dict[str, Tensor]]:
         fan_in_fan_out=keeps_transposed(projections),
         save_projection=True,  # peft would draw others
     )
-    return config, tensors
+    return with_norms_and_biases(attached, config, tensors)
 
 
 def _frozen(attached: AttachedModules) -> dict[str, Tensor]:
     found: dict[str, Tensor] | None = None
     for placement, module in attached.placed:
-        assert isinstance(module, VeRABundle)
+        if not isinstance(module, VeRABundle):
+            continue
         here = {name: module.get_buffer(name) for name in ("A", "B")}
         if found is not None and not all(torch.equal(found[name], here[name]) for name in found):
             raise refusal(placement, "it holds one pair of frozen matrices for all linears")

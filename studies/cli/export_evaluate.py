@@ -54,9 +54,9 @@ def export_trial(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.to).expanduser()
     with output.stdout_for_json(arguments.json):
         export.check_target(folder)
-        with _trained(arguments) as (trained, opened):
+        form = arguments.format
+        with _trained(arguments, form) as (trained, opened):
             methods = opened.file.defining(trained.row.architecture or {"methods": []})
-            form = arguments.format
             lines = export.export(trained, opened.study.name, folder, methods, form)
     if arguments.json:
         done = {"folder": str(folder.absolute()), "format": form, "load": lines}
@@ -101,20 +101,27 @@ def evaluate_trial(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _trained(arguments: argparse.Namespace) -> Iterator[tuple[TrainedTrial, options.Opened]]:
-    """The trial of ``--trial`` with its tensors; says so when it is trained again."""
+def _trained(
+    arguments: argparse.Namespace, form: str = "peftnas"
+) -> Iterator[tuple[TrainedTrial, options.Opened]]:
+    """The trial of ``--trial`` with its tensors; says so when it is trained again.
+
+    ``form``: what it is to be exported as; one that cannot hold it is refused before that.
+    """
     from peftnas.search.results import open_results
     from peftnas.search.trial.bench import Bench
+    from peftnas.studies.export_check import check_form
     from peftnas.studies.restore import check_same_study, finished_trial, trained_trial
 
     opened = options.open_study(arguments)
     results = open_results(opened.url, opened.study.name)
-    finished_trial(results, arguments.trial)
+    row = finished_trial(results, arguments.trial)
     with options.as_usage():
         backbone = options.find_backbone(opened)
         check_same_study(results, opened.study, backbone)
         data = opened.study.task.open(opened.data, opened.file.base, opened.study.seed)
         bench = Bench(backbone, data, opened.study.task)
+    check_form(row, bench, form)
     with trained_trial(results, arguments.trial, bench, opened.out) as trained:
         if trained.note:
             print(f"peftnas: {trained.note}", file=sys.stderr)

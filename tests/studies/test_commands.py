@@ -181,6 +181,31 @@ def test_export_in_the_formats_of_other_libraries(ask: Ask, tmp_path: Path) -> N
     np.testing.assert_allclose(of_peft, of_merged, atol=1e-5, rtol=0)
 
 
+def test_a_format_that_cannot_hold_a_trial_is_refused_before_it_is_trained_again(
+    study_file: Callable[..., str],
+    workplace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    file = study_file(
+        ("Maybe(LoRA(rank=Integer(1, 4))), Maybe(IA3())", "LoRA(rank=1), IA3(), Prompt(length=2)"),
+        ("import IA3, LoRA", "import IA3, LoRA, Prompt"),
+    )
+    out = tmp_path / "runs"
+    named = (file, "--out", str(out), "--data", str(workplace / "data"))
+    monkeypatch.setattr("peftnas.search.runner._ray", inline_pool)
+    assert main(["run", *named, "--trials", "1", "--workers", "1"]) == 0
+    shutil.rmtree(out / "checkpoints")
+    for form, why in (("peft", "cannot go into one HF peft adapter"), ("merged", "prompt at")):
+        capfd.readouterr()
+        arguments = ["--trial", "0", "--to", str(tmp_path / "e"), "--format", form]
+        assert main(["export", *named, *arguments]) == 2
+        said = capfd.readouterr().err
+        assert f"--format {form}: " in said and why in said.replace("\n", " ")
+        assert "trained again" not in said and not (tmp_path / "e").exists()
+
+
 def test_a_trial_whose_checkpoint_is_gone_is_trained_again(
     ask: Ask, finished: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -13,7 +13,21 @@ import numpy as np
 import pytest
 from transformers import LlamaConfig, MambaConfig
 
-from peftnas.methods import IA3, Adapter, Architecture, BitFit, DoRA, LoRA, Prefix, Prompt
+from peftnas.methods import (
+    IA3,
+    AdaLoRA,
+    Adapter,
+    Architecture,
+    BitFit,
+    CoDA,
+    DoRA,
+    LlamaAdapter,
+    LNTuning,
+    LoRA,
+    Prefix,
+    Prompt,
+    PTuning,
+)
 from peftnas.search.backbone import Backbone
 from peftnas.search.errors import UsageError
 from peftnas.search.jobs import TrialJob
@@ -22,6 +36,7 @@ from peftnas.search.results import TrialRow
 from peftnas.search.trial.bench import Bench
 from peftnas.search.trial.fine_tune import run_trial
 from peftnas.studies.export import export, load_exported
+from peftnas.studies.export_check import check_form
 from peftnas.studies.restore import TrainedTrial
 from peftnas.studies.tasks import TextClassification
 from tests.backbones import BAD, GOOD, bert_config, save_backbone
@@ -125,6 +140,10 @@ CASES: dict[str, dict[str, tuple[Any, ...]]] = {
         "native": ("bert", "native", Prompt(length=3)),
         "prefix": ("llama", "last", Prefix(length=3)),
         "causal": ("llama", "native", IA3()),
+        "norms": ("bert", "native", LoRA(rank=2), LNTuning()),
+        "bitfit": ("bert", "first", BitFit()),
+        "adaption": ("llama", "native", LlamaAdapter(length=2, gate_form="per_layer")),
+        "ptuning": ("bert", "mean", PTuning(length=2, hidden=8)),
     },
     "merged": {
         "first": ("bert", "first", BitFit()),
@@ -192,7 +211,8 @@ def test_load_exported_names_the_right_way(elsewhere: Any) -> None:
 REFUSALS = [
     ("peft", (Adapter(bottleneck=2),), r"adapter at layers\[0\].* no bottleneck adapters"),
     ("peft", (LoRA(rank=2), IA3()), "ia3 with lora cannot go into one"),
-    ("merged", (Adapter(bottleneck=2),), r"layers\[0\].*: adapter adds depends on the input"),
+    ("merged", (Adapter(bottleneck=2),), r"adapter at layers\[0\].* after a sublayer"),
+    ("merged", (CoDA(bottleneck=2),), r"coda at layers\[0\].* has a factor for each token"),
 ]
 
 
@@ -204,6 +224,47 @@ def test_a_refused_export_leaves_nothing(
     with pytest.raises(UsageError, match=rf"--format {form}: .*{why}.*\(--format peftnas\)"):
         export(trial, "tiny", tmp_path / "e", form=form)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("form", "methods", "why"), REFUSALS)
+def test_a_format_is_refused_without_any_tensors(
+    form: str, methods: Any, why: str, trained: Any
+) -> None:
+    bench = trained("bert", "mean", LoRA(rank=2)).bench
+    before = {name: value.clone() for name, value in bench.model().state_dict().items()}
+    row = row_of(Architecture(*methods).to_dict(), {"dtype": "float32"}, {})
+    with pytest.raises(UsageError, match=rf"--format {form}: .*{why}.*\(--format peftnas\)"):
+        check_form(row, bench, form)
+    assert bench.model().state_dict().keys() == before.keys()
+    for name, value in bench.model().state_dict().items():
+        assert value.equal(before[name])
+
+
+@pytest.mark.parametrize("form", ["peft", "merged"])
+def test_ranks_that_start_at_zero_are_no_reason(form: str, trained: Any) -> None:
+    bench = trained("bert", "mean", LoRA(rank=2)).bench
+    row = row_of(Architecture(AdaLoRA(rank=3, target_rank=2)).to_dict(), {"dtype": "float32"}, {})
+    check_form(row, bench, form)
+
+
+def test_a_method_that_is_not_loaded_is_refused_with_the_remedy(
+    trained: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "e"
+    export(trained("bert", "mean", LoRA(rank=2)), "tiny", folder)
+    path = folder / "architecture.json"
+    path.write_text(path.read_text().replace('"kind": "lora"', '"kind": "murmur"'))
+    with pytest.raises(UsageError, match=r"'murmur', which does not .* methods=FILE\)$"):
+        load_exported(folder)
+    (tmp_path / "other.py").write_text(
+        "from peftnas import Recipe, SearchSpace, Study\n"
+        "from peftnas.methods import LoRA\n"
+        "from peftnas.studies.tasks import TextClassification\n"
+        "study = Study(name='other', backbone='b', task=TextClassification('t'),\n"
+        "    space=SearchSpace(LoRA()), recipe=Recipe())\n"
+    )
+    with pytest.raises(UsageError, match=r"'murmur', which is not in .*other\.py either"):
+        load_exported(folder, methods=tmp_path / "other.py")
 
 
 def test_a_prompt_on_pairs_is_refused(trained: Any, tmp_path: Path) -> None:

@@ -12,34 +12,70 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import (
+    AlbertForMaskedLM,
+    BertForMaskedLM,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    RobertaForSequenceClassification,
+    T5EncoderModel,
+    T5ForConditionalGeneration,
+    ViTForImageClassification,
+)
 
 from peftnas.methods import Architecture, attach
-from tests.methods.conftest import build
+from peftnas.methods.testing import tiny
+from tests.methods.conftest import CONFIGS, build
+
+# models with a head, of which we attach to the base, and bases of another class than AutoModel's
+HEADED: dict[str, tuple[str, type[PreTrainedModel]]] = {
+    "t5_generation": ("t5", T5ForConditionalGeneration),
+    "t5_encoder": ("t5", T5EncoderModel),
+    "bert_masked": ("bert", BertForMaskedLM),
+    "albert_masked": ("albert", AlbertForMaskedLM),
+    "roberta_classes": ("roberta", RobertaForSequenceClassification),
+    "vit_classes": ("vit", ViTForImageClassification),
+    "gpt2_causal": ("gpt2", GPT2LMHeadModel),
+}
 
 SCRIPT = """
 import json, sys, warnings
 warnings.filterwarnings("ignore", category=FutureWarning)
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
 place, cases, with_peft = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3] == "peft"
-batch = load_file(f"{place}/batch.safetensors")
 outputs = {}
 for case, base in cases.items():
+    source = f"{place}/{base if with_peft else case}"
+    with open(f"{source}/config.json") as file:
+        [name] = json.load(file)["architectures"]
+    model = getattr(transformers, name).from_pretrained(source)
     if with_peft:
         from peft import PeftModel
-        model = AutoModel.from_pretrained(f"{place}/{base}")
-        model = PeftModel.from_pretrained(model, f"{place}/{case}").eval()
-    else:
-        model = AutoModel.from_pretrained(f"{place}/{case}").eval()
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    if base in ("t5", "bart"):
-        inputs["decoder_input_ids"] = batch["decoder_input_ids"]
+        model = PeftModel.from_pretrained(model, f"{place}/{case}")
     with torch.no_grad():
-        outputs[case] = model(**inputs).last_hidden_state.contiguous()
+        answer = model.eval()(**load_file(f"{place}/{base}.safetensors"))
+    if "text_embeds" in answer:
+        found = torch.cat([answer.text_embeds, answer.image_embeds], dim=-1)
+    else:
+        found = answer.logits if "logits" in answer else answer.last_hidden_state
+    outputs[case] = found.contiguous()
 assert "peftnas" not in sys.modules and ("peft" in sys.modules) == with_peft
 save_file(outputs, f"{place}/outputs.safetensors")
 """
+
+
+def built(name: str) -> PreTrainedModel:
+    """The base of a tiny model by the name of its backbone or one of ``HEADED``."""
+    if name not in HEADED:
+        return build(name)
+    backbone, cls = HEADED[name]
+    config: Any = CONFIGS[backbone]()
+    config.initializer_factor = 1.0  # where T5 has it: less rounding
+    torch.manual_seed(0)
+    model: Any = cls(config)
+    return model.eval().base_model  # type: ignore[no-any-return]
 
 
 class Elsewhere:
@@ -49,28 +85,34 @@ class Elsewhere:
         self.place, self.library = place, library
         self.expected: dict[str, torch.Tensor] = {}
         self.bases: dict[str, str] = {}
-        ids = torch.randint(3, 60, (3, 7), generator=torch.Generator().manual_seed(1))
-        mask = torch.arange(7) < torch.tensor([[7], [5], [3]])
-        self.mask = mask
-        self.batch = {"input_ids": ids.masked_fill(~mask, 0), "attention_mask": mask.long()}
-        self.decoder = {"decoder_input_ids": ids.flip(1)[:, :5].contiguous()}
-        save_file(self.batch | self.decoder, place / "batch.safetensors")
+        self.mask = tiny.words()["attention_mask"].bool()
 
     def add(
         self, case: str, architecture: Architecture, save: Callable[[Any, Path], None]
     ) -> None:
         """``save(attached, folder)`` for a case named BACKBONE_ANYTHING; keeps our outputs."""
         base = case.partition("-")[0]
-        model = build(base)
+        model = built(base)
+        inputs = tiny.inputs_of(model)
+        if base == "t5_encoder":
+            del inputs["decoder_input_ids"]
         if not (self.place / base).exists():
             model.save_pretrained(self.place / base)
+            whole = {name: value.contiguous() for name, value in inputs.items()}
+            save_file(whole, self.place / f"{base}.safetensors")
         attached = attach(model, architecture).eval()
         generator = torch.Generator().manual_seed(2)
-        inputs = self.batch | (self.decoder if base in ("t5", "bart") else {})
         with torch.no_grad():
             for parameter in attached.parameters():
                 parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-            self.expected[case] = attached.real(model(**inputs).last_hidden_state)
+            answer = model(**inputs)
+            if base == "t5_generation":
+                answer.last_hidden_state = answer.logits
+            self.expected[case] = (
+                torch.cat([answer.text_embeds, answer.image_embeds], dim=-1)
+                if base == "clip"
+                else attached.real(answer.last_hidden_state)
+            )
         save(attached, self.place / case)
         self.bases[case] = base
 
@@ -83,7 +125,7 @@ class Elsewhere:
 
     def _real(self, theirs: torch.Tensor, ours: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         theirs = theirs[:, theirs.shape[1] - ours.shape[1] :]
-        if ours.shape[:2] != self.mask.shape:
+        if ours.dim() != 3 or ours.shape[:2] != self.mask.shape:
             return theirs, ours
         return theirs[self.mask], ours[self.mask]
 

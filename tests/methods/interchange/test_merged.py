@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import AutoModel
@@ -20,22 +21,28 @@ from peftnas.methods import (
     Adapter,
     Architecture,
     BitFit,
+    CoDA,
     DoRA,
     DyLoRA,
     FullFineTuning,
+    LinearAdapter,
+    LlamaAdapter,
     LNTuning,
     LoHa,
     LoKr,
     LoRA,
+    Prefix,
     Prompt,
+    ReFT,
     SoRA,
     VeRA,
 )
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import attach
-from peftnas.methods.base import BiasDelta, LinearDelta, Method, Placement
+from peftnas.methods.base import BiasDelta, LinearDelta, Method, Placement, SublayerDelta
 from peftnas.methods.interchange.merged import save_merged
 from peftnas.spaces.structure import ByLayer
+from tests.methods.interchange.conftest import built
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,17 @@ CASES = {
         *(OFT(block=4), AdaLoRA(rank=3, target_rank=2), SoRA(rank=2), LNTuning()),
     ),
     "gpt2-many": Architecture(VeRA(rank=4), DyLoRA(rank=3, used=2), OFT(block=4)),
+    "t5_generation-lora": Architecture(LoRA(rank=2)),
+    "t5_encoder-ia3": Architecture(IA3()),
+    "bert_masked-lora": Architecture(LoRA(rank=2), BitFit()),
+    "roberta_classes-lora": Architecture(LoRA(rank=2)),
+    "albert_masked-dora": Architecture(DoRA(rank=2)),
+    "vit_classes-oft": Architecture(OFT(block=4)),
+    "gpt2_causal-ia3": Architecture(IA3()),
+    "clip-lora": Architecture(LoRA(rank=2), LNTuning(), SSF(targets=("up",))),
+    "whisper-lora": Architecture(LoRA(rank=2), BitFit()),
+    "vit-ssf": Architecture(SSF()),
+    "deberta-lora": Architecture(LoRA(rank=2), LNTuning()),
 }
 
 
@@ -158,6 +176,23 @@ def test_the_backbone_is_left_as_it_was(build_backbone, disturb, digest, tmp_pat
     assert files[0] == files[1]
 
 
+def test_how_a_model_generates_is_kept(disturb, tmp_path):
+    base = built("t5_generation")
+    base.generation_config.max_new_tokens = 77
+    attached = attach(base, Architecture(LoRA(rank=2)))
+    disturb(attached)
+    save_merged(attached, tmp_path / "a")
+    again = type(base).from_pretrained(tmp_path / "a")
+    assert again.generation_config.max_new_tokens == 77
+
+
+def test_a_backbone_without_a_pooler_stays_so(disturb, tmp_path):
+    attached = attach(built("bert_masked"), Architecture(LoRA(rank=2)))
+    disturb(attached)
+    save_merged(attached, tmp_path / "a")
+    assert not [name for name in load_file(tmp_path / "a/model.safetensors") if "pooler" in name]
+
+
 def test_on_a_bfloat16_backbone(build_backbone, disturb, tmp_path):
     attached = attach(build_backbone("bert").bfloat16(), Architecture(LoRA(rank=2), BitFit()))
     disturb(attached)
@@ -171,10 +206,65 @@ def tied(model: Any) -> Any:
     return model
 
 
+@dataclass(frozen=True)
+class LoudnessPlacement(ShiftPlacement):
+    kind: ClassVar[str] = "loudness"
+
+    def build(self, generator: torch.Generator) -> nn.Module:
+        return LoudnessDelta()
+
+
+class LoudnessDelta(SublayerDelta):
+    reads = "output"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.zeros(1))
+
+    def forward(self, z: Tensor, tokens: Tensor | None) -> Tensor:
+        return self.g * z
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loudness(Method):
+    """The factor of CONTRIBUTING.md."""
+
+    kind: ClassVar[str] = "loudness"
+    formula: ClassVar[str] = "1"
+    source: ClassVar[str] = "these tests"
+
+    def place(self, anatomy: Anatomy) -> Iterator[LoudnessPlacement]:
+        yield LoudnessPlacement("layers[1].ffn", 1)
+
+
+STREAM = "works on the stream after a sublayer, where a plain model has no weights"
 REFUSALS = [
-    ("bert", (LoRA(rank=2), Adapter(bottleneck=2)), r"layers\[0\]\.\w+: adapter .*and 2 more"),
-    ("bert", (LoRA(rank=2, gate="unipelt"),), r"layers\[0\]\.attention\.query: lora adds depends"),
-    ("llama", (Prompt(length=2),), "embeddings: prompt adds depends on the input; keep"),
+    (
+        "bert",
+        (LoRA(rank=2), Adapter(bottleneck=2)),
+        rf"^adapter at .*{STREAM} \(2 more",
+    ),
+    ("bert", (Loudness(),), rf"^loudness at layers\[1\]\.ffn cannot be merged: it {STREAM}; keep"),
+    (
+        "bert",
+        (LoRA(rank=2, gate="unipelt"), IA3()),
+        "^lora at .* adds depends on the input",
+    ),
+    (
+        "llama",
+        (Prompt(length=2),),
+        "^prompt at .* no place for vectors among the tokens",
+    ),
+    ("llama", (Prefix(length=2),), "^prefix at .* no place for keys and values beside those"),
+    ("llama", (LlamaAdapter(), LoRA(rank=2)), "^llama_adapter at .* no second attention beside"),
+    ("bert", (CoDA(),), r"^coda at layers\[0\].* has a factor for each token of a text"),
+    ("bert", (ReFT(),), "^reft at .* edits what a whole layer gives"),
+    ("bert", (LinearAdapter(insertion="before"),), "^linear_adapter at .* in front of a linear"),
+    (
+        "llama",
+        (SSF(),),
+        r"^ssf at .*norm cannot .* a bias, which the norm there does not",
+    ),
     ("t5", (Shift(),), "makes a bias at .*, which no config of a t5 backbone"),
     ("qwen2", (Shift(targets=("output",)),), "which no config of a qwen2 backbone"),
     ("bert", (LiarMethod(),), r"merged the outputs differ by .*, so nothing was written"),

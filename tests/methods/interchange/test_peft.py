@@ -15,22 +15,26 @@ from peftnas.methods import (
     IA3,
     OFT,
     SSF,
+    VPT,
     AdaLoRA,
     AdaMix,
     Adapter,
     Architecture,
     BitFit,
+    CoDA,
     Compacter,
     CrossAttentionTuning,
     DoRA,
     DyLoRA,
     FullFineTuning,
+    LlamaAdapter,
     LNTuning,
     LoHa,
     LoKr,
     LoRA,
     Prefix,
     Prompt,
+    PTuning,
     ReFT,
     SoRA,
     SparseAdapter,
@@ -41,7 +45,8 @@ from peftnas.methods.interchange import to_peft
 from peftnas.methods.interchange.paths import pattern
 from peftnas.methods.interchange.peft_folder import save_as_peft
 from peftnas.spaces.structure import ByLayer
-from tests.methods.conftest import CONFIGS, build
+from tests.methods.conftest import CONFIGS
+from tests.methods.interchange.conftest import built
 
 pytest.importorskip("peft")
 
@@ -68,6 +73,11 @@ CASES = {
     "gpt_neox-prefix": Architecture(Prefix(length=3)),
     "qwen3-prefix": Architecture(Prefix(length=3)),
     "t5-lora": Architecture(LoRA(rank=2, targets=("query", "cross_value", "down"))),
+    "bert-ssf": Architecture(SSF(), SSF(targets=("attention_norm",))),
+    "gpt_neox-ssf": Architecture(SSF()),
+    "gpt2-ssf_norms": Architecture(SSF(targets=("ffn_norm",))),
+    "bart-dense": Architecture(CrossAttentionTuning(), BitFit()),
+    "t5-dense": Architecture(CrossAttentionTuning(layers=(3,))),
     "bart-ia3": Architecture(IA3(targets=("key", "cross_value", "down"))),
     "bart-prompt": Architecture(Prompt(length=3)),
     "bert-dora": Architecture(DoRA(rank=BY_LAYER, alpha=5.0, targets=TARGETS)),
@@ -94,6 +104,47 @@ CASES = {
     "llama-ln": Architecture(LNTuning()),
     "gpt2-ln": Architecture(LNTuning(parts=("bias",), targets=("ffn_norm", "final_norm"))),
     "gemma-ln": Architecture(LNTuning()),
+    "bert-lora_ln": Architecture(LoRA(rank=2), LNTuning(parts=("weight",))),
+    "llama-lora_ln": Architecture(LoRA(rank=2), LNTuning(targets=("ffn_norm", "final_norm"))),
+    "qwen3-lora_ln": Architecture(LoRA(rank=2), LNTuning()),
+    "gpt2-lora_ln_biases": Architecture(LoRA(rank=2), LNTuning(), BitFit()),
+    "gpt2-low_rank_ln": Architecture(SoRA(rank=2), DyLoRA(rank=3, used=2), LNTuning()),
+    "bert-adalora_ln": Architecture(ADALORA, LNTuning()),
+    "bert-dora_biases": Architecture(DoRA(rank=2), BitFit()),
+    "bert-dora_ln_biases": Architecture(DoRA(rank=2), LNTuning(), BitFit()),
+    "llama-ia3_ln": Architecture(IA3(), LNTuning()),
+    "bert-ia3_norm_biases": Architecture(IA3(), BitFit(targets=("attention_norm",))),
+    "bert-oft_biases": Architecture(OFT(block=4), BitFit(), LNTuning(layers=(1,))),
+    "bert-vera_biases": Architecture(VeRA(rank=4), BitFit()),
+    "llama-loha_ln": Architecture(LoHa(rank=2), LNTuning()),
+    "bert-lokr_ln": Architecture(LoKr(rank=2), LNTuning()),
+    "bert-bitfit": Architecture(BitFit(), BitFit(targets=("query",))),
+    "llama-bitfit": Architecture(BitFit(add=True)),
+    "opt-bitfit_ln": Architecture(BitFit(), LNTuning()),
+    "gpt2-norm_biases": Architecture(BitFit(targets=("attention_norm", "final_norm"))),
+    "llama-new_biases": Architecture(
+        LoRA(rank=2, alpha=5.0),
+        BitFit(add=True, targets=("query",)),
+        BitFit(add=True, targets=("value",)),
+    ),
+    "qwen2-new_biases": Architecture(
+        LoRA(rank=2, targets=("query", "output")), BitFit(add=True, targets=("query", "output"))
+    ),
+    "llama-adaption": Architecture(LlamaAdapter(length=3, gate_form="per_layer", layers=(1, 2))),
+    "mistral-adaption": Architecture(LlamaAdapter(length=2, gate_form="per_layer")),
+    "bert-ptuning": Architecture(PTuning(length=3), Prompt(length=2)),
+    "llama-ptuning": Architecture(PTuning(length=3, encoder="lstm")),
+    "t5_generation-lora": Architecture(LoRA(rank=2)),
+    "t5_generation-prompt": Architecture(Prompt(length=2)),
+    "t5_encoder-ia3": Architecture(IA3()),
+    "bert_masked-lora": Architecture(LoRA(rank=2), BitFit()),
+    "vit_classes-dora": Architecture(DoRA(rank=2)),
+    "gpt2_causal-ia3": Architecture(IA3()),
+    "clip-lora": Architecture(LoRA(rank=2), LNTuning()),
+    "clip-ia3": Architecture(IA3()),
+    "whisper-lora": Architecture(LoRA(rank=2), BitFit()),
+    "vit-oft": Architecture(OFT(block=4)),
+    "deberta-lora": Architecture(LoRA(rank=2), LNTuning()),
 }
 
 
@@ -101,7 +152,7 @@ CASES = {
 def answers(elsewhere):
     there = elsewhere("peft")
     for case, architecture in CASES.items():
-        fresh = build(case.partition("-")[0])
+        fresh = built(case.partition("-")[0])
         there.add(
             case,
             architecture,
@@ -148,6 +199,8 @@ IN_16_BITS = [
     LoKr(rank=2),
     OFT(block=4),
     LNTuning(),
+    BitFit(add=True),
+    PTuning(length=2),
 ]
 
 
@@ -161,15 +214,37 @@ def test_on_a_bfloat16_backbone(name, method, build_backbone, disturb, tmp_path)
     assert (tmp_path / "a/adapter_model.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [
+        ("bert", (SSF(),)),
+        ("bert", (DoRA(rank=2), LNTuning(), BitFit())),
+        ("llama", (LoRA(rank=2), BitFit(add=True, targets=("query",)), LNTuning())),
+        ("llama", (LlamaAdapter(length=2, gate_form="per_layer"),)),
+    ],
+)
+def test_compositions_on_a_bfloat16_backbone(name, methods, build_backbone, disturb, tmp_path):
+    attached = attach(build_backbone(name).bfloat16(), Architecture(*methods))
+    disturb(attached)
+    fresh = build_backbone(name).bfloat16()
+    save_as_peft(attached, tmp_path / "a", "base", fresh=fresh)
+    assert (tmp_path / "a/adapter_model.safetensors").is_file()
+
+
+ADAPTION = LlamaAdapter(length=2, gate_form="per_layer")
 REFUSALS = [
     ("bert", Adapter(bottleneck=2), r"adapter at layers\[0\].* has no bottleneck adapters; keep"),
     ("bert", LoRA(rank=2, gate="unipelt"), r"lora at layers\[0\]\.attention\.query .* no gates"),
-    ("bert", BitFit(), "biases only together with LoRA"),
+    ("gpt2", BitFit(), r"bitfit at layers\[0\]\.attention\.query .* has a Conv1D there"),
     ("bert", Compacter(bottleneck=4), "has no Compacter layers"),
     ("bert", SparseAdapter(bottleneck=4), "has no bottleneck adapters"),
     ("bert", AdaMix(bottleneck=4), "has no bottleneck adapters"),
-    ("bert", SSF(), "does not scale and shift what layers give"),
-    ("bart", CrossAttentionTuning(), "no deltas of whole weights"),
+    ("llama", SSF(targets=("query",)), r"ssf at layers\[0\]\.attention\.query .* needs a bias"),
+    ("llama", SSF(targets=("ffn_norm",)), r"ssf at layers\[0\]\.ffn\.norm .* needs a bias"),
+    ("gpt2", SSF(), "has a Conv1D there"),
+    ("vit", SSF(), "nothing like it at the embedding of patches"),
+    ("vit", VPT(length=2), "its prompts stand before words"),
+    ("bert", CoDA(bottleneck=2), "passes every token through every layer"),
     ("gpt2", LoHa(rank=2), r"loha at layers\[0\]\.attention\.query .* has a Conv1D there"),
     ("gpt2", LoKr(rank=2, targets=DOWN), "has a Conv1D there"),
     ("gpt2", OFT(block=4, targets=("output",)), "has a Conv1D there"),
@@ -186,6 +261,11 @@ REFUSALS = [
     ("llama", Prefix(length=2, gate="unipelt"), "no gates"),
     ("mistral", Prefix(length=2), "out of sight in a sliding window"),
     ("bart", Prefix(length=2), "enters an encoder-decoder in another way"),
+    ("whisper", Prompt(length=2), "before words, and this backbone reads input_features"),
+    ("llama", LlamaAdapter(layers=(1, 2)), "one plain gate a layer, gate_form='per_layer'"),
+    ("llama", ADAPTION.replace(layers=(0, 2)), r"in the topmost layers, \[1, 2\]"),
+    ("bert", ADAPTION, "no adaption prompts for bert backbones"),
+    ("gpt2", ADAPTION, "branch here behind the output projection, not before"),
 ]
 
 
@@ -223,7 +303,13 @@ TWICE = [
     ("vera", (VeRA(rank=2), VeRA(rank=2, start=0.2)), "holds one of them at a linear"),
     ("vera", (VeRA(rank=2), VeRA(rank=2, targets=("up",))), "one pair of frozen matrices"),
     ("lokr", (LoKr(rank=1), LoKr(rank=1, factor=2, targets=("up",))), "one and the same factor"),
-    ("bitfit", (DoRA(rank=2), BitFit()), r"holds one of: adalora, .*sora \(with bitfit\); d"),
+    ("ia3", (DoRA(rank=2), IA3()), r"holds one of: .*sora \(with bitfit, ln_tuning\); d"),
+    ("bitfit", (IA3(), BitFit()), "beside this method it trains no bias"),
+]
+NEW_BIASES = [
+    ((LoRA(rank=2), BitFit(add=True)), "layers[0].attention.key", "only where LoRA acts too"),
+    ((DoRA(rank=2), BitFit(add=True)), "layers[0].attention.query", "no bias that it could train"),
+    ((OFT(block=4), BitFit(add=True)), "layers[0].attention.query", "no bias that it could train"),
 ]
 
 
@@ -231,6 +317,35 @@ TWICE = [
 def test_two_that_are_no_one_adapter_are_refused(kind, methods, why, build_backbone):
     with pytest.raises(ValueError, match=rf"{kind}.* {why}.*keep peftnas's own format"):
         to_peft(attach(build_backbone("bert"), Architecture(*methods)))
+
+
+@pytest.mark.parametrize(("methods", "site", "why"), NEW_BIASES)
+def test_biases_that_the_backbone_lacks_are_refused_by_name(methods, site, why, build_backbone):
+    attached = attach(build_backbone("llama"), Architecture(*methods))
+    with pytest.raises(ValueError, match=rf"bitfit at {re.escape(site)} cannot go .* {why}"):
+        to_peft(attached)
+
+
+def test_adaption_prompts_of_two_lengths_or_twice_in_a_layer_are_refused(build_backbone):
+    two = Architecture(ADAPTION.replace(layers=(1,)), ADAPTION.replace(length=3, layers=(2,)))
+    with pytest.raises(ValueError, match=r"one length in all layers, not \[2, 3\]"):
+        to_peft(attach(build_backbone("llama"), two))
+    twice = Architecture(ADAPTION, ADAPTION.replace(layers=(2,)))
+    with pytest.raises(ValueError, match="one of them in a layer"):
+        to_peft(attach(build_backbone("llama"), twice))
+
+
+def test_an_adaption_prompt_that_peft_computes_otherwise_is_refused():
+    config = CONFIGS["llama"]()
+    config.attention_bias = True
+    attached = attach(AutoModel.from_config(config), Architecture(ADAPTION))
+    with pytest.raises(ValueError, match="bias of the output projection twice"):
+        to_peft(attached)
+    config = CONFIGS["llama"]()
+    config.head_dim = 6
+    attached = attach(AutoModel.from_config(config), Architecture(ADAPTION))
+    with pytest.raises(ValueError, match="width of all heads for that of the backbone"):
+        to_peft(attached)
 
 
 @pytest.mark.parametrize("method", [ADALORA, SoRA(rank=3, targets=TARGETS)])
