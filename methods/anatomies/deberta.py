@@ -41,6 +41,7 @@ DEBERTA = Family(
                 "embeddings_norm": "embeddings.LayerNorm",
                 "relative_norm": "encoder.LayerNorm",
             },
+            optional=("embeddings_project", "relative_norm"),
         ),
     ),
 )

@@ -47,6 +47,7 @@ OPT = Family(
                 "output_project": "decoder.project_out",
             },
             outer_norms={"final_norm": "decoder.final_layer_norm"},
+            optional=("embeddings_project", "output_project", "final_norm"),
         ),
     ),
 )
