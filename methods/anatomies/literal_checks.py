@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from peftnas.spaces.nearest import did_you_mean
 
 
 def check_text(where: str, value: Any, *, empty: bool = False, none: bool = False) -> None:
@@ -23,7 +24,7 @@ def check_word(where: str, value: Any, known: Sequence[str]) -> None:
     if value not in known:
         raise ValueError(
             f"{where} must be one of {', '.join(map(repr, known))}, got {value!r}; "
-            f"{nearest(value, known)}"
+            f"{did_you_mean(value, known)}"
         )
 
 
@@ -68,12 +69,6 @@ def check_whole(where: str, value: Any, low: int, high: int | None = None) -> No
         raise ValueError(
             f"{where} must be a whole number from {low} {end}, got {value!r}; take one of these"
         )
-
-
-def nearest(value: Any, known: Sequence[str]) -> str:
-    """The remedy for a name that is none: the known one most like it."""
-    found = difflib.get_close_matches(str(value), known, n=1, cutoff=0.6)
-    return f"did you mean {found[0]!r}?" if found else "take one of these"
 
 
 def _short(value: Any) -> str:
