@@ -79,7 +79,7 @@ class Architecture:
     def __init__(self, *methods: Configurable) -> None:
         for method in methods:
             if not isinstance(method, Configurable):
-                raise ValueError(f"Architecture takes methods one by one, got {_mistaken(method)}")
+                raise ValueError(f"Architecture takes methods, got {_mistaken(method)}")
             if not is_resolved(method):
                 raise ValueError(
                     f"Architecture takes methods that hold values, got {method!r}; "

@@ -191,6 +191,4 @@ def _check_gate(gate: Any, items: tuple[Any, ...]) -> None:
             )
         for option in options:
             if not declared.values.takes(option):
-                raise ValueError(
-                    refusal(f"the gate of a space with {name}", declared.values, option)
-                )
+                raise ValueError(refusal(f"{name}.gate", declared.values, option))

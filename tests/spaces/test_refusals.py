@@ -68,7 +68,7 @@ VALUES = [
     ),
     (
         lambda: SearchSpace(LoRA(), gate="unipeld"),
-        "with LoRA must be one of .*, got 'unipeld'; did",
+        "LoRA.gate must be one of .*, got 'unipeld'; did",
     ),
 ]
 
