@@ -59,7 +59,8 @@ def family_of(config: PreTrainedConfig) -> Family:
         f"no anatomy describes backbones of type {config.model_type!r}; known: {known}. Write a "
         "peftnas.methods.Family literal (CONTRIBUTING.md, Add a backbone family) and pass it: "
         "attach(model, ..., anatomy=describe(model, family)), costs(..., family=family), in a "
-        "study backbone=peftnas.search.Backbone(folder, family=family)"
+        "study backbone=peftnas.search.Backbone(folder, family=family), whose file "
+        "`peftnas doctor --backbone FILE` takes too"
     )
 
 
