@@ -205,7 +205,8 @@ def attach(
 
     Module tree and state dict of the model stay as they are; a task head is not touched, nor is
     its ``requires_grad``. Modules lie on the backbone's device in its dtype, in float32 where that
-    has 16 bits (they compute in the backbone's dtype).
+    has 16 bits (they compute in the backbone's dtype). ``model.parameters()`` does not hold them:
+    give an optimiser ``attached.trainable(model)``. See docs/python.md.
 
     Args:
         model: a transformers model, with or without a task head.

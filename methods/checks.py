@@ -16,21 +16,27 @@ def check_anatomy(anatomy: Any) -> None:
     """Raise ``TypeError`` unless it is an anatomy."""
     if not isinstance(anatomy, Anatomy):
         raise TypeError(
-            f"an Anatomy is needed, got {_named(anatomy)}; "
-            "pass describe(model) or describe(config)"
+            f"an Anatomy is needed, got {named(anatomy)}; pass describe(model) or describe(config)"
         )
 
 
 def check_config(config: Any) -> None:
     """Raise ``TypeError`` unless it is the config of a backbone."""
     if isinstance(config, PreTrainedModel):
-        raise TypeError(
-            f"a transformers config is needed, got a {type(config).__name__}; pass its .config"
-        )
+        raise TypeError(f"a transformers config is needed, got {named(config)}; pass its .config")
     if not isinstance(config, PreTrainedConfig):
         raise TypeError(
-            f"a transformers config is needed, got {_named(config)}; "
+            f"a transformers config is needed, got {named(config)}; "
             "load one with AutoConfig.from_pretrained"
+        )
+
+
+def check_backbone(backbone: Any) -> None:
+    """Raise ``TypeError`` unless it is a model, or the config of one."""
+    if not isinstance(backbone, PreTrainedModel | PreTrainedConfig):
+        raise TypeError(
+            f"a transformers model or its config is needed, got {named(backbone)}; "
+            "load one with AutoModel.from_pretrained, or AutoConfig.from_pretrained"
         )
 
 
@@ -38,7 +44,7 @@ def check_model(model: Any) -> None:
     """Raise ``TypeError`` unless it is a model."""
     if not isinstance(model, PreTrainedModel):
         raise TypeError(
-            f"attach needs a transformers model, got {_named(model)}; "
+            f"attach needs a transformers model, got {named(model)}; "
             "load one with AutoModel.from_pretrained"
         )
 
@@ -59,7 +65,7 @@ def check_family(family: Any) -> None:
     """Raise ``TypeError`` unless it is a family, or ``None``."""
     if family is not None and not isinstance(family, Family):
         raise TypeError(
-            f"family must be a peftnas.methods.Family, got {_named(family)}; "
+            f"family must be a peftnas.methods.Family, got {named(family)}; "
             "leave it out for the model types that are known"
         )
 
@@ -115,9 +121,10 @@ def _size(site: LinearSite | NormSite) -> int:
     return site.n_in * site.n_out * (1 if site.rows is None else site.rows.parts)
 
 
-def _named(given: Any) -> str:
+def named(given: Any) -> str:
     """What was given, short enough for a sentence."""
-    if isinstance(given, nn.Module | PreTrainedConfig):
-        return f"a {type(given).__name__}"
     text = repr(given)
-    return text if len(text) <= 80 else f"a {type(given).__name__}"
+    if len(text) <= 80 and not isinstance(given, nn.Module | PreTrainedConfig):
+        return text
+    name = type(given).__name__
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"

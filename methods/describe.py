@@ -20,7 +20,7 @@ from peftnas.methods.anatomy import (
     StackSite,
     SublayerSite,
 )
-from peftnas.methods.checks import check_config, check_family
+from peftnas.methods.checks import check_backbone, check_family
 from peftnas.methods.family_fit import UnsupportedBackboneError, check_family_fits
 from peftnas.methods.read_stack import StackReader
 
@@ -40,10 +40,10 @@ def describe(
         TypeError: if an argument is of another kind.
         UnsupportedBackboneError: if no family describes it, or the given one does not fit.
     """
+    check_backbone(backbone)
     check_family(family)
     if isinstance(backbone, PreTrainedModel):
         return _read(backbone.base_model, backbone.config, family or family_of(backbone.config))
-    check_config(backbone)
     return _described(ConfigKey(backbone, family or family_of(backbone)))
 
 

@@ -24,6 +24,7 @@ from peftnas.methods.tracing import (
     trace_training,
 )
 from peftnas.spaces.architecture import Architecture, as_architecture
+from peftnas.spaces.nearest import did_you_mean
 
 OPTIMISER_STATES = {"adamw": 2, "adam": 2, "momentum": 1, "sgd": 0}
 """Numbers that an optimiser keeps for each trained one, in the dtype of the parameter."""
@@ -148,10 +149,11 @@ def costs(
     check_family(family)
     if optimiser not in OPTIMISER_STATES:
         raise ValueError(
-            f"optimiser must be one of {', '.join(OPTIMISER_STATES)}, got {optimiser!r}"
+            f"optimiser must be one of {', '.join(OPTIMISER_STATES)}, got {optimiser!r}; "
+            f"{did_you_mean(optimiser, OPTIMISER_STATES)}"
         )
     if outputs < 0:
-        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs}")
+        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs}; take 0")
     reads = Reads(batch, tokens, padded)
     backbone = fake_backbone(config, dtype, family)
     per_call, per_step, n_positions = _bare(backbone, batch, tokens)

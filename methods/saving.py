@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from peftnas.methods.attach import AttachedModules, attach
+from peftnas.methods.checks import named
 from peftnas.methods.costs import count, stored_parameters
 from peftnas.spaces.architecture import Architecture
 
@@ -46,7 +47,7 @@ def save(
     """
     if not isinstance(attached, AttachedModules):
         raise TypeError(
-            f"save takes what attach returned, got a {type(attached).__name__}; "
+            f"save takes what attach returned, got {named(attached)}; "
             "attach the architecture to a model first"
         )
     folder = Path(folder)

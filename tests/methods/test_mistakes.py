@@ -135,7 +135,9 @@ def test_seeds(build_backbone, seed):
 
 
 def test_describe_and_costs_name_the_kind_that_they_take(build_backbone):
-    with pytest.raises(TypeError, match="got 'bert'; load one with AutoConfig"):
+    with pytest.raises(
+        TypeError, match="its config is needed, got 'bert'; load one with"
+    ):
         describe("bert")
     with pytest.raises(TypeError, match=r"family must be a peftnas.methods.Family, got 'bert'"):
         describe(BERT, family="bert")
@@ -154,7 +156,7 @@ def test_describe_and_costs_name_the_kind_that_they_take(build_backbone):
 def test_saving(build_backbone, tmp_path):
     model = build_backbone("bert")
     for given in (Architecture(LoRA()), model):
-        with pytest.raises(TypeError, match=f"got a {type(given).__name__}; attach the arch"):
+        with pytest.raises(TypeError, match="got an? (Architecture|BertModel); attach the arch"):
             save(given, tmp_path / "x")
     file = tmp_path / "bad.json"
     file.write_text("{}")
