@@ -127,8 +127,8 @@ class Configurable:
     rules: ClassVar[tuple[Rule, ...]] = ()
 
     def __new__(cls, *values: Any, **fields: Any) -> Self:
-        if values or not fields.keys() <= settings(cls).keys():
-            raise TypeError(misnamed(cls, settings(cls), values, fields))
+        if values or not fields.keys() <= cls.__dataclass_fields__.keys():
+            raise TypeError(misnamed(cls, values, fields))
         return super().__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -39,18 +40,15 @@ def refusal(name: str, values: Values, given: Any) -> str:
     return f"{name} must be {rule}, got {given!r}; {remedy}"
 
 
-def misnamed(
-    cls: type, known: Iterable[str], values: tuple[Any, ...], names: Iterable[str]
-) -> str:
+def misnamed(cls: type[Any], values: tuple[Any, ...], names: Iterable[str]) -> str:
     """What is said of values without a name, else of the first name that is no field.
 
     Args:
-        cls: whose object was to be made.
-        known: names of its fields.
+        cls: the dataclass of which an object was to be made.
         values: given without a name.
         names: given with one.
     """
-    known = list(known)
+    known = [field.name for field in dataclasses.fields(cls)]
     if not known:
         given = ", ".join([*map(repr, values), *names])
         return f"{cls.__name__} has no fields, got {given}; write {cls.__name__}()"

@@ -135,9 +135,7 @@ def test_seeds(build_backbone, seed):
 
 
 def test_describe_and_costs_name_the_kind_that_they_take(build_backbone):
-    with pytest.raises(
-        TypeError, match="its config is needed, got 'bert'; load one with"
-    ):
+    with pytest.raises(TypeError, match="its config is needed, got 'bert'; load one with"):
         describe("bert")
     with pytest.raises(TypeError, match=r"family must be a peftnas.methods.Family, got 'bert'"):
         describe(BERT, family="bert")
