@@ -257,6 +257,5 @@ def _has_bias(anatomy: Anatomy, target: str) -> bool:
 def _check_range(name: str, value: int, most: int) -> None:
     if not 0 <= value <= most:
         raise ValueError(
-            f"{name} must be from 0 to {most}, the number of layers, got {value}; "
-            f"take {most} at the most"
+            f"{name} must be from 0 to the {most} layers, got {value}; take {most} at the most"
         )
