@@ -10,20 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from peftnas.methods.anatomies import names
 from peftnas.methods.anatomies.family import NormOrder, Positions, Tap
 
 if TYPE_CHECKING:
     from peftnas.methods.base import Placement
     from peftnas.spaces.architecture import Architecture
 
-SUBLAYERS = ("attention", "cross_attention", "ffn", "mixer")
+SUBLAYERS = names.SUBLAYERS
 
-TARGETS = (
-    *("query", "key", "value", "output"),
-    *("cross_query", "cross_key", "cross_value", "cross_output"),
-    *("up", "gate_proj", "down"),
-    *("in_proj", "x_proj"),
-)
+TARGETS = names.TARGETS
 """Names of the linears that a layer of some family has, in the order of methods' fields."""
 
 

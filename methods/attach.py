@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.backbone_parameters import backbone_parameters
-from peftnas.methods.base import Placement
+from peftnas.methods.base import Method, Placement
 from peftnas.methods.call import Call, Mode
+from peftnas.methods.checks import check_dropout, check_fits, check_model, check_seed
 from peftnas.methods.costs import place
 from peftnas.methods.describe import describe
 from peftnas.methods.full import WholeBackbone
@@ -24,7 +25,7 @@ from peftnas.methods.lanes import Lane
 from peftnas.methods.merge import Merged, Merger
 from peftnas.methods.starts import start_from_backbone
 from peftnas.methods.training import TrainingSteps
-from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.architecture import Architecture, as_architecture
 
 
 class AttachedModules(nn.Module):
@@ -45,14 +46,14 @@ class AttachedModules(nn.Module):
         self,
         base: PreTrainedModel,
         anatomy: Anatomy,
-        architecture: Architecture,
+        architecture: Architecture | Method,
         placed: Sequence[Placed],
         dropout: float,
         model: PreTrainedModel | None = None,
         lane: Lane | None = None,
     ) -> None:
         super().__init__()
-        self.architecture = architecture
+        self.architecture = as_architecture(architecture)
         self.anatomy = anatomy
         self.placed = tuple(placed)
         self._mode = Mode(dropout=dropout)
@@ -83,6 +84,23 @@ class AttachedModules(nn.Module):
     def count(self) -> int:
         """Elements that are trained, counted on the modules themselves."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    def trainable(self, model: PreTrainedModel) -> list[nn.Parameter]:
+        """What a fine-tune trains: these modules and the task head of a model, each once.
+
+        ``model.parameters()`` alone lacks the modules, which are no part of the model's tree.
+
+        Args:
+            model: the one they are attached to, head included.
+        """
+        check_model(model)
+        if model.base_model is not self.base:
+            raise ValueError(
+                "trainable takes the model that these modules are attached to, got another "
+                f"{type(model).__name__}; pass that one"
+            )
+        left = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return list(dict.fromkeys([*self.parameters(), *left]))
 
     def rates(self) -> dict[nn.Parameter, float]:
         """Parameters whose learning rate is another, and how many times that of the others."""
@@ -179,7 +197,7 @@ class AttachedModules(nn.Module):
 
 def attach(
     model: PreTrainedModel,
-    architecture: Architecture,
+    architecture: Architecture | Method,
     *,
     seed: int = 0,
     anatomy: Anatomy | None = None,
@@ -189,22 +207,25 @@ def attach(
 
     Module tree and state dict of the model stay as they are; a task head is not touched, nor is
     its ``requires_grad``. Modules lie on the backbone's device in its dtype, in float32 where that
-    has 16 bits (they compute in the backbone's dtype).
+    has 16 bits (they compute in the backbone's dtype). ``model.parameters()`` does not hold them:
+    give an optimiser ``attached.trainable(model)``. See docs/python.md.
 
     Args:
         model: a transformers model, with or without a task head.
-        architecture: methods holding values; none: nothing is added, the backbone is frozen.
-        seed: of the initial values; each module draws from its own generator, whatever else is
-            attached.
+        architecture: methods holding values, or one such method; none: nothing is added, the
+            backbone is frozen.
+        seed: of the initial values, from 0 on; each module draws from its own generator, whatever
+            else is attached.
         anatomy: of this model, if it has been described already.
         dropout: probability in [0, 1) of dropout on what LoRA and adapters read, in training.
     Raises:
-        ValueError: if a method names a site that the backbone lacks, or the model already carries
-            an architecture.
+        TypeError: if an argument is of another kind.
+        ValueError: if a method names a site that the backbone lacks, the anatomy is that of
+            another backbone, or the model already carries an architecture.
     """
     base = base_of(model)
     check_free(base, dropout)
-    anatomy = anatomy or describe(model)
+    anatomy = describe(model) if anatomy is None else anatomy
     placed = build_placed(base, anatomy, architecture, seed)
     return AttachedModules(base, anatomy, architecture, placed, dropout, model)
 
@@ -216,15 +237,16 @@ def check_free(base: PreTrainedModel, dropout: float) -> None:
             "one architecture at a time can be attached to a model, and one is; detach it first, "
             "or attach one Architecture that holds the methods of both"
         )
-    if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout}; take 0 for none")
+    check_dropout(dropout)
 
 
 def build_placed(
-    base: PreTrainedModel, anatomy: Anatomy, architecture: Architecture, seed: int
+    base: PreTrainedModel, anatomy: Anatomy, architecture: Architecture | Method, seed: int
 ) -> list[Placed]:
     """Placements of an architecture with their modules, on the device of a model."""
+    check_seed(seed)
     placements = place(architecture, anatomy)
+    check_fits(anatomy, base)
     like = next(parameter for parameter in base.parameters() if parameter.is_floating_point())
     dtype = torch.float32 if like.dtype.itemsize < 4 else like.dtype
     placed = [
@@ -237,8 +259,7 @@ def build_placed(
 
 def base_of(model: PreTrainedModel) -> PreTrainedModel:
     """The base model of a transformers model, with or without a task head."""
-    if not isinstance(model, PreTrainedModel):
-        raise TypeError(f"attach needs a transformers model, got a {type(model).__name__}")
+    check_model(model)
     base = model.base_model
     assert isinstance(base, PreTrainedModel)
     return base

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from peftnas.methods.base import Method
 from peftnas.methods.bitfit import BitFit
+from peftnas.methods.checks import check_anatomy
 from peftnas.methods.layers import active_layers
-from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.architecture import Architecture, as_architecture
 from peftnas.spaces.fields import (
     AnyOf,
     Number,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
 
 
-def canonical(architecture: Architecture, anatomy: Anatomy) -> Architecture:
+def canonical(architecture: Architecture | Method, anatomy: Anatomy) -> Architecture:
     """The architecture without anything that has no effect on this backbone.
 
     Applying it twice changes nothing more. The count stays, except where trained parameters
@@ -37,7 +38,8 @@ def canonical(architecture: Architecture, anatomy: Anatomy) -> Architecture:
     Raises:
         ValueError: if a method names a site or layer that the backbone does not have.
     """
-    methods = [_normal(method, anatomy) for method in architecture.methods]
+    check_anatomy(anatomy)
+    methods = [_normal(method, anatomy) for method in as_architecture(architecture).methods]
     present = [method for method in methods if method is not None]
     present = _without_idle_key_bias(present, anatomy)
     return Architecture(*sorted(present, key=_order))

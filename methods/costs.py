@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from peftnas.methods.anatomy import linear_address
+from peftnas.methods.anatomy import Anatomy, linear_address
 from peftnas.methods.base import Method, PlacedByLayer, Placement
 from peftnas.methods.bitfit import BitFitPlacement
-from peftnas.spaces.architecture import Architecture
-
-if TYPE_CHECKING:
-    from peftnas.methods.anatomy import Anatomy
+from peftnas.methods.checks import check_anatomy
+from peftnas.spaces.architecture import Architecture, as_architecture
 
 
-def place(architecture: Architecture, anatomy: Anatomy) -> tuple[Placement, ...]:
+def place(architecture: Architecture | Method, anatomy: Anatomy) -> tuple[Placement, ...]:
     """Every module that an architecture puts on a backbone, method by method.
 
+    Args:
+        architecture: methods holding values, or one such method.
+        anatomy: of the backbone.
     Raises:
+        TypeError: if an argument is something else.
         ValueError: if a method names a site or layer that the backbone does not have.
     """
+    check_anatomy(anatomy)
     placements: list[Placement] = []
-    for method in architecture.methods:
+    for method in as_architecture(architecture).methods:
         if not isinstance(method, Method):
             raise ValueError(f"an architecture holds methods, got {method!r}; leave it out")
         placements.extend(method.place(anatomy))
@@ -54,16 +57,18 @@ def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> li
     ]
 
 
-def count(architecture: Architecture, anatomy: Anatomy) -> int:
+def count(architecture: Architecture | Method, anatomy: Anatomy) -> int:
     """Trainable parameters without the task head, training-only parts included."""
     return sum(placement.count() for placement in place(architecture, anatomy))
 
 
-def stored_parameters(architecture: Architecture, anatomy: Anatomy) -> int:
+def stored_parameters(architecture: Architecture | Method, anatomy: Anatomy) -> int:
     """Parameters to be kept after training; less than ``count`` where some fold away."""
     return sum(placement.stored() for placement in place(architecture, anatomy))
 
 
-def stored_bytes(architecture: Architecture, anatomy: Anatomy, bytes_each: int = 4) -> int:
+def stored_bytes(
+    architecture: Architecture | Method, anatomy: Anatomy, bytes_each: int = 4
+) -> int:
     """Bytes of the kept parameters, at ``bytes_each`` a parameter (4: float32)."""
     return bytes_each * stored_parameters(architecture, anatomy)

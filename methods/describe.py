@@ -21,11 +21,11 @@ from peftnas.methods.anatomy import (
     SublayerSite,
 )
 from peftnas.methods.backbone_parameters import backbone_parameters
+from peftnas.methods.checks import check_backbone, check_family
+from peftnas.methods.family_fit import UnsupportedBackboneError, check_family_fits
 from peftnas.methods.read_stack import StackReader
 
-
-class UnsupportedBackboneError(ValueError):
-    """No family describes the backbone."""
+__all__ = ["ConfigKey", "UnsupportedBackboneError", "describe", "family_of"]
 
 
 def describe(
@@ -38,8 +38,11 @@ def describe(
             absent), or a config (the base model is laid out without weights; cached).
         family: description of a family that the package does not know.
     Raises:
-        UnsupportedBackboneError: if no family describes it.
+        TypeError: if an argument is of another kind.
+        UnsupportedBackboneError: if no family describes it, or the given one does not fit.
     """
+    check_backbone(backbone)
+    check_family(family)
     if isinstance(backbone, PreTrainedModel):
         return _read(backbone.base_model, backbone.config, family or family_of(backbone.config))
     return _described(ConfigKey(backbone, family or family_of(backbone)))
@@ -54,9 +57,11 @@ def family_of(config: PreTrainedConfig) -> Family:
             return family
     known = ", ".join(dict.fromkeys(name for family in FAMILIES for name in family.model_types))
     raise UnsupportedBackboneError(
-        f"no anatomy describes backbones of type {config.model_type!r}; known: {known}. Write one "
-        "peftnas.methods.Family literal (see methods/anatomies/bert.py) and pass it as "
-        "describe(config, family=...), in a study as Backbone(folder, family=...)"
+        f"no anatomy describes backbones of type {config.model_type!r}; known: {known}. Write a "
+        "peftnas.methods.Family literal (CONTRIBUTING.md, Add a backbone family) and pass it: "
+        "attach(model, ..., anatomy=describe(model, family)), costs(..., family=family), in a "
+        "study backbone=peftnas.search.Backbone(folder, family=family), whose file "
+        "`peftnas doctor --backbone FILE` takes too"
     )
 
 
@@ -122,6 +127,7 @@ def _assemble(base: nn.Module, config: PreTrainedConfig, family: Family) -> Anat
     norms: dict[str, NormSite] = {}
     sublayers: dict[str, SublayerSite] = {}
     present = [stack for stack in family.stacks if _is_there(base, stack)] or family.stacks[:1]
+    check_family_fits(base, config, family, present)
     for number, stack in enumerate(present):
         reader = StackReader(base, config, family, stack, number, first_layer=len(layers))
         layers.extend(reader.layers())

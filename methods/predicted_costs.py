@@ -12,6 +12,8 @@ from transformers import PreTrainedConfig
 
 from peftnas.methods.anatomies.family import Family
 from peftnas.methods.attach import AttachedModules
+from peftnas.methods.base import Method
+from peftnas.methods.checks import check_config, check_dropout, check_dtype, check_family
 from peftnas.methods.fake_backbone import FakeBackbone, fake_backbone
 from peftnas.methods.reads import Reads
 from peftnas.methods.tracing import (
@@ -21,7 +23,8 @@ from peftnas.methods.tracing import (
     positions,
     trace_training,
 )
-from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.architecture import Architecture, as_architecture
+from peftnas.spaces.nearest import did_you_mean
 
 OPTIMISER_STATES = {"adamw": 2, "adam": 2, "momentum": 1, "sgd": 0}
 """Numbers that an optimiser keeps for each trained one, in the dtype of the parameter."""
@@ -100,7 +103,7 @@ class Costs:
 
 
 def costs(
-    architecture: Architecture,
+    architecture: Architecture | Method,
     config: PreTrainedConfig,
     *,
     batch: int,
@@ -123,7 +126,7 @@ def costs(
     dropout, as trials run it.
 
     Args:
-        architecture: methods holding values.
+        architecture: methods holding values, or one such method.
         config: of the backbone; of its base model.
         batch: sequences of a step, from 1 on.
         tokens: of each, in both stacks of an encoder-decoder; for an image its config decides.
@@ -131,19 +134,26 @@ def costs(
         optimiser: "adamw", "adam", "momentum" (SGD with it) or "sgd".
         outputs: of a linear head that is trained too; 0: no head.
         padded: whether sequences differ in length, so that attention gets a mask.
-        dropout: probability of dropout on what modules read.
+        dropout: probability in [0, 1) of dropout on what modules read.
         checkpointing: whether layers are run again in the backward pass.
         family: description of a family that the package does not know.
     Raises:
+        TypeError: if an argument is of another kind.
         ValueError: if the architecture does not fit the backbone, or an argument is out of range.
         UnsupportedBackboneError: if no family describes the backbone.
     """
+    architecture = as_architecture(architecture)
+    check_config(config)
+    check_dtype(dtype)
+    check_dropout(dropout)
+    check_family(family)
     if optimiser not in OPTIMISER_STATES:
         raise ValueError(
-            f"optimiser must be one of {', '.join(OPTIMISER_STATES)}, got {optimiser!r}"
+            f"optimiser must be one of {', '.join(OPTIMISER_STATES)}, got {optimiser!r}; "
+            f"{did_you_mean(optimiser, OPTIMISER_STATES)}"
         )
     if outputs < 0:
-        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs}")
+        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs}; take 0")
     reads = Reads(batch, tokens, padded)
     backbone = fake_backbone(config, dtype, family)
     per_call, per_step, n_positions = _bare(backbone, batch, tokens)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from peftnas.methods.adapter import Adapter
 from peftnas.methods.bitfit import BitFit
 from peftnas.methods.central_gate import GatedLoRAPrefix
+from peftnas.methods.checks import check_anatomy
 from peftnas.methods.compacter import Compacter
 from peftnas.methods.linear_adapter import LinearAdapter
 from peftnas.methods.lora import LoRA
@@ -45,6 +46,7 @@ def adapter_drop(anatomy: Anatomy, dropped: int, bottleneck: int = 48) -> Archit
         dropped: how many of the lowest layers go without, from 0 to all.
         bottleneck: width of an adapter.
     """
+    check_anatomy(anatomy)
     _check_range("dropped", dropped, anatomy.n_layers)
     return Architecture(
         Adapter(bottleneck=bottleneck, layers=tuple(range(dropped, anatomy.n_layers)))
@@ -174,6 +176,7 @@ def s4(
         length: of prefixes.
         rank: of LoRA.
     """
+    check_anatomy(anatomy)
     layers_of = dict(zip("0123", _spindle(anatomy.n_layers), strict=True))
     if len(groups) != 4 or any(letter not in "APBL" for group in groups for letter in group):
         raise ValueError(
@@ -222,6 +225,7 @@ def noah(
         prompt: length; 0: none.
         prompt_layers: likewise.
     """
+    check_anatomy(anatomy)
     depths = (("adapter_layers", adapter_layers), ("lora_layers", lora_layers))
     for name, depth in (*depths, ("prompt_layers", prompt_layers)):
         _check_range(name, depth, anatomy.n_layers)
@@ -252,4 +256,6 @@ def _has_bias(anatomy: Anatomy, target: str) -> bool:
 
 def _check_range(name: str, value: int, most: int) -> None:
     if not 0 <= value <= most:
-        raise ValueError(f"{name} must be from 0 to the {most} layers, got {value}; change it")
+        raise ValueError(
+            f"{name} must be from 0 to the {most} layers, got {value}; take {most} at the most"
+        )

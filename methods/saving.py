@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from peftnas.methods.attach import AttachedModules, attach
+from peftnas.methods.checks import named
 from peftnas.methods.costs import count, stored_parameters
 from peftnas.spaces.architecture import Architecture
 
@@ -40,8 +41,18 @@ def save(
         folder: made when missing; other files in it stay.
         backbone: name of the backbone, for the reader.
         sha256: of the backbone's weights, for the reader.
+    Raises:
+        TypeError: if ``attached`` is something else.
+        ValueError: if there is a file in the folder's place.
     """
+    if not isinstance(attached, AttachedModules):
+        raise TypeError(
+            f"save takes what attach returned, got {named(attached)}; "
+            "attach the architecture to a model first"
+        )
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"save writes into a folder, got the file {folder}; name another place")
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu() for name, value in attached.state_dict().items()}
     description = {
@@ -112,6 +123,11 @@ def _check_shape(saved: dict[str, Any], anatomy: Anatomy) -> None:
 
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
+    if not path.is_file():
+        what = f"has no {DESCRIPTION}" if folder.is_dir() else "is no folder"
+        raise FileNotFoundError(
+            f"load reads a folder that save wrote, but {folder} {what}; name the one given to save"
+        )
     try:
         description: dict[str, Any] = json.loads(path.read_text())
     except json.JSONDecodeError as error:

@@ -87,7 +87,10 @@ class TrainingSteps:
             step: its number, 0-based.
             steps: of the whole training.
             seed: of what modules draw; together with ``step`` it fixes their draws.
+        Raises:
+            ValueError: if the step is not one of the steps.
         """
+        _check_step(step, steps)
         if self._begin:
             digest = hashlib.sha256(f"{seed}|{step}".encode()).digest()
             for module in self._begin:
@@ -99,7 +102,8 @@ class TrainingSteps:
         return torch.stack(terms).sum() if terms else None
 
     def end(self, step: int, steps: int) -> None:
-        """The optimiser has moved, gradients are still there; numbers as in :meth:`begin`."""
+        """The optimiser has moved, gradients are still there; as :meth:`begin`."""
+        _check_step(step, steps)
         for module in self._end:
             module.end_step(step, steps)
 
@@ -125,3 +129,12 @@ class TrainingSteps:
         """They choose what is trained, by the gradients of a backward pass."""
         for module in self._prune:
             module.prune()
+
+
+def _check_step(step: int, steps: int) -> None:
+    """Raise ``ValueError`` unless a step is one of the steps."""
+    if not 0 <= step < steps:
+        raise ValueError(
+            f"step must be below the number of steps, got step {step} of {steps} steps; count "
+            "from 0, and give the number of steps of the whole training"
+        )

@@ -21,7 +21,7 @@ from peftnas.search.pareto import minimised, non_dominated
 from peftnas.search.pool_protocol import Finished, Pool
 from peftnas.search.progress import Board, Progress, value_words
 from peftnas.search.proposals import Proposer
-from peftnas.search.records import Plan, Records, outcome
+from peftnas.search.records import Plan, Records, outcome, reason_of
 from peftnas.search.retention import checkpoint_folder, keep_only
 from peftnas.search.timing import Timing
 
@@ -202,7 +202,7 @@ class Driver:
         else:
             self._count_failure()
         scores = ", ".join(f"{name} {value_words(x)}" for name, x in result.metrics.items())
-        ending = scores if complete else f"failed, {result.cause}"
+        ending = scores if complete else f"failed, {reason_of(result)}"
         self.progress.note(f"{work.label}: {ending} ({result.timing.get('wall_s', 0):.1f} s)")
 
     def _lost(self, work: Work, reason: str) -> None:

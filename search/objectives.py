@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from peftnas.search.errors import UsageError
+from peftnas.spaces.nearest import did_you_mean
 
 Direction = Literal["maximize", "minimize"]
 
@@ -44,6 +45,11 @@ class Objective:
     def words(self) -> str:
         """The name with its unit, for a table's head or an axis."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are whole numbers: counts of parameters or bytes."""
+        return self.name in COSTS and self.log
 
     def unit_cost(self, value: float) -> float:
         """The value between 0 (``best``) and 1 (``worst``), logarithmic for counts.
@@ -90,8 +96,11 @@ def objective(
     if name in metrics or name in COSTS:
         direction = (directions or {}).get(name, "maximize")
         return known_objective(name, direction, backbone_parameters)
-    known = ", ".join([*metrics, *COSTS])
-    raise UsageError(f"objective must be one of {known} for this task, got {name!r}")
+    known = [*metrics, *COSTS]
+    raise UsageError(
+        f"objective must be one of {', '.join(known)} for this task, got {name!r}; "
+        f"{did_you_mean(name, known)}"
+    )
 
 
 def known_objective(name: str, direction: Direction, backbone_parameters: int) -> Objective:

@@ -133,7 +133,7 @@ class Records:
         trial.set_user_attr("result", result.to_dict())
         failed = result.status == "failed"
         if failed:
-            trial.set_user_attr("reason", _reason(result))
+            trial.set_user_attr("reason", reason_of(result))
         # only the first constraint counts for Optuna, and a killed driver may have written it
         if FEASIBLE not in trial.constraints:
             trial.set_constraint(FEASIBLE, 1.0 if failed else 0.0)
@@ -203,7 +203,7 @@ class Records:
         return [float(measured[objective.name]) for objective in self.objectives]
 
 
-def _reason(result: TrialResult) -> str:
+def reason_of(result: TrialResult) -> str:
     """One line for tables; the whole traceback stays in the result."""
     lines = result.error.strip().splitlines() or ["no message"]
     return f"{result.cause}: {lines[-1]}"

@@ -40,9 +40,9 @@ class Study:
         task: such as ``glue("sst2")``; see ``search/task_protocol.py``.
         space: of architectures.
         recipe: how each is trained; fields may hold domains, which are searched too.
-        objectives: names, one or more: metrics of the task, ``trainable_parameters``,
-            ``trainable_percent``, ``stored_bytes``. Default: the task's first metric and
-            ``trainable_parameters``.
+        objectives: names, one or more (one may stand alone): metrics of the task,
+            ``trainable_parameters``, ``trainable_percent``, ``stored_bytes``. Default: the task's
+            first metric and ``trainable_parameters``.
         constraints: bounds on exact objectives such as ``"stored_bytes <= 1MB"``; a proposal
             beyond them is not trained.
         seed: all random numbers of the study derive from it; at least 0.
@@ -85,6 +85,7 @@ class Study:
             object.__setattr__(self, "objectives", default)
         if len(set(self.objectives)) != len(self.objectives):
             raise UsageError(f"objectives must be distinct, got {self.objectives!r}; drop one")
+        self.named_objectives(backbone_parameters=1)  # all names are known
         for text in self.constraints:
             parse_constraint(text)
 

@@ -79,10 +79,7 @@ class Architecture:
     def __init__(self, *methods: Configurable) -> None:
         for method in methods:
             if not isinstance(method, Configurable):
-                raise ValueError(
-                    f"Architecture takes methods, got {method!r}; pass objects such as "
-                    "LoRA(rank=8)"
-                )
+                raise ValueError(f"Architecture takes methods, got {_mistaken(method)}")
             if not is_resolved(method):
                 raise ValueError(
                     f"Architecture takes methods that hold values, got {method!r}; "
@@ -105,6 +102,11 @@ class Architecture:
         Raises:
             ValueError: if the format, a kind or a field is unknown, or a value is not allowed.
         """
+        if not isinstance(data, Mapping):
+            raise ValueError(
+                f"an architecture is an object of format and methods, got {data!r}; "
+                "take what to_dict or to_json wrote"
+            )
         if data.get("format") != FORMAT or not isinstance(data.get("methods"), list):
             raise ValueError(
                 f"an architecture has format {FORMAT} and a list of methods, got format "
@@ -131,6 +133,36 @@ class Architecture:
     def words(self) -> str:
         """One readable line; "head only" when there is no method."""
         return " + ".join(map(_words, self.methods)) or "head only"
+
+
+def as_architecture(given: Architecture | Configurable) -> Architecture:
+    """What stands for an architecture wherever one is taken: itself, or a method alone.
+
+    Raises:
+        TypeError: if it is neither, saying how to make one of it.
+    """
+    if isinstance(given, Architecture):
+        return given
+    if isinstance(given, Configurable):
+        return Architecture(given)
+    raise TypeError(f"an Architecture or one method is needed, got {_mistaken(given)}")
+
+
+def _mistaken(given: Any) -> str:
+    """What was given in place of a method or of an architecture, and what to write instead."""
+    match given:
+        case type():
+            return f"the class {given.__name__}; make an object of it: {given.__name__}()"
+        case list() | tuple() | set():
+            return f"a {type(given).__name__}; write Architecture(*methods)"
+        case Architecture():
+            return "an Architecture; join the two as Architecture(*one.methods, *other.methods)"
+        case str():
+            return f"{given!r}; pass objects such as LoRA(rank=8)"
+    if callable(given):
+        name = getattr(given, "__name__", type(given).__name__)
+        return f"the function {name}; call it: {name}(...)"
+    return f"a {type(given).__name__}; pass objects such as LoRA(rank=8)"
 
 
 def _words(method: Configurable) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peftnas.spaces import encoding, keys, words
-from peftnas.spaces.architecture import Anatomy, Architecture, Placement
+from peftnas.spaces.architecture import Anatomy, Architecture, Placement, as_architecture
 from peftnas.spaces.budget import resolve_budget
 from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.feasible import smallest_point
@@ -124,7 +124,7 @@ class BoundSpace:
 
     def placed_once(self, architecture: Architecture) -> Placed:
         """:meth:`placed` without keeping it, for what will not be asked again."""
-        canonical = self.anatomy.canonical(architecture)
+        canonical = self.anatomy.canonical(as_architecture(architecture))
         placements = tuple(self.anatomy.place(canonical))
         return Placed(canonical, placements, sum(part.count() for part in placements))
 
@@ -171,7 +171,7 @@ class BoundSpace:
             return str(error)
         if broken is not None:
             return broken
-        found = self._inversion.find(architecture)
+        found = self._inversion.find(as_architecture(architecture))
         return found if isinstance(found, str) else None
 
     def find(self, architecture: Architecture) -> Point | None:
@@ -180,7 +180,7 @@ class BoundSpace:
         Raises:
             ValueError: if the architecture names a site or layer that the backbone does not have.
         """
-        found = self._inversion.find(architecture)
+        found = self._inversion.find(as_architecture(architecture))
         return None if isinstance(found, str) else found
 
     # the whole space

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
+from peftnas.spaces.refusals import misnamed, refusal
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.values import (
     AnyOf,
@@ -117,12 +118,18 @@ class Configurable:
     (their stable name in files and storages) and their fields with :func:`setting`.
 
     Raises:
+        TypeError: when a field is named that there is none of, or none is named.
         ValueError: when a field holds a value, or a domain that could yield a value, which the
             field does not take, or when a rule over several fields is broken.
     """
 
     kind: ClassVar[str]
     rules: ClassVar[tuple[Rule, ...]] = ()
+
+    def __new__(cls, *values: Any, **fields: Any) -> Self:
+        if values or not fields.keys() <= cls.__dataclass_fields__.keys():
+            raise TypeError(misnamed(cls, values, fields))
+        return super().__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -325,21 +332,19 @@ def _check_field(name: str, declared: Setting, value: Any) -> None:
             _check_field(name, declared, option)
     elif isinstance(value, Subset) and value.layers:
         if not isinstance(declared.values, Layers):
-            raise ValueError(f"{name} must be {declared.values.words}, got {value!r}; change it")
+            raise ValueError(refusal(name, declared.values, value))
     elif isinstance(value, Choice):
         for option in value.options:
             _check_field(name, declared, option)
     elif isinstance(value, Subset):
         if not declared.values.takes(value.items):
-            raise ValueError(f"{name} must be {declared.values.words}, got {value!r}; change it")
+            raise ValueError(refusal(name, declared.values, value))
     elif isinstance(value, Integer | Real):
         ends = [value.low, value.high]
         if isinstance(value, Real):  # draws fractions even between whole ends
             ends.append(value.low + (value.high - value.low) / math.e)
         for end in ends:
             if not declared.values.takes(end):
-                raise ValueError(
-                    f"{name} must be {declared.values.words}, got {value!r}; change its bounds"
-                )
+                raise ValueError(refusal(name, declared.values, value))
     elif not declared.values.takes(value):
-        raise ValueError(f"{name} must be {declared.values.words}, got {value!r}; change it")
+        raise ValueError(refusal(name, declared.values, value))

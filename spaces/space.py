@@ -12,6 +12,7 @@ from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.budget import check_budget
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.fields import Configurable, check_clashes, default_of, settings
+from peftnas.spaces.refusals import refusal
 from peftnas.spaces.serial import from_json, to_json
 from peftnas.spaces.structure import Maybe, PerGroup, PerLayer
 from peftnas.spaces.tree_nodes import is_primitive
@@ -190,7 +191,4 @@ def _check_gate(gate: Any, items: tuple[Any, ...]) -> None:
             )
         for option in options:
             if not declared.values.takes(option):
-                raise ValueError(
-                    f"{name}.gate must be {declared.values.words}, got {option!r} in "
-                    f"SearchSpace(gate={gate!r}); change it"
-                )
+                raise ValueError(refusal(f"{name}.gate", declared.values, option))

@@ -72,6 +72,8 @@ class OneOf:
 
     @property
     def words(self) -> str:
+        if len(self.values) == 1:
+            return repr(self.values[0])
         return "one of " + ", ".join(map(repr, self.values))
 
     def takes(self, value: Any) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from peftnas.studies.method_listing import LEGEND, condition, listing
 
 if TYPE_CHECKING:
+    from peftnas.methods.anatomies import Family
     from peftnas.methods.base import Method
     from peftnas.methods.testing.facts import Facts, TinyBackbone
 
@@ -18,6 +20,34 @@ HEAD = """\
 
 Written by `make docs` from the code; do not edit it. What is said of identity, merging and what is
 kept was measured by attaching each method to a tiny random backbone of each family and running it.
+
+"""
+WORDS = """\
+## Words
+
+- **Sites** have names of their own, the same for every backbone; `peftnas doctor --backbone
+  FOLDER` shows those of one with the modules behind them. Sublayers of a layer: `attention`,
+  `cross_attention` (a decoder's, over the encoder), `ffn`, and `mixer` (Mamba's only one).
+  Linears: `query`, `key`, `value`, `output` of an attention, the same with `cross_` before; `up`
+  (into the wide side of the FFN), `gate_proj` (the second one into it, where the FFN is gated),
+  `down` (out of it); `in_proj` and `x_proj` of a mixer. Outside the layers: `embeddings_project`,
+  `pooler`, `output_project`, and norms such as `embeddings_norm` and `final_norm`.
+- **Layers** are numbered from 0 through all stacks of a backbone, an encoder's first.
+- **PerLayer(domain)** draws a value for each active layer, **PerGroup(n, domain)** one for each of
+  n groups of neighbouring layers (the first ones larger where they do not divide evenly),
+  **ByLayer({layer: value})** holds one for each; `from peftnas.spaces import PerLayer, PerGroup,
+  ByLayer`. A field takes them where its row says PerLayer, PerGroup.
+- **Canonical form**: one spelling for all architectures that are the same network on a backbone,
+  without absent parts and fields that have no effect, methods in a fixed order. Two trials with
+  one canonical form are one.
+- **Identity**: with the modules as they start, the backbone gives what it gave before.
+
+"""
+FAMILIES_HEAD = """\
+## Families
+
+Backbones of one layout are one column of the next table. A family of your own: CONTRIBUTING.md,
+"Add a backbone family".
 
 """
 MATRIX = """\
@@ -32,7 +62,8 @@ SUMMARY = """\
 
 With the defaults, measured on every family that takes them. *Identity*: at the start the
 backbone's output is unchanged, bit for bit. *Merges*: after training it can be folded into the
-weights. *Training only*: other parameters are kept after training than are trained.
+weights. *Kept*: the part of the trained parameters that is kept after training; a field may change
+that, see the method.
 
 """
 
@@ -50,6 +81,8 @@ def markdown() -> str:
     models = {family: tiny.anatomy.model_type for family, tiny in backbones.items()}
     parts = [
         HEAD,
+        WORDS,
+        _families(),
         _matrix(facts, models),
         _at_a_glance(facts),
         "## The methods\n\n",
@@ -120,6 +153,28 @@ def _matrix(facts: dict[str, dict[str, Facts]], models: dict[str, str]) -> str:
     return MATRIX + _table(["", *names], rows) + "\n" + "\n".join(lines) + "\n\n"
 
 
+def _families() -> str:
+    """The model types of each family, and what tells families of one model type apart."""
+    from peftnas.methods.anatomies import FAMILIES
+
+    pairs = {(name, family.name) for family in FAMILIES for name in family.model_types}
+    shared = Counter(name for name, _ in pairs)
+    rows = {}
+    for family in FAMILIES:
+        conditions = ", ".join(f"{name}={value}" for name, value in family.when.items())
+        types = [
+            name if shared[name] == 1 else f"{name} with `{conditions}`"
+            for name in family.model_types
+        ]
+        rows[family.name] = [", ".join(types), family.positions, ", ".join(_stacks(family))]
+    heads = ["family", "model types", "positions", "stacks"]
+    return FAMILIES_HEAD + _table(heads, [[name, *row] for name, row in rows.items()]) + "\n"
+
+
+def _stacks(family: Family) -> list[str]:
+    return [stack.name or ("decoder" if stack.causal else "encoder") for stack in family.stacks]
+
+
 def _cell(facts: Facts, model: str, notes: dict[str, int]) -> str:
     if not facts.refusal and not facts.changed:
         return "yes"
@@ -142,7 +197,7 @@ def _at_a_glance(facts: dict[str, dict[str, Facts]]) -> str:
     base = describe(BertConfig())
     rows = []
     for kind, by_family in facts.items():
-        taken = _taken(by_family.values())
+        taken = _taken(by_family)
         try:
             trained = count(Architecture(METHODS[kind]()), base)
             share = f"{trained:,} ({100 * trained / base.backbone_parameters:.2f} %)"
@@ -151,13 +206,13 @@ def _at_a_glance(facts: dict[str, dict[str, Facts]]) -> str:
         rows.append(
             [
                 f"[{kind}](#{kind}-{METHODS[kind].__name__.lower()})",
-                _everywhere(one.identity for one in taken),
-                _everywhere(not one.remaining for one in taken),
-                _everywhere(one.stored != one.count for one in taken),
+                _everywhere({family: one.identity for family, one in taken.items()}),
+                _everywhere({family: not one.remaining for family, one in taken.items()}),
+                _kept(taken.values()),
                 share,
             ]
         )
-    heads = ["method", "identity", "merges", "training only", "trained on BERT base"]
+    heads = ["method", "identity", "merges", "kept", "trained on BERT base"]
     return SUMMARY + _table(heads, rows) + "\n"
 
 
@@ -173,7 +228,7 @@ def _measured(method: type[Method], facts: dict[str, Facts], home: TinyBackbone 
     """What attaching showed: with the defaults everywhere, with one field changed at home."""
     from peftnas.methods.testing.facts import single_changes
 
-    taken = _taken(facts.values())
+    taken = _taken(facts)
     if home is None or not taken:
         return "- measured: no family takes its defaults\n"
     usual = home.try_out(method)
@@ -181,41 +236,58 @@ def _measured(method: type[Method], facts: dict[str, Facts], home: TinyBackbone 
     others = [one for one in others if not one.refusal]
     identity = [one for one in others if one.identity != usual.identity]
     merges = [one for one in others if bool(one.remaining) != bool(usual.remaining)]
-    folded = [one for one in others if one.stored != one.count][:1]
-    lines = [
-        ("identity at the start", _everywhere(one.identity for one in taken), identity),
-        ("merges into the weights", _everywhere(not one.remaining for one in taken), merges),
-    ]
-    text = "".join(f"- {name}: {said}{_unless(differ)}\n" for name, said, differ in lines)
-    kept = [one for one in (usual, *folded) if one.stored != one.count]
-    said = "; ".join(
-        f"of {one.count:,} trained {one.stored:,} are kept"
-        + (f" with {_fields(one.changed)}" if one.changed else "")
-        for one in kept[:1]
-    )
-    where = f" (tiny {home.anatomy.family})" if kept else ""
-    return text + f"- kept after training: {said or 'all that is trained'}{where}\n"
+    identical = _everywhere({family: one.identity for family, one in taken.items()})
+    merging = _everywhere({family: not one.remaining for family, one in taken.items()})
+    identical += _but("no" if usual.identity else "yes", identity)
+    merging += _but("yes" if usual.remaining else "no", merges)
+    text = f"- identity at the start: {identical}\n- merges into the weights: {merging}\n"
+    where = f"(tiny {home.anatomy.family})"
+    if usual.stored != usual.count:
+        return text + f"- kept after training: {_stored(usual)} {where}\n"
+    folded = [one for one in others if one.stored != one.count]
+    said = "".join(f"; with {_fields(one.changed)} {_stored(one)} {where}" for one in folded[:1])
+    return text + f"- kept after training: all that is trained{said}\n"
 
 
-def _taken(facts: Iterable[Facts]) -> list[Facts]:
-    """Those that attached with the defaults."""
-    return [one for one in facts if not one.refusal and not one.changed]
+def _stored(one: Facts) -> str:
+    return f"{one.stored:,} for {one.count:,} trained"
 
 
-def _everywhere(values: Iterable[bool]) -> str:
-    held = list(values)
+def _taken(facts: dict[str, Facts]) -> dict[str, Facts]:
+    """Those that attached with the defaults, by family."""
+    return {family: one for family, one in facts.items() if not one.refusal and not one.changed}
+
+
+def _everywhere(held: dict[str, bool]) -> str:
+    """Whether something holds, with the families in which it is otherwise."""
     if not held:
         return "-"
-    if len(set(held)) == 1:
-        return "yes" if held[0] else "no"
-    return f"on {sum(held)} of {len(held)} families"
+    yes, no = (
+        [family for family, one in held.items() if one is wanted] for wanted in (True, False)
+    )
+    if not yes or not no:
+        return "yes" if yes else "no"
+    if len(yes) >= len(no):
+        return f"yes, but not on {', '.join(no)}"
+    return f"no, but on {', '.join(yes)}"
 
 
-def _unless(differ: Sequence[Facts]) -> str:
-    """The changes under which it is otherwise."""
-    if not differ:
-        return ""
-    return "; otherwise with " + " or ".join(dict.fromkeys(_fields(one.changed) for one in differ))
+def _kept(taken: Iterable[Facts]) -> str:
+    """How what is kept compares with what is trained, with the defaults."""
+    signs = {(one.stored > one.count) - (one.stored < one.count) for one in taken}
+    words = {0: "all", -1: "fewer", 1: "more"}
+    return " or ".join(words[sign] for sign in sorted(signs)) or "-"
+
+
+def _but(said: str, differ: Sequence[Facts]) -> str:
+    """The smallest changes of fields under which it is otherwise."""
+    changes = [one.changed for one in differ]
+    smallest = [
+        _fields(change)
+        for change in changes
+        if not any(other.items() < change.items() for other in changes)
+    ]
+    return f"; {said} with {' or '.join(dict.fromkeys(smallest))}" if smallest else ""
 
 
 def _fields(changed: dict[str, Any]) -> str:

@@ -82,7 +82,7 @@ def check_same_study(results: StudyResults, study: Study, backbone: Backbone) ->
     if changes := differences(stored, now):
         raise UsageError(
             f"study {study.name!r} was run with other content: {'; '.join(changes)}; "
-            "put the file and the options back"
+            "give the same --set, --backbone and --seed as to run, or put the file back"
         )
 
 

@@ -41,6 +41,7 @@ ALBERT = Family(
                 "embeddings_project": "encoder.embedding_hidden_mapping_in",
             },
             outer_norms={"embeddings_norm": "embeddings.LayerNorm"},
+            optional=("pooler",),
         ),
     ),
 )

@@ -42,6 +42,7 @@ BERT = Family(
                 "embeddings_project": "embeddings_project",
             },
             outer_norms={"embeddings_norm": "embeddings.LayerNorm"},
+            optional=("pooler", "embeddings_project"),
         ),
     ),
 )

@@ -45,6 +45,7 @@ DEBERTA = Family(
                 "relative_norm": "encoder.LayerNorm",
             },
             shared={"query": _ONE_PROJECTION, "key": _ONE_PROJECTION, "relative_norm": {}},
+            optional=("embeddings_project", "relative_norm"),
         ),
     ),
 )

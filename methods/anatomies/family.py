@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from peftnas.methods.anatomies.literal_checks import (
+    check_kind,
+    check_mapping,
+    check_text,
+    check_tuple,
+    check_whole,
+    check_word,
+)
+from peftnas.methods.anatomies.names import SUBLAYERS, TARGETS
 
 NormOrder = Literal["post", "pre"]
 Positions = Literal["learned", "rotary", "relative", "none"]
@@ -24,6 +34,11 @@ class Tap:
     index: int
     name: str
 
+    def __post_init__(self) -> None:
+        check_text("Tap.module", self.module)
+        check_whole("Tap.index", self.index, 0)
+        check_text("Tap.name", self.name)
+
 
 @dataclass(frozen=True)
 class Fused:
@@ -40,6 +55,11 @@ class Fused:
     part: int
     parts: int = 3
     per_head: bool = False
+
+    def __post_init__(self) -> None:
+        check_text("Fused.path", self.path)
+        check_whole("Fused.parts", self.parts, 2)
+        check_whole("Fused.part", self.part, 0, self.parts - 1)
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,12 @@ class SublayerPaths:
     norm: str
     core: str | None = None
 
+    def __post_init__(self) -> None:
+        check_kind("SublayerPaths.residual", self.residual, Tap)
+        check_text("SublayerPaths.exit", self.exit)
+        check_text("SublayerPaths.norm", self.norm)
+        check_text("SublayerPaths.core", self.core, none=True)
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -71,8 +97,8 @@ class Stack:
         name: "" where the backbone has only one; else "encoder", "decoder", "text", "vision".
         entry: module whose call starts the stack; "" is the base model.
         layers: path of the list of layers.
-        linears: site name -> path of the linear inside a layer: query, key, value, output,
-            cross_query, ..., up, gate_proj, down, in_proj, ...
+        linears: site name (one of ``names.TARGETS``) -> path of the linear inside a layer; there
+            must be "up" or "in_proj".
         sublayers: "attention", "cross_attention", "ffn", "mixer" -> where they are.
         causal: tokens see earlier tokens only.
         tokens: arguments of the entry that hold what a word embedding reads, or the embeddings
@@ -92,6 +118,8 @@ class Stack:
         flattens: it hands down the tokens of all rows as one row after another (N, d) in places.
         config: attribute of the config that has this stack's sizes; "" is the config itself.
         heads: attribute with the number of query heads; ``None``: the stack has no attention.
+        optional: names of outer linears, outer norms and inner norms that only some models of the
+            family have; the paths of all others must exist.
     """
 
     layers: str
@@ -111,6 +139,58 @@ class Stack:
     flattens: bool = False
     config: str = ""
     heads: str | None = "num_attention_heads"
+    optional: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "embeddings", "word_embeddings", "patches", "heads"):
+            check_text(f"Stack.{name}", getattr(self, name), none=name != "layers")
+        for name in ("name", "entry", "config"):
+            check_text(f"Stack.{name}", getattr(self, name), empty=True)
+        if self.tokens is not None:
+            check_tuple("Stack.tokens", self.tokens, str)
+        check_kind("Stack.causal", self.causal, bool)
+        self._check_linears()
+        check_mapping("Stack.sublayers", self.sublayers, SUBLAYERS)
+        if not self.sublayers:
+            raise ValueError(
+                "Stack.sublayers must name at least one sublayer, got {}; "
+                f"say where one of {', '.join(SUBLAYERS)} is"
+            )
+        for name, paths in self.sublayers.items():
+            check_kind(f"Stack.sublayers[{name!r}]", paths, SublayerPaths)
+        named = set()
+        for field_name in ("outer_linears", "outer_norms", "inner_norms"):
+            paths_of = getattr(self, field_name)
+            check_mapping(f"Stack.{field_name}", paths_of)
+            for name, path in paths_of.items():
+                check_text(f"Stack.{field_name}[{name!r}]", path)
+            named |= set(paths_of)
+        if self.optional:
+            check_tuple("Stack.optional", self.optional, str)
+            for name in self.optional:
+                check_word("a name in Stack.optional", name, sorted(named))
+
+    def _check_linears(self) -> None:
+        check_mapping("Stack.linears", self.linears, TARGETS)
+        for name, where in self.linears.items():
+            if not isinstance(where, Fused):
+                check_text(f"Stack.linears[{name!r}]", where)
+        if not {"up", "in_proj"} & set(self.linears):
+            raise ValueError(
+                "Stack.linears must have 'up' (or 'in_proj' of a mixer), whose outputs are the "
+                f"width inside a layer, got {', '.join(self.linears) or 'none'}; add it"
+            )
+        if ("query" in self.linears) != ("key" in self.linears):
+            raise ValueError(
+                "Stack.linears must have both 'query' and 'key', or none of them, got "
+                f"{', '.join(self.linears)}; add the other"
+            )
+        fused = any(isinstance(where, Fused) for where in self.linears.values())
+        if self.heads is None and (fused or "query" in self.linears):
+            raise ValueError(
+                "Stack.heads must name the attribute of the config with the number of heads where "
+                "there is a query or a Fused, got None; such as 'num_attention_heads'"
+            )
 
 
 @dataclass(frozen=True)
@@ -138,3 +218,17 @@ class Family:
     stacks: tuple[Stack, ...]
     norm_offset: float = 0.0
     when: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_text("Family.name", self.name)
+        check_tuple("Family.model_types", self.model_types, str)
+        check_word("Family.norm_order", self.norm_order, get_args(NormOrder))
+        check_word("Family.positions", self.positions, get_args(Positions))
+        check_tuple("Family.stacks", self.stacks, Stack)
+        check_mapping("Family.when", self.when)
+        titles = [stack.name for stack in self.stacks]
+        if len(set(titles)) < len(titles):
+            raise ValueError(
+                f"the stacks of a Family must have names of their own, got {titles}; "
+                "call them 'encoder' and 'decoder', or 'text' and 'vision'"
+            )

@@ -37,6 +37,7 @@ _STACK = Stack(
     outer_norms={"final_norm": "norm"},
     # qwen3 alone has them
     inner_norms={"query_norm": "self_attn.q_norm", "key_norm": "self_attn.k_norm"},
+    optional=("query_norm", "key_norm"),
 )
 
 LLAMA = Family(
@@ -47,8 +48,22 @@ LLAMA = Family(
     stacks=(_STACK,),
 )
 
-# keeps the weights of norms minus 1
-GEMMA = dataclasses.replace(LLAMA, name="gemma", model_types=("gemma",), norm_offset=1.0)
+# keeps the weights of norms minus 1, and calls what they read otherwise
+GEMMA = dataclasses.replace(
+    LLAMA,
+    name="gemma",
+    model_types=("gemma",),
+    norm_offset=1.0,
+    stacks=(
+        dataclasses.replace(
+            _STACK,
+            sublayers={
+                name: dataclasses.replace(paths, residual=Tap(paths.residual.module, 0, "x"))
+                for name, paths in _STACK.sublayers.items()
+            },
+        ),
+    ),
+)
 
 GEMMA2 = Family(
     name="gemma2",
@@ -77,6 +92,7 @@ GEMMA2 = Family(
                 "attention_post_norm": "post_attention_layernorm",
                 "ffn_post_norm": "post_feedforward_layernorm",
             },
+            optional=(),
         ),
     ),
 )

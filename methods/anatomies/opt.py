@@ -48,6 +48,7 @@ OPT = Family(
             },
             outer_norms={"final_norm": "decoder.final_layer_norm"},
             flattens=True,
+            optional=("embeddings_project", "output_project", "final_norm"),
         ),
     ),
 )

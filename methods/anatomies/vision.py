@@ -40,6 +40,7 @@ VIT = Family(
             patches="embeddings.patch_embeddings.projection",
             outer_linears={"pooler": "pooler.dense"},
             outer_norms={"final_norm": "layernorm"},
+            optional=("pooler",),
         ),
     ),
 )
@@ -104,6 +105,7 @@ CLIP = Family(
                 "embeddings_norm": "vision_model.pre_layrnorm",
                 "final_norm": "vision_model.post_layernorm",
             },
+            optional=("visual_projection", "text_projection"),
             config="vision_config",
         ),
     ),

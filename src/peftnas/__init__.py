@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from peftnas.search import Objective, Recipe, Study
+    from peftnas.search import Recipe, Study
     from peftnas.spaces import (
         Architecture,
         Choice,
@@ -33,14 +33,13 @@ _SPACES = (
     "SearchSpace",
     "Subset",
 )
-_SEARCH = ("Objective", "Recipe", "Study")
+_SEARCH = ("Recipe", "Study")
 
 __all__ = [
     "Architecture",
     "Choice",
     "Integer",
     "Maybe",
-    "Objective",
     "PerGroup",
     "PerLayer",
     "Real",

@@ -12,6 +12,8 @@ from peftnas.studies.cli import options, output
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+    from peftnas.methods import Family
+
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """``doctor``."""
@@ -26,7 +28,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--backbone",
         metavar="X",
         help="only print the sites of this backbone and which methods it takes; X: a folder, a "
-        "config.json (no weights needed), a name on the hub, or quickstart",
+        "config.json (no weights needed), a name on the hub, quickstart, or a study's .py file "
+        "(its backbone, with a family of its own)",
     )
     command.add_argument("--out", metavar="FOLDER", default="runs", help="where studies would lie")
     options.add_json(command)
@@ -50,9 +53,9 @@ def show_backbone(arguments: argparse.Namespace) -> int:
     from peftnas.studies.site_table import site_table
 
     with output.stdout_for_json(arguments.json):
-        name, config = _config(arguments.backbone)
+        name, config, family = _found(arguments.backbone)
         try:
-            table = site_table(name, describe(config))
+            table = site_table(name, describe(config, family))
         except UnsupportedBackboneError as error:
             raise BackboneError(f"backbone {name!r}: {error}") from error
     if arguments.json:
@@ -60,6 +63,18 @@ def show_backbone(arguments: argparse.Namespace) -> int:
     else:
         print_site_table(table)
     return 0
+
+
+def _found(source: str) -> tuple[str, PretrainedConfig, Family | None]:
+    """Name and config of a backbone, and the family that a study gives it."""
+    if not source.endswith(".py"):
+        return *_config(source), None
+    from peftnas.search.backbone import find_backbone
+    from peftnas.studies.study_file import load_study
+
+    file = load_study(source)
+    backbone = find_backbone(file.study.backbone, base=file.base)
+    return backbone.name, backbone.config(), backbone.family
 
 
 def _config(source: str) -> tuple[str, PretrainedConfig]:

@@ -91,7 +91,7 @@ def evaluate_trial(arguments: argparse.Namespace) -> int:
         )
         return 0
     rows = [
-        [name, output.number(validation.get(name)), output.number(value)]
+        [name, *(output.number(one, whole=False) for one in (validation.get(name), value))]
         for name, value in scores.items()
     ]
     title = f"{study.name}, trial {arguments.trial}: {trained.row.words}; {len(test):,} test rows"

@@ -58,7 +58,9 @@ def add_study(command: argparse.ArgumentParser) -> None:
         help="where the task's data are looked for (default: beside FILE)",
     )
     command.add_argument(
-        "--backbone", metavar="FOLDER", help="backbone to use instead of FILE's own"
+        "--backbone",
+        metavar="FOLDER",
+        help="backbone to use instead of FILE's own: a folder, or quickstart",
     )
     command.add_argument(
         "--seed", metavar="S", type=whole(0), help="seed to use instead of FILE's own"
@@ -144,6 +146,7 @@ def open_study(arguments: argparse.Namespace) -> Opened:
     Raises:
         UsageError: if the file, or an option, is wrong.
     """
+    from peftnas.studies import weights
     from peftnas.studies.study_file import changed, load_study
 
     data = None
@@ -154,7 +157,9 @@ def open_study(arguments: argparse.Namespace) -> Opened:
     file = load_study(arguments.file)
     study = file.study
     with as_usage():
-        if arguments.backbone is not None:
+        if arguments.backbone == "quickstart":
+            study = replace(study, backbone=weights.backbone)
+        elif arguments.backbone is not None:
             folder = Path(arguments.backbone).expanduser().absolute()
             study = replace(study, backbone=str(folder))
         if arguments.seed is not None:

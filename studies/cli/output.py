@@ -65,13 +65,11 @@ def stdout_for_json(wanted: bool) -> Iterator[None]:
         yield
 
 
-def number(value: float | int | None) -> str:
-    """A number as a table shows it: whole ones with their thousands grouped, else 4 decimals."""
+def number(value: float | int | None, *, whole: bool) -> str:
+    """A number in a table: a whole one with its thousands grouped, another with 4 decimals."""
     if value is None:
         return "-"
-    if float(value).is_integer() and value != 1:
-        return f"{int(value):,}"
-    return f"{value:.4f}"
+    return f"{round(value):,}" if whole else f"{value:.4f}"
 
 
 def hanging(head: str, text: str) -> str:

@@ -30,15 +30,19 @@ def print_site_table(table: SiteTable) -> None:
         ("parameters", f"{table.backbone_parameters:,} without head"),
     ):
         console.print(output.hanging(f"  {head:<12}", text))
+    entered = [stack.name for stack in table.stacks if stack.entries]
     for stack in table.stacks:
-        _print_stack(stack)
+        _print_stack(stack, entered)
     _print_methods(table)
 
 
-def _print_stack(stack: StackTable) -> None:
+def _print_stack(stack: StackTable, entered: Sequence[str]) -> None:
+    """A stack; ``entered``: names of the stacks that take a prompt."""
     console = output.console()
     console.print(f"\n{stack.name or 'one stack'}{' (causal)' if stack.causal else ''}")
-    entries = "enters elsewhere, or nowhere"
+    entries = "none: no word embeddings here, and no module that is the whole embedding layer"
+    if entered:
+        entries = f"none: prompts enter the {' and the '.join(entered)}"
     if stack.entries:
         entries = f"width {stack.entry_width}, entry {' or '.join(stack.entries)}"
     console.print(output.hanging(f"  {'prompt':<12}", entries))

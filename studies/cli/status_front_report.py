@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from peftnas.studies.cli import options, output
 
 if TYPE_CHECKING:
+    from peftnas.search.objectives import Objective
     from peftnas.search.results import StudyResults, TrialRow
 
 
@@ -122,7 +123,7 @@ def print_front(results: StudyResults) -> None:
     cells = [
         [
             str(row.number),
-            *(output.number(row.values[objective.name]) for objective in results.objectives),
+            *(_value(row, objective) for objective in results.objectives),
             row.words,
         ]
         for row in rows
@@ -156,9 +157,13 @@ def _brief(row: TrialRow, results: StudyResults) -> dict[str, Any]:
     return brief
 
 
+def _value(row: TrialRow, objective: Objective) -> str:
+    return output.number(row.values[objective.name], whole=objective.whole)
+
+
 def _values(row: TrialRow, results: StudyResults) -> str:
     return ", ".join(
-        f"{objective.name} {output.number(row.values[objective.name])}"
+        f"{objective.name} {_value(row, objective)}"
         for objective in results.objectives
         if objective.name in row.values
     )

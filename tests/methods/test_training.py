@@ -233,3 +233,11 @@ class TestRobustAdapterDrop:
         attached.detach()
         above = Adapter(bottleneck=4, layers=(2,))
         assert_close(output_with(model, batch, above, values), expected)
+
+
+@pytest.mark.parametrize(("step", "steps"), [(5, 5), (10, 5), (-1, 5), (0, 0)])
+def test_a_step_is_one_of_the_steps(model, step, steps):
+    attached = attach(model, Architecture(LoRA(rank=2)))
+    for call in (attached.steps.begin, attached.steps.end):
+        with pytest.raises(ValueError, match=f"got step {step} of {steps} steps; count from 0"):
+            call(step, steps)

@@ -328,3 +328,29 @@ def test_a_worker_that_is_lost_after_it_wrote_its_result_does_not_run_it_again(
     assert run() == "done"
     assert len(run.records.numbers("complete")) == 3
     assert len(workers.starts) == len(set(workers.starts)) == 3
+
+
+def test_the_line_of_a_failed_trial_says_why(tmp_path: Path) -> None:
+    class Kept(Silent):
+        """Keeps the lines."""
+
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def note(self, line: str) -> None:
+            self.lines.append(line)
+
+    def end(job: TrialJob, attempt: int) -> TrialResult:
+        if job.number != 1:
+            return train(job)
+        error = "Traceback\n  ...\nValueError: a prompt of 90 leaves no room; shorten the prompt"
+        return TrialResult("failed", cause="error", error=error)
+
+    run = Run(tmp_path, Workers(1, end), target=4)
+    run.driver.progress = kept = Kept()
+    run()
+    [failed] = [line for line in kept.lines if "failed" in line]
+    reason = "error: ValueError: a prompt of 90 leaves no room; shorten the prompt"
+    assert f"failed, {reason} (0.0 s)" in failed
+    [row] = [trial for trial in run.records.trials() if trial.number == 1]
+    assert row.user_attrs["reason"] == reason

@@ -39,6 +39,13 @@ def test_defaults(study: Study) -> None:
         ({"seed": -1}, "seed must be a whole number"),
         ({"seed": True}, "seed must be a whole number"),
         ({"objectives": ("accuracy", "accuracy")}, "objectives must be distinct"),
+        (
+            {"objectives": ("accurcy",)},
+            r"one of accuracy, .*did you mean 'accuracy'",
+        ),
+        ({"objectives": "accurcy"}, "got 'accurcy'; did you mean 'accuracy'"),
+        ({"objectives": ("accuracy", "params")}, "trainable_parameters, .* got 'params'"),
+        ({"objectives": (3,)}, "objective must be one of .* got 3"),
         ({"constraints": ("accuracy >= 0.9",)}, "a constraint must read"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from peftnas.methods import IA3, METHODS, Anatomy, LoRA, Method, Placement, Prefix
+from peftnas.methods.anatomies import FAMILIES
 from peftnas.methods.base import LinearDelta
 from peftnas.methods.testing.facts import TinyBackbone, families, single_changes
 from peftnas.methods.testing.tiny import CONFIGS
@@ -78,9 +80,26 @@ def test_every_method_and_family_is_there() -> None:
     text = COMMITTED.read_text()
     for method in METHODS.values():
         assert described(method) in text and fields_table(method).rstrip() in text
-    head = text.split("| --- |")[0].splitlines()[-1]
+    matrix = text.split("## Which method attaches")[1]
+    head = matrix.split("| --- |")[0].splitlines()[-1]
     assert [cell for cell in head.strip("| ").split(" | ") if cell] == list(families())
     assert set(families().values()) <= set(CONFIGS)
+
+
+def test_every_model_type_is_in_the_row_of_its_family() -> None:
+    table = COMMITTED.read_text().split("## Families")[1].split("## Which")[0]
+    rows = dict(line.strip("| ").split(" | ")[:2] for line in table.splitlines() if "|" in line)
+    for family in FAMILIES:
+        for model_type in family.model_types:
+            assert model_type in re.split(r", | with `.*?`", rows[family.name])
+    assert rows["t5_gated"] == "t5 with `is_gated_act=True`"
+
+
+def test_families_in_which_it_is_otherwise_are_named() -> None:
+    text = COMMITTED.read_text()
+    assert "merges into the weights: yes, but not on llama, gemma, gemma2, t5" in text
+    assert "merges into the weights: yes; no with `gate='unipelt'`\n" in text
+    assert "otherwise with" not in text and " families" not in text.split("## The methods")[1]
 
 
 def test_what_attaching_shows() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,39 @@ def test_what_cannot_be_described_is_wrong_usage(
     assert main(["doctor", "--backbone", str(tmp_path)]) == 2
     printed = capfd.readouterr()
     assert printed.out == "" and says in printed.err and printed.err.count("\n") == 1
+
+
+def test_a_study_brings_a_family_of_its_own(
+    workplace: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(workplace / "backbone", folder)
+    config = folder / "config.json"
+    config.write_text(
+        config.read_text().replace('"model_type": "bert"', '"model_type": "camembert"')
+    )
+    study = tmp_path / "study.py"
+    text = (workplace / "study.py").read_text()
+    own = """
+import dataclasses
+from peftnas.methods.anatomies import BERT
+from peftnas.search import Backbone
+
+family = dataclasses.replace(BERT, name="mine", model_types=("camembert",))
+study = dataclasses.replace(study, backbone=Backbone("FOLDER", family=family))
+"""
+    study.write_text(text + own.replace("FOLDER", str(folder)))
+    capfd.readouterr()
+    assert main(["doctor", "--backbone", str(folder)]) == 2
+    assert "`peftnas doctor --backbone FILE` takes too" in capfd.readouterr().err
+    assert main(["doctor", "--backbone", str(study)]) == 0
+    assert "mine (model type camembert)" in capfd.readouterr().out
+
+
+def test_a_stack_without_prompts_says_where_they_enter(
+    folder_of: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of("t5")
+    capfd.readouterr()
+    assert main(["doctor", "--backbone", str(folder)]) == 0
+    assert "none: prompts enter the encoder" in capfd.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from peftnas.search.backbone import Backbone, BackboneError, weights_sha256
 from peftnas.studies import weights
+from peftnas.studies.cli import main
 
 
 def make_package(folder: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -32,6 +34,20 @@ def test_package_is_found_without_running_its_code(
     monkeypatch.setattr(weights, "SHA256", weights_sha256(workplace / "backbone"))
     found = weights.backbone()
     assert (found.folder, found.name) == (folder, weights.HUB_NAME)
+
+
+def test_a_study_takes_them_by_the_word_quickstart(
+    workplace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    make_package(tmp_path, workplace / "backbone", monkeypatch)
+    monkeypatch.setattr(weights, "SHA256", weights_sha256(workplace / "backbone"))
+    capfd.readouterr()
+    file = str(workplace / "study.py")
+    assert main(["space", file, "--backbone", "quickstart", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["backbone"] == weights.HUB_NAME
 
 
 def test_other_weights_in_the_package_are_refused(
