@@ -127,7 +127,7 @@ class Configurable:
     rules: ClassVar[tuple[Rule, ...]] = ()
 
     def __new__(cls, *values: Any, **fields: Any) -> Self:
-        if values or not fields.keys() <= cls.__dataclass_fields__.keys():
+        if values or fields.keys() - cls.__dataclass_fields__:  # type: ignore[attr-defined]
             raise TypeError(misnamed(cls, values, fields))
         return super().__new__(cls)
 
