@@ -18,6 +18,7 @@ from peftnas.methods.tracing import (
     Trace,
     decoding_flop,
     forward_flop,
+    generates,
     positions,
     trace_training,
 )
@@ -70,7 +71,8 @@ class Costs:
         extra_flop: added per token by the modules, as they are.
         extra_flop_merged: added per token by the modules that remain after ``merge()``.
         extra_flop_decoded: added to one token behind ``tokens`` others in a cache, not merged;
-            ``None`` where the backbone decodes from no cache of keys and values.
+            ``None`` where the backbone decodes from no cache of keys and values, or cannot with a
+            gate over a whole text.
         remaining: modules that cannot be merged, as ``site: kind``.
         lowest_layer: the first layer that the backward pass reaches: that of the lowest module,
             the first one of its stack for prompts and all that acts before the layers; ``None``:
@@ -155,7 +157,9 @@ def costs(
         whole = Reads(batch, tokens)
         attached.eval()
         extra = forward_flop(backbone, whole) - per_call
-        decoded = decoding_flop(backbone, whole)
+        decoded = None
+        if per_step is not None and generates(backbone, attached):
+            decoded = (decoding_flop(backbone, whole) - per_step) / batch
         remaining = attached.merge().remaining
         merged = forward_flop(backbone, whole) - per_call if remaining else 0
     finally:
@@ -168,9 +172,7 @@ def costs(
         forward_flop=per_call / n_positions,
         extra_flop=extra / n_positions,
         extra_flop_merged=merged / n_positions,
-        extra_flop_decoded=(
-            None if decoded is None or per_step is None else (decoded - per_step) / batch
-        ),
+        extra_flop_decoded=decoded,
         remaining=remaining,
         lowest_layer=trace.lowest_layer,
     )
@@ -182,7 +184,7 @@ def _bare(backbone: FakeBackbone, batch: int, tokens: int) -> tuple[int, int | N
     reads = Reads(batch, tokens)
     return (
         forward_flop(backbone, reads),
-        decoding_flop(backbone, reads),
+        decoding_flop(backbone, reads) if backbone.decodes else None,
         positions(backbone, reads),
     )
 

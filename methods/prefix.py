@@ -239,12 +239,6 @@ class Prefix(Method):
         named: tuple[str, ...] = held(self.sublayers)
         anatomy.check_sublayers(named)
         anatomy.check_core("a prefix")
-        tokens: Any = self.tokens
-        if tokens is not None and not any(s.word_embeddings for s in anatomy.stacks):
-            raise ValueError(
-                f"a {anatomy.model_type} backbone reads no tokens that a prefix could start from; "
-                "leave tokens out"
-            )
         layers, length = active_layers(self, anatomy), held(self.length)
         for number, stack in enumerate(anatomy.stacks) if length else ():
             for name in named:
@@ -253,6 +247,8 @@ class Prefix(Method):
                     for layer in layers
                     if layer in stack.layers and any(anatomy.sublayers_of(layer, (name,)))
                 )
+                if here and self.tokens is not None:
+                    _check_words(anatomy, number, name)
                 if here:
                     yield from self._place(anatomy, number, name, here)
 
@@ -289,6 +285,21 @@ class Prefix(Method):
         )
         gated = "" if self.gate is None else " gated"
         return f"prefix length {self.length}{mlp}{gated}{where}" + place_words(self.layers)
+
+
+def _check_words(anatomy: Anatomy, number: int, name: str) -> None:
+    """Raise ``ValueError`` if the keys and values of an attention are those of no words."""
+    source = 0 if name == "cross_attention" else number
+    if anatomy.stacks[source].tokens is not None:
+        return
+    reading = [stack for stack in anatomy.stacks if stack.tokens is not None]
+    layers = tuple(layer for stack in reading for layer in stack.layers)
+    remedy = f"leave tokens out, or take layers={layers} and sublayers=('attention',)"
+    raise ValueError(
+        f"tokens need an attention that reads words, got layers of the "
+        f"{anatomy.stacks[source].name or 'one'} stack of a {anatomy.model_type} backbone, which "
+        f"reads no words; {remedy if reading else 'leave tokens out'}"
+    )
 
 
 def _gated(

@@ -67,7 +67,7 @@ class SoftPrompt(PromptVectors):
     """The vectors (l, width), drawn uniformly from [-0.5, 0.5] where they start at random.
 
     Attributes:
-        draws: numbers in [0, 1) that choose the words of a start from the vocabulary.
+        draws: (l,) in [0, 1), which choose the words of a start from the vocabulary.
     """
 
     def __init__(self, placement: PromptPlacement, generator: torch.Generator) -> None:
@@ -77,10 +77,9 @@ class SoftPrompt(PromptVectors):
         self.position = placement.position
         start = torch.rand(placement.length, placement.width, generator=generator) - 0.5
         self.embedding = nn.Parameter(start)
-        self.draws: list[float] = []
+        self.draws: Tensor | None = None
         if placement.start == "vocabulary":
-            drawn = torch.rand(placement.length, generator=generator, dtype=torch.float64)
-            self.draws = drawn.tolist()
+            self.draws = torch.rand(placement.length, generator=generator, dtype=torch.float64)
 
     def forward(self) -> Tensor:
         """The vectors, (l, width)."""

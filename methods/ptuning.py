@@ -74,7 +74,7 @@ class EncodedPrompt(PromptVectors):
         self.lstm: nn.LSTM | None = None
         widths: tuple[int, ...] = (d, m, m, d)
         if placement.encoder == "lstm":
-            self.lstm = _lstm(d, m, placement.recurrent_layers, generator)
+            self.lstm = SeededLSTM(d, m, placement.recurrent_layers, generator)
             widths = (2 * m, 2 * m, d)
         self.mlp = nn.ModuleList(
             random_linear(a, b, True, generator) for a, b in zip(widths, widths[1:], strict=False)
@@ -135,11 +135,15 @@ class PTuning(Prompt):
         return super().words().replace("prompt", "p-tuning") + f" {network}"
 
 
-def _lstm(n_in: int, hidden: int, layers: int, generator: torch.Generator) -> nn.LSTM:
-    """A bidirectional LSTM whose weights are drawn with ``generator`` alone."""
-    lstm = nn.LSTM(n_in, hidden, layers, bidirectional=True, batch_first=True, device="meta")
-    lstm.to_empty(device="cpu")
-    bound = 1 / math.sqrt(hidden)
-    for parameter in lstm.parameters():
-        nn.init.uniform_(parameter, -bound, bound, generator=generator)
-    return lstm
+class SeededLSTM(nn.LSTM):
+    """A bidirectional LSTM whose weights are drawn with ``generator`` alone, as those of torch."""
+
+    def __init__(self, n_in: int, hidden: int, layers: int, generator: torch.Generator) -> None:
+        self._generator = generator
+        super().__init__(n_in, hidden, layers, bidirectional=True, batch_first=True)
+        del self._generator  # a module with a generator in it could not be copied
+
+    def reset_parameters(self) -> None:
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator=self._generator)

@@ -1,4 +1,4 @@
-"""Where the sites of three backbones are, written down by hand for cases of the vectors' format."""
+"""Where the sites of three backbones are, written down by hand for written cases."""
 
 from __future__ import annotations
 
