@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from peftnas.methods.quick_init import late_init
 from peftnas.spaces.fields import Configurable
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _NOTHING = object()
+_count_of = operator.methodcaller("count")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Placement(ABC):
     kind: ClassVar[str]
     is_prefix: ClassVar[bool] = False
     site: str
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in cls.__dict__:  # which dataclass then leaves as it is
+            cls.__init__ = late_init(cls)  # type: ignore[method-assign]
 
     @abstractmethod
     def count(self) -> int:
@@ -117,7 +125,7 @@ class Method(Configurable):
 
     def count(self, anatomy: Anatomy) -> int:
         """Exact number of trainable parameters on a backbone; needs no weights."""
-        return sum(placement.count() for placement in self.place(anatomy))
+        return sum(map(_count_of, self.place(anatomy)))
 
     def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
         """The layers whose own attention it puts keys and values in front of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from peftnas.methods.anatomy import linear_address
@@ -20,11 +21,16 @@ def place(architecture: Architecture, anatomy: Anatomy) -> tuple[Placement, ...]
         ValueError: if a method names a site or layer that the backbone does not have.
     """
     placements: list[Placement] = []
+    for method in _methods(architecture):
+        placements.extend(method.place(anatomy))
+    return tuple(without_idle_key_biases(placements, anatomy))
+
+
+def _methods(architecture: Architecture) -> Iterator[Method]:
     for method in architecture.methods:
         if not isinstance(method, Method):
             raise ValueError(f"an architecture holds methods, got {method!r}; leave it out")
-        placements.extend(method.place(anatomy))
-    return tuple(without_idle_key_biases(placements, anatomy))
+        yield method
 
 
 def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> list[Placement]:
@@ -56,7 +62,10 @@ def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> li
 
 def count(architecture: Architecture, anatomy: Anatomy) -> int:
     """Trainable parameters without the task head, training-only parts included."""
-    return sum(placement.count() for placement in place(architecture, anatomy))
+    if anatomy.positions == "learned":
+        return sum(placement.count() for placement in place(architecture, anatomy))
+    # no method changes the count of another one, so that no placement has to be kept
+    return sum(method.count(anatomy) for method in _methods(architecture))
 
 
 def stored_parameters(architecture: Architecture, anatomy: Anatomy) -> int:
