@@ -56,6 +56,10 @@ class Placement(ABC):
         """Parameters that must be kept after training; differs where some fold away."""
         return self.count()
 
+    def stored_bytes(self, bytes_each: int = 4) -> int:
+        """Bytes that must be kept after training, at ``bytes_each`` a parameter."""
+        return bytes_each * self.stored()
+
     @abstractmethod
     def build(self, generator: torch.Generator) -> nn.Module:
         """The module, initialised from ``generator`` alone; float32, on the CPU."""

@@ -69,10 +69,19 @@ def count(architecture: Architecture, anatomy: Anatomy) -> int:
 
 
 def stored_parameters(architecture: Architecture, anatomy: Anatomy) -> int:
-    """Parameters to be kept after training; less than ``count`` where some fold away."""
+    """Parameters needed to run it after training; less than ``count`` where some fold away."""
     return sum(placement.stored() for placement in place(architecture, anatomy))
 
 
 def stored_bytes(architecture: Architecture, anatomy: Anatomy, bytes_each: int = 4) -> int:
-    """Bytes of the kept parameters, at ``bytes_each`` a parameter (4: float32)."""
-    return bytes_each * stored_parameters(architecture, anatomy)
+    """Bytes that must be kept to run it after training.
+
+    Parameters after folding, and the places of sparse ones. ``save`` writes more where something
+    serves the training alone (the network of a prefix, all experts): a training can go on from it.
+
+    Args:
+        architecture: methods holding values.
+        anatomy: of the backbone.
+        bytes_each: of a parameter; 4: float32.
+    """
+    return sum(part.stored_bytes(bytes_each) for part in place(architecture, anatomy))

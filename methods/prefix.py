@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from peftnas.methods.anatomy import sublayer_address
 from peftnas.methods.base import Method, Placement, PrefixKeyValues
+from peftnas.methods.folding import Folds
 from peftnas.methods.gates import (
     Gate,
     GateSpec,
@@ -140,7 +141,8 @@ class MlpPrefix(PrefixKeyValues):
     """``[K, V] = mlp_out(tanh(mlp_in(embedding)))``, viewed as (l, 2L, g, c).
 
     Rows 2i and 2i + 1 are the keys and values of the i-th layer served. The embedding is drawn
-    from N(0, 1), the weights Kaiming-uniform (a = sqrt 5), the biases are 0.
+    from N(0, 1), the weights Kaiming-uniform (a = sqrt 5), the biases are 0. In evaluation without
+    gradients the MLP runs once, then its keys and values are kept.
     """
 
     def __init__(self, placement: MlpPrefixPlacement, generator: torch.Generator) -> None:
@@ -153,6 +155,7 @@ class MlpPrefix(PrefixKeyValues):
         self.in_bias = nn.Parameter(torch.zeros(hidden))
         self.out_weight = _kaiming(outputs, hidden, generator)
         self.out_bias = nn.Parameter(torch.zeros(outputs))
+        self._folds = Folds(self)
         gates: dict[str, nn.Module] = {}
         if placement.gate is not None:
             gates = {str(layer): placement.gate.build(generator) for layer in placement.layers}
@@ -167,6 +170,10 @@ class MlpPrefix(PrefixKeyValues):
 
     def folded(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values of one layer, before its gate; (l, g, c) each."""
+        key = (layer, self.embedding.dtype)
+        return self._folds.get(self.training, key, lambda: self._fold(layer))
+
+    def _fold(self, layer: int) -> tuple[Tensor, Tensor]:
         here = self.placement
         inner = torch.tanh(nn.functional.linear(self.embedding, self.in_weight, self.in_bias))
         size = 2 * here.kv_heads * here.head_width

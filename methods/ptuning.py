@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from peftnas.methods.base import Placement, PromptVectors
 from peftnas.methods.bottleneck import random_linear
+from peftnas.methods.folding import Folds
 from peftnas.methods.prompt import Prompt, PromptPlacement
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, OneOf, Whole, held, setting
@@ -61,7 +62,10 @@ class PTuningPlacement(Placement):
 
 
 class EncodedPrompt(PromptVectors):
-    """``network(E)``, E (l, d) drawn from N(0, 1); weights are uniform as those of torch."""
+    """``network(E)``, E (l, d) drawn from N(0, 1); weights are uniform as those of torch.
+
+    In evaluation without gradients the network runs once, then its vectors are kept.
+    """
 
     def __init__(self, placement: PTuningPlacement, generator: torch.Generator) -> None:
         super().__init__()
@@ -80,8 +84,13 @@ class EncodedPrompt(PromptVectors):
             random_linear(a, b, True, generator) for a, b in zip(widths, widths[1:], strict=False)
         )
 
+        self._folds = Folds(self)
+
     def forward(self) -> Tensor:
         """The vectors, (l, width)."""
+        return self._folds.get(self.training, self.embedding.dtype, self._encode)
+
+    def _encode(self) -> Tensor:
         vectors: Tensor = self.embedding
         if self.lstm is not None:
             vectors = self.lstm(vectors[None])[0][0]

@@ -283,7 +283,8 @@ class _Listing:
 
 def field_order(method: Configurable) -> list[str]:
     """The fields in the order of the walk: ``layers`` first, since per-layer draws need it."""
-    return _field_order(type(method))
+    cls: Any = type(method)
+    return _field_order(cls)
 
 
 @functools.cache

@@ -17,11 +17,13 @@ from peftnas.methods import (
     BitFit,
     Compacter,
     FullFineTuning,
+    GatedLoRAPrefix,
     LoRA,
     Prefix,
     Prompt,
     PTuning,
     ReFT,
+    SparseAdapter,
     attach,
     costs,
     count,
@@ -233,6 +235,31 @@ class TestExtraFlop:
         assert of(Architecture(), config).forward_flop == 2 * weights + attention
 
 
+FOLDING: list[tuple[Method, Method]] = [
+    (Prefix(length=3, mlp=5), Prefix(length=3)),
+    (GatedLoRAPrefix(rank=2, length=3, mlp=5), GatedLoRAPrefix(rank=2, length=3)),
+    (PTuning(length=3), Prompt(length=3)),
+    (PTuning(length=3, encoder="lstm", hidden=4), Prompt(length=3)),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["32", "16"])
+@pytest.mark.parametrize(("method", "folded"), FOLDING, ids=lambda method: method.words())
+def test_what_folds_away_costs_no_flop_and_is_not_stored(method, folded, dtype):
+    config = CONFIGS["llama"]()
+    found, plain = (of(Architecture(one), config, dtype=dtype) for one in (method, folded))
+    assert (found.extra_flop, found.extra_flop_merged) == (
+        plain.extra_flop,
+        plain.extra_flop_merged,
+    )
+    assert found.extra_flop_decoded == plain.extra_flop_decoded
+    assert (found.stored_parameters, found.stored_bytes) == (
+        plain.stored_parameters,
+        plain.stored_bytes,
+    )
+    assert found.trainable_parameters > plain.trainable_parameters
+
+
 METHODS: list[Method] = [
     LoRA(rank=3, targets=("query", "up")),
     LoRA(rank=3, gate="unipelt"),
@@ -244,6 +271,8 @@ METHODS: list[Method] = [
     Compacter(bottleneck=4),
     ReFT(rank=2, first=2, last=1),
     FullFineTuning(),
+    SparseAdapter(bottleneck=8, sparsity=0.5),  # places as bits
+    SparseAdapter(bottleneck=16, sparsity=0.99),  # places as int32
 ]
 
 
