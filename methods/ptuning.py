@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from peftnas.methods.base import Placement, PromptVectors
 from peftnas.methods.bottleneck import random_linear
 from peftnas.methods.folding import Folds
-from peftnas.methods.prompt import Prompt, PromptPlacement
+from peftnas.methods.prompt import EnteringPrompt, PromptPlacement
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, OneOf, Whole, held, setting
 
@@ -101,11 +101,12 @@ class EncodedPrompt(PromptVectors):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PTuning(Prompt):
+class PTuning(EnteringPrompt):
     """P-tuning: a prompt computed by an MLP, or by an LSTM and an MLP, that folds away.
 
     Trained vectors E (l, d) pass through the network; afterwards its output is a plain prompt.
-    Entry and position as in :class:`Prompt`. The original trains the language model too: here it
+    Entry and position as in :class:`Prompt`. E starts at random, N(0, 1), so it can start from
+    no words. The original trains the language model too: here it
     is frozen.
 
     Source: Liu et al. 2103.10385; networks as in HF peft's prompt encoder.
@@ -118,9 +119,6 @@ class PTuning(Prompt):
     )
     source: ClassVar[str] = "Liu 2103.10385; as in HF peft"
 
-    start: str | Domain[str] = setting(
-        OneOf("random"), default="random", help="of the vectors that the network reads"
-    )
     encoder: Encoder | Domain[Any] = setting(
         OneOf("mlp", "lstm"), default="mlp", help="the network that computes the prompt"
     )
@@ -131,17 +129,19 @@ class PTuning(Prompt):
         Whole(1), default=2, when={"encoder": ("lstm",)}, help="layers of the LSTM"
     )
 
-    def place(self, anatomy: Anatomy) -> Iterator[PTuningPlacement]:  # type: ignore[override]
+    def place(self, anatomy: Anatomy) -> Iterator[PTuningPlacement]:
         encoder: Encoder = held(self.encoder)
         layers = held(self.recurrent_layers) if encoder == "lstm" else 1
-        for prompt in super().place(anatomy):
+        prompt = self.prompt(anatomy)
+        if prompt is not None:
             hidden = held(self.hidden) or prompt.width
             yield PTuningPlacement(prompt.site, prompt, encoder, hidden, layers, prompt.stack)
 
     def words(self) -> str:
         """For example ``p-tuning length 10 (mlp 128)``."""
         network = f"({self.encoder}" + (")" if self.hidden is None else f" {self.hidden})")
-        return super().words().replace("prompt", "p-tuning") + f" {network}"
+        unusual = f" ({', '.join(self.unusual())})" if self.unusual() else ""
+        return f"p-tuning length {self.length}{unusual} {network}"
 
 
 class SeededLSTM(nn.LSTM):

@@ -129,5 +129,5 @@ class TestRefusals:
                 list(method.place(anatomy))
 
     def test_p_tuning_starts_at_random(self):
-        with pytest.raises(ValueError, match="start must be"):
+        with pytest.raises(TypeError, match="start"):
             PTuning(start="vocabulary")
