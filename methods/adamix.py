@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from peftnas.methods.adapter import Adapter, AdapterPlacement, BottleneckAdapter
 from peftnas.methods.base import Method, Placement, SublayerDelta
-from peftnas.methods.bottleneck import ACTIVATIONS, widths_of
+from peftnas.methods.bottleneck import ACTIVATIONS, linear, widths_of
 from peftnas.methods.layers import place_words, value_words
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import Layers, OneOf, Whole, held, setting
@@ -64,8 +63,10 @@ class AdaMixDelta(SublayerDelta):
         self.reads = placement.adapter.reads
         one = BottleneckAdapter(placement.adapter, generator)
         ups = 1 if placement.shared_up else placement.experts
-        self.down = nn.ModuleList(copy.deepcopy(one.down) for _ in range(placement.experts))
-        self.up = nn.ModuleList(copy.deepcopy(one.up) for _ in range(ups))
+        self.down, self.up = (
+            nn.ModuleList(linear(layer.weight.detach().clone()) for _ in range(number))
+            for layer, number in ((one.down, placement.experts), (one.up, ups))
+        )
         self.drawn: tuple[int, int] | None = None
 
     def begin_step(self, step: int, steps: int, draw: int) -> None:

@@ -6,9 +6,9 @@ Layers are numbered through all stacks: those of an encoder first, then those of
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from peftnas.methods.anatomies import names
 from peftnas.methods.anatomies.family import NormOrder, Positions, Tap
@@ -16,6 +16,8 @@ from peftnas.methods.anatomies.family import NormOrder, Positions, Tap
 if TYPE_CHECKING:
     from peftnas.methods.base import Placement
     from peftnas.spaces.architecture import Architecture
+
+T = TypeVar("T")
 
 SUBLAYERS = names.SUBLAYERS
 
@@ -193,6 +195,25 @@ class Anatomy:
     norms: Mapping[str, NormSite]
     sublayers: Mapping[str, SublayerSite]
 
+    @functools.cached_property
+    def _known(self) -> dict[Any, Any]:
+        return {}
+
+    def known(self, work: Callable[..., T], *args: Any) -> T:
+        """``work(self, *args)``, worked out once: what is true of this backbone for good.
+
+        Thousands of architectures are counted on one backbone.
+
+        Args:
+            work: a function of a module.
+            args: can be hashed.
+        """
+        key = (work, args)
+        if key not in self._known:
+            self._known[key] = work(self, *args)
+        found: T = self._known[key]
+        return found
+
     @property
     def n_layers(self) -> int:
         """Number of layers of all stacks."""
@@ -229,12 +250,11 @@ class Anatomy:
             )
         return site
 
-    def linears_of(self, layer: int, targets: Sequence[str]) -> Iterator[tuple[str, LinearSite]]:
+    def linears_of(
+        self, layer: int, targets: tuple[str, ...]
+    ) -> tuple[tuple[str, LinearSite], ...]:
         """Those of the targets that a layer has, with their sites."""
-        for target in targets:
-            site = self.linears.get(linear_address(layer, target))
-            if site is not None:
-                yield target, site
+        return self.known(_linears, targets)[layer]
 
     def check_targets(self, names: Sequence[str]) -> None:
         """Raise ``ValueError`` if one of the target names does not exist in this backbone."""
@@ -249,16 +269,13 @@ class Anatomy:
         """A sublayer (attention, cross_attention, ffn, mixer) of a layer that has it."""
         return self.sublayers[sublayer_address(layer, name)]
 
-    def sublayers_of(self, layer: int, names: Sequence[str]) -> Iterator[SublayerSite]:
+    def sublayers_of(self, layer: int, names: tuple[str, ...]) -> tuple[SublayerSite, ...]:
         """Those of the named sublayers that a layer has."""
-        for name in names:
-            site = self.sublayers.get(sublayer_address(layer, name))
-            if site is not None:
-                yield site
+        return self.known(_sublayers, names)[layer]
 
     def check_sublayers(self, names: Sequence[str]) -> None:
         """Raise ``ValueError`` if no layer has one of the named sublayers."""
-        there = {address.rpartition(".")[2] for address in self.sublayers}
+        there = self.known(_sublayer_names)
         missing = [name for name in names if name not in there]
         if missing:
             known = ", ".join(name for name in SUBLAYERS if name in there)
@@ -285,6 +302,30 @@ class Anatomy:
         from peftnas.methods.costs import place
 
         return place(architecture, self)
+
+
+def _linears(
+    anatomy: Anatomy, targets: tuple[str, ...]
+) -> list[tuple[tuple[str, LinearSite], ...]]:
+    """Of each layer."""
+    found = [
+        [(target, anatomy.linears.get(linear_address(layer, target))) for target in targets]
+        for layer in range(anatomy.n_layers)
+    ]
+    return [tuple((t, site) for t, site in row if site is not None) for row in found]
+
+
+def _sublayers(anatomy: Anatomy, names: tuple[str, ...]) -> list[tuple[SublayerSite, ...]]:
+    """Of each layer."""
+    found = [
+        [anatomy.sublayers.get(sublayer_address(layer, name)) for name in names]
+        for layer in range(anatomy.n_layers)
+    ]
+    return [tuple(site for site in row if site is not None) for row in found]
+
+
+def _sublayer_names(anatomy: Anatomy) -> frozenset[str]:
+    return frozenset(address.rpartition(".")[2] for address in anatomy.sublayers)
 
 
 _SUBLAYER_OF = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from peftnas.methods.quick_init import late_init
 from peftnas.spaces.fields import Configurable
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 
 _NOTHING = object()
+_count_of = operator.methodcaller("count")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Placement(ABC):
     is_prefix: ClassVar[bool] = False
     site: str
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in cls.__dict__:  # which dataclass then leaves as it is
+            cls.__init__ = late_init(cls)  # type: ignore[method-assign]
+
     @abstractmethod
     def count(self) -> int:
         """Trainable parameters, training-only ones included."""
@@ -47,6 +55,10 @@ class Placement(ABC):
     def stored(self) -> int:
         """Parameters that must be kept after training; differs where some fold away."""
         return self.count()
+
+    def stored_bytes(self, bytes_each: int = 4) -> int:
+        """Bytes that must be kept after training, at ``bytes_each`` a parameter."""
+        return bytes_each * self.stored()
 
     @abstractmethod
     def build(self, generator: torch.Generator) -> nn.Module:
@@ -117,7 +129,7 @@ class Method(Configurable):
 
     def count(self, anatomy: Anatomy) -> int:
         """Exact number of trainable parameters on a backbone; needs no weights."""
-        return sum(placement.count() for placement in self.place(anatomy))
+        return sum(map(_count_of, self.place(anatomy)))
 
     def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
         """The layers whose own attention it puts keys and values in front of."""

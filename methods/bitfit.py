@@ -139,7 +139,7 @@ class BitFit(Method):
         return self.replace(targets=names)
 
     def normal(self, anatomy: Anatomy) -> Self:
-        lacking = any(name not in biases(anatomy) for name in anatomy.targets)
+        lacking = any(name not in anatomy.known(biases) for name in anatomy.targets)
         if not lacking:
             return self.replace(add=False)._normal_targets(anatomy)
         return self._normal_targets(anatomy)
@@ -158,7 +158,7 @@ class BitFit(Method):
 
     def _known(self, anatomy: Anatomy) -> tuple[str, ...]:
         """The targets that it can train in a backbone, in the declared order."""
-        known = biases(anatomy)
+        known = anatomy.known(biases)
         if held(self.add):
             known = tuple(t for t in TARGETS if t in known or t in anatomy.targets)
         if isinstance(self.targets, ByLayer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 from peftnas.methods.anatomy import Anatomy, linear_address
@@ -23,11 +24,16 @@ def place(architecture: Architecture | Method, anatomy: Anatomy) -> tuple[Placem
     """
     check_anatomy(anatomy)
     placements: list[Placement] = []
+    for method in _methods(architecture):
+        placements.extend(method.place(anatomy))
+    return tuple(without_idle_key_biases(placements, anatomy))
+
+
+def _methods(architecture: Architecture | Method) -> Iterator[Method]:
     for method in as_architecture(architecture).methods:
         if not isinstance(method, Method):
             raise ValueError(f"an architecture holds methods, got {method!r}; leave it out")
-        placements.extend(method.place(anatomy))
-    return tuple(without_idle_key_biases(placements, anatomy))
+        yield method
 
 
 def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> list[Placement]:
@@ -59,16 +65,29 @@ def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> li
 
 def count(architecture: Architecture | Method, anatomy: Anatomy) -> int:
     """Trainable parameters without the task head, training-only parts included."""
-    return sum(placement.count() for placement in place(architecture, anatomy))
+    check_anatomy(anatomy)
+    if anatomy.positions == "learned":
+        return sum(placement.count() for placement in place(architecture, anatomy))
+    # no method changes the count of another one, so that no placement has to be kept
+    return sum(method.count(anatomy) for method in _methods(architecture))
 
 
 def stored_parameters(architecture: Architecture | Method, anatomy: Anatomy) -> int:
-    """Parameters to be kept after training; less than ``count`` where some fold away."""
+    """Parameters needed to run it after training; less than ``count`` where some fold away."""
     return sum(placement.stored() for placement in place(architecture, anatomy))
 
 
 def stored_bytes(
     architecture: Architecture | Method, anatomy: Anatomy, bytes_each: int = 4
 ) -> int:
-    """Bytes of the kept parameters, at ``bytes_each`` a parameter (4: float32)."""
-    return bytes_each * stored_parameters(architecture, anatomy)
+    """Bytes that must be kept to run it after training.
+
+    Parameters after folding, and the places of sparse ones. ``save`` writes more where something
+    serves the training alone (the network of a prefix, all experts): a training can go on from it.
+
+    Args:
+        architecture: methods holding values, or one such method.
+        anatomy: of the backbone.
+        bytes_each: of a parameter; 4: float32.
+    """
+    return sum(part.stored_bytes(bytes_each) for part in place(architecture, anatomy))

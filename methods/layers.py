@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from peftnas.spaces.fields import settings
 from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
@@ -22,13 +21,14 @@ def active_layers(method: Method, anatomy: Anatomy) -> tuple[int, ...]:
     Raises:
         ValueError: if the backbone does not have one of the layers.
     """
-    every = range(anatomy.n_layers)
-    named = getattr(method, "layers", None)
-    active = set(every if named is None else named)
-    tables = [getattr(method, name) for name in settings(type(method))]
-    by_layer = [table.layers for table in tables if isinstance(table, ByLayer)]
-    missing = sorted(active.union(*by_layer).difference(every))
-    if missing:
+    n_layers, named = anatomy.n_layers, getattr(method, "layers", None)
+    by_layer = [value.layers for value in vars(method).values() if value.__class__ is ByLayer]
+    if named is None and not by_layer:
+        return tuple(range(n_layers))
+    active = set(range(n_layers) if named is None else named)
+    every = active.union(*by_layer)
+    if every and max(every) >= n_layers:
+        missing = sorted(layer for layer in every if layer >= n_layers)
         raise ValueError(
             f"{type(method).__name__} needs layers in 0..{anatomy.n_layers - 1} on this backbone, "
             f"got {missing}; leave them out"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from peftnas.methods.anatomy import TARGETS, LinearSite
@@ -50,7 +49,7 @@ def alpha_setting() -> Any:
     )
 
 
-def sites_of(method: Method, anatomy: Anatomy) -> Iterator[tuple[int, LinearSite]]:
+def sites_of(method: Method, anatomy: Anatomy) -> list[tuple[int, LinearSite]]:
     """The layer and the site of each linear that ``targets`` and ``layers`` name.
 
     Raises:
@@ -58,19 +57,24 @@ def sites_of(method: Method, anatomy: Anatomy) -> Iterator[tuple[int, LinearSite
     """
     targets: tuple[str, ...] = held(method.targets)  # type: ignore[attr-defined]
     anatomy.check_targets(targets)
-    for layer in active_layers(method, anatomy):
-        for _, site in anatomy.linears_of(layer, targets):
-            yield layer, site
+    return [
+        (layer, site)
+        for layer in active_layers(method, anatomy)
+        for _, site in anatomy.linears_of(layer, targets)
+    ]
 
 
-def ranked_sites(method: Method, anatomy: Anatomy) -> Iterator[tuple[int, LinearSite]]:
+def ranked_sites(method: Method, anatomy: Anatomy) -> list[tuple[int, LinearSite]]:
     """The rank in its layer, where it is not 0, and the site of each linear that is named."""
-    ranks: dict[int, int] = {}
-    for layer, site in sites_of(method, anatomy):
-        if layer not in ranks:
-            ranks[layer] = held_at(method.rank, layer)  # type: ignore[attr-defined]
-        if ranks[layer]:
-            yield ranks[layer], site
+    targets: tuple[str, ...] = held(method.targets)  # type: ignore[attr-defined]
+    anatomy.check_targets(targets)
+    ranks: Any = method.rank  # type: ignore[attr-defined]
+    return [
+        (rank, site)
+        for layer in active_layers(method, anatomy)
+        if (rank := held_at(ranks, layer))
+        for _, site in anatomy.linears_of(layer, targets)
+    ]
 
 
 def scale_of(alpha: float | None, rank: int) -> float:

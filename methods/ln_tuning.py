@@ -12,7 +12,14 @@ from torch import nn
 from peftnas.methods.anatomy import NormSite
 from peftnas.methods.base import Method, NormDelta, Placement
 from peftnas.methods.layers import active_layers, place_words
-from peftnas.methods.places import INNER_NORMS, NORMS, OUTER_NORMS, places, places_there
+from peftnas.methods.places import (
+    INNER_NORMS,
+    NORMS,
+    OUTER_NORMS,
+    names_there,
+    places,
+    places_there,
+)
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, held, setting
 
@@ -106,8 +113,7 @@ class LNTuning(Method):
         return places_there(anatomy, named, TARGETS, "LNTuning")
 
     def _every(self, anatomy: Anatomy) -> tuple[str, ...]:
-        every = range(anatomy.n_layers)
-        return tuple(name for name in TARGETS if any(True for _ in places(anatomy, every, name)))
+        return anatomy.known(names_there, TARGETS)
 
     def words(self) -> str:
         """For example ``ln_tuning of weight on ffn_norm in layers 0-2``."""

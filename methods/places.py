@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from peftnas.methods.anatomy import LinearSite, NormSite, linear_address, outer_norm_address
@@ -23,37 +23,46 @@ OUTER_LINEARS = ("embeddings_project", "pooler", "output_project")
 """Linears outside the layers."""
 
 
-def places(
-    anatomy: Anatomy, layers: Iterable[int], target: str
-) -> Iterator[LinearSite | NormSite]:
+def places(anatomy: Anatomy, layers: Iterable[int], target: str) -> list[LinearSite | NormSite]:
     """Everything called ``target``, in some layers or outside of them."""
-    found: list[LinearSite | NormSite | None]
+    found = anatomy.known(_called, target)
     if target in OUTER_NORMS or target in OUTER_LINEARS:
-        found = [
-            anatomy.norms.get(stack.prefix + outer_norm_address(target))
+        return [site for site in found if site is not None]
+    return [site for layer in layers if (site := found[layer]) is not None]
+
+
+def _called(anatomy: Anatomy, target: str) -> list[LinearSite | NormSite | None]:
+    """The place called ``target`` of each layer, or of each stack."""
+    layers, norms = range(anatomy.n_layers), anatomy.norms
+    if target in OUTER_NORMS or target in OUTER_LINEARS:
+        return [
+            norms.get(stack.prefix + outer_norm_address(target))
             or anatomy.linears.get(stack.prefix + target)
             for stack in anatomy.stacks
         ]
-    elif target in NORMS or target == "mixer_norm":
+    if target in NORMS or target == "mixer_norm":
         name = target.removesuffix("_norm")
-        found = [anatomy.norms.get(f"layers[{layer}].{name}.norm") for layer in layers]
-    elif target in INNER_NORMS:
-        found = [anatomy.norms.get(f"layers[{layer}].{target}") for layer in layers]
-    else:
-        found = [anatomy.linears.get(linear_address(layer, target)) for layer in layers]
-    yield from (site for site in found if site is not None)
+        return [norms.get(f"layers[{layer}].{name}.norm") for layer in layers]
+    if target in INNER_NORMS:
+        return [norms.get(f"layers[{layer}].{target}") for layer in layers]
+    return [anatomy.linears.get(linear_address(layer, target)) for layer in layers]
+
+
+def names_there(anatomy: Anatomy, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the names that a backbone has something called by."""
+    every = range(anatomy.n_layers)
+    return tuple(name for name in names if places(anatomy, every, name))
 
 
 def places_there(
-    anatomy: Anatomy, targets: Iterable[str], known: Iterable[str], method: str
+    anatomy: Anatomy, targets: Iterable[str], known: tuple[str, ...], method: str
 ) -> tuple[str, ...]:
     """Those of ``targets`` that a backbone has; all of them must be among what it has.
 
     Raises:
         ValueError: if the backbone has nothing called by one of the names.
     """
-    every = range(anatomy.n_layers)
-    there = [name for name in known if any(True for _ in places(anatomy, every, name))]
+    there = anatomy.known(names_there, known)
     missing = [name for name in targets if name not in there]
     if missing:
         raise ValueError(

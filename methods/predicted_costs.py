@@ -20,6 +20,7 @@ from peftnas.methods.tracing import (
     Trace,
     decoding_flop,
     forward_flop,
+    generates,
     positions,
     trace_training,
 )
@@ -66,14 +67,18 @@ class Costs:
 
     Attributes:
         trainable_parameters: without the head, training-only ones included.
-        stored_parameters: kept after training.
-        stored_bytes: of these, in the dtypes in which they are kept.
+        stored_parameters: needed to run after training.
+        stored_bytes: of these, in the dtypes in which they are kept, and of the places of sparse
+            ones. ``save`` writes more where something serves the training alone, so that it can go
+            on: the network of a prefix or a prompt, all experts, ranks that fold away.
         train_memory: peak memory of a training step.
         forward_flop: of the bare backbone per token.
-        extra_flop: added per token by the modules, as they are.
+        extra_flop: added per token by the modules, not merged; what folds away (the network of a
+            prefix or a prompt) has been folded.
         extra_flop_merged: added per token by the modules that remain after ``merge()``.
         extra_flop_decoded: added to one token behind ``tokens`` others in a cache, not merged;
-            ``None`` where the backbone decodes from no cache of keys and values.
+            ``None`` where the backbone decodes from no cache of keys and values, or cannot with a
+            gate over a whole text.
         remaining: modules that cannot be merged, as ``site: kind``.
         lowest_layer: the first layer that the backward pass reaches: that of the lowest module,
             the first one of its stack for prompts and all that acts before the layers; ``None``:
@@ -161,26 +166,28 @@ def costs(
     try:
         trace = trace_training(backbone, attached, reads, outputs)
         memory = _memory(backbone, attached, trace, OPTIMISER_STATES[optimiser], checkpointing)
-        stored = [(part.stored(), module) for part, module in attached.placed]
+        stored = [(part, _itemsize(module)) for part, module in attached.placed]
         whole = Reads(batch, tokens)
         attached.eval()
+        if any(part.stored() != part.count() for part, _ in attached.placed):
+            forward_flop(backbone, whole)  # networks that fold away run in the first call alone
         extra = forward_flop(backbone, whole) - per_call
-        decoded = decoding_flop(backbone, whole)
+        decoded = None
+        if per_step is not None and generates(backbone, attached):
+            decoded = (decoding_flop(backbone, whole) - per_step) / batch
         remaining = attached.merge().remaining
         merged = forward_flop(backbone, whole) - per_call if remaining else 0
     finally:
         attached.detach()
     return Costs(
         trainable_parameters=attached.count,
-        stored_parameters=sum(number for number, _ in stored),
-        stored_bytes=sum(number * _itemsize(module) for number, module in stored),
+        stored_parameters=sum(part.stored() for part, _ in stored),
+        stored_bytes=sum(part.stored_bytes(size) for part, size in stored),
         train_memory=memory,
         forward_flop=per_call / n_positions,
         extra_flop=extra / n_positions,
         extra_flop_merged=merged / n_positions,
-        extra_flop_decoded=(
-            None if decoded is None or per_step is None else (decoded - per_step) / batch
-        ),
+        extra_flop_decoded=decoded,
         remaining=remaining,
         lowest_layer=trace.lowest_layer,
     )
@@ -192,7 +199,7 @@ def _bare(backbone: FakeBackbone, batch: int, tokens: int) -> tuple[int, int | N
     reads = Reads(batch, tokens)
     return (
         forward_flop(backbone, reads),
-        decoding_flop(backbone, reads),
+        decoding_flop(backbone, reads) if backbone.decodes else None,
         positions(backbone, reads),
     )
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from peftnas.methods.anatomy import sublayer_address
 from peftnas.methods.base import Method, Placement, PrefixKeyValues
+from peftnas.methods.folding import Folds
 from peftnas.methods.gates import (
     GateSpec,
     GateTokens,
@@ -136,7 +137,8 @@ class MlpPrefix(PrefixKeyValues):
     """``[K, V] = mlp_out(tanh(mlp_in(embedding)))``, viewed as (l, 2L, g, c).
 
     Rows 2i and 2i + 1 are the keys and values of the i-th layer served. The embedding is drawn
-    from N(0, 1), the weights Kaiming-uniform (a = sqrt 5), the biases are 0.
+    from N(0, 1), the weights Kaiming-uniform (a = sqrt 5), the biases are 0. In evaluation without
+    gradients the MLP runs once, then its keys and values are kept.
     """
 
     def __init__(self, placement: MlpPrefixPlacement, generator: torch.Generator) -> None:
@@ -149,6 +151,7 @@ class MlpPrefix(PrefixKeyValues):
         self.in_bias = nn.Parameter(torch.zeros(hidden))
         self.out_weight = _kaiming(outputs, hidden, generator)
         self.out_bias = nn.Parameter(torch.zeros(outputs))
+        self._folds = Folds(self)
         gates: dict[str, nn.Module] = {}
         if placement.gate is not None:
             gates = {str(layer): placement.gate.build(generator) for layer in placement.layers}
@@ -162,6 +165,10 @@ class MlpPrefix(PrefixKeyValues):
 
     def folded(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values of one layer, before its gate; (l, g, c) each."""
+        key = (layer, self.embedding.dtype)
+        return self._folds.get(self.training, key, lambda: self._fold(layer))
+
+    def _fold(self, layer: int) -> tuple[Tensor, Tensor]:
         here = self.placement
         inner = torch.tanh(nn.functional.linear(self.embedding, self.in_weight, self.in_bias))
         size = 2 * here.kv_heads * here.head_width
@@ -234,12 +241,6 @@ class Prefix(Method):
         named: tuple[str, ...] = held(self.sublayers)
         anatomy.check_sublayers(named)
         anatomy.check_core("a prefix")
-        tokens: Any = self.tokens
-        if tokens is not None and not any(s.word_embeddings for s in anatomy.stacks):
-            raise ValueError(
-                f"a {anatomy.model_type} backbone reads no tokens that a prefix could start from; "
-                "leave tokens out"
-            )
         layers, length = active_layers(self, anatomy), held(self.length)
         for number, stack in enumerate(anatomy.stacks) if length else ():
             for name in named:
@@ -248,6 +249,8 @@ class Prefix(Method):
                     for layer in layers
                     if layer in stack.layers and any(anatomy.sublayers_of(layer, (name,)))
                 )
+                if here and self.tokens is not None:
+                    _check_words(anatomy, number, name)
                 if here:
                     yield from self._place(anatomy, number, name, here)
 
@@ -284,6 +287,21 @@ class Prefix(Method):
         )
         gated = "" if self.gate is None else " gated"
         return f"prefix length {self.length}{mlp}{gated}{where}" + place_words(self.layers)
+
+
+def _check_words(anatomy: Anatomy, number: int, name: str) -> None:
+    """Raise ``ValueError`` if the keys and values of an attention are those of no words."""
+    source = 0 if name == "cross_attention" else number
+    if anatomy.stacks[source].tokens is not None:
+        return
+    reading = [stack for stack in anatomy.stacks if stack.tokens is not None]
+    layers = tuple(layer for stack in reading for layer in stack.layers)
+    remedy = f"leave tokens out, or take layers={layers} and sublayers=('attention',)"
+    raise ValueError(
+        f"tokens need an attention that reads words, got layers of the "
+        f"{anatomy.stacks[source].name or 'one'} stack of a {anatomy.model_type} backbone, which "
+        f"reads no words; {remedy if reading else 'leave tokens out'}"
+    )
 
 
 def _gated(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
@@ -67,7 +68,7 @@ class SoftPrompt(PromptVectors):
     """The vectors (l, width), drawn uniformly from [-0.5, 0.5] where they start at random.
 
     Attributes:
-        draws: numbers in [0, 1) that choose the words of a start from the vocabulary.
+        draws: (l,) in [0, 1), which choose the words of a start from the vocabulary.
     """
 
     def __init__(self, placement: PromptPlacement, generator: torch.Generator) -> None:
@@ -77,10 +78,9 @@ class SoftPrompt(PromptVectors):
         self.position = placement.position
         start = torch.rand(placement.length, placement.width, generator=generator) - 0.5
         self.embedding = nn.Parameter(start)
-        self.draws: list[float] = []
+        self.draws: Tensor | None = None
         if placement.start == "vocabulary":
-            drawn = torch.rand(placement.length, generator=generator, dtype=torch.float64)
-            self.draws = drawn.tolist()
+            self.draws = torch.rand(placement.length, generator=generator, dtype=torch.float64)
 
     def forward(self) -> Tensor:
         """The vectors, (l, width)."""
@@ -103,7 +103,81 @@ def _other_width(values: dict[str, Any]) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prompt(Method):
+class EnteringPrompt(Method):
+    """What all prompts of the first layer share: how many vectors, and where they enter."""
+
+    length: int | Domain[int] = setting(
+        Whole(0), default=10, size=True, help="vectors l put in; 0 = absent"
+    )
+    entry: Entry | Domain[Any] = setting(
+        OneOf("word_embeddings", "hidden"),
+        default="word_embeddings",
+        help="enter as word embeddings (with positions), or after the embedding layer (bare)",
+    )
+    position: Position | Domain[Any] = setting(
+        OneOf("before", "after_first"),
+        default="before",
+        help="before the first token, or right after it (CLS, BOS)",
+    )
+
+    def clash(self, other: Configurable) -> str | None:
+        """Several prompts enter together, at one place."""
+        if not isinstance(other, EnteringPrompt):
+            return None
+        for name in ("entry", "position"):
+            values = {*possible_values(getattr(self, name))} | {
+                *possible_values(getattr(other, name))
+            }
+            if len(values) > 1:
+                return (
+                    f"prompts of one architecture must share their {name}, got "
+                    f"{', '.join(sorted(values))}; hold one value in all of them"
+                )
+        return None
+
+    def normal(self, anatomy: Anatomy) -> Self:
+        """One name for both entries where they are the same, or where there is but one."""
+        stack = anatomy.stacks[prompted_stack(anatomy)]
+        if stack.word_embeddings is None:
+            return self.replace(entry="hidden")
+        if stack.word_embeddings == stack.embeddings:
+            return self.replace(entry="word_embeddings")
+        return self
+
+    def prompt(self, anatomy: Anatomy) -> PromptPlacement | None:
+        """The plain prompt, which starts at random; ``None`` for a length of 0.
+
+        Raises:
+            ValueError: if the backbone has no such entry.
+        """
+        length = held(self.length)
+        if not length:
+            return None
+        number = prompted_stack(anatomy)
+        stack = anatomy.stacks[number]
+        entry: Entry = held(self.normal(anatomy).entry)
+        if entry == "hidden" and stack.embeddings is None:
+            raise ValueError(
+                f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
+                "nothing can enter after it; take entry='word_embeddings'"
+            )
+        return PromptPlacement(
+            site=f"{stack.prefix}embeddings",
+            length=length,
+            width=stack.embedding_width,
+            entry=entry,
+            position=held(self.position),
+            stack=number,
+        )
+
+    def unusual(self) -> list[str]:
+        """Settings of the entry that are not the default, in words."""
+        pairs = ((self.entry, "word_embeddings"), (self.position, "before"))
+        return [str(value) for value, usual in pairs if value != usual]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt(EnteringPrompt):
     """Prompt tuning: ``[P; E(x)]``, P (l, d) trained; l more tokens in every layer.
 
     - entry "word_embeddings": the vectors stand where word embeddings stand, so they get positions
@@ -131,20 +205,6 @@ class Prompt(Method):
         Rule(("entry", "start"), _other_width),
     )
 
-    length: int | Domain[int] = setting(
-        Whole(0), default=10, size=True, help="vectors l put in; 0 = absent"
-    )
-    entry: Entry | Domain[Any] = setting(
-        OneOf("word_embeddings", "hidden"),
-        default="word_embeddings",
-        help="enter as word embeddings (with positions), or after the embedding layer (bare)",
-    )
-    position: Position | Domain[Any] = setting(
-        OneOf("before", "after_first"),
-        default="before",
-        help="before the first token, or right after it (CLS, BOS)",
-    )
-
     start: str | Domain[str] = setting(
         OneOf("random", "vocabulary", "tokens"),
         default="random",
@@ -158,69 +218,21 @@ class Prompt(Method):
     )
 
     def place(self, anatomy: Anatomy) -> Iterator[PromptPlacement]:
-        length = held(self.length)
-        if not length:
-            return
-        number = prompted_stack(anatomy)
-        stack = anatomy.stacks[number]
         start, tokens = held(self.start), cast(Any, self.tokens)
-        if start != "random" and stack.word_embeddings is None:
+        stack = anatomy.stacks[prompted_stack(anatomy)]
+        if held(self.length) and start != "random" and stack.word_embeddings is None:
             raise ValueError(
                 f"a {anatomy.model_type} backbone has no words to start a prompt from, got start="
                 f"{start!r}; take 'random'"
             )
-        entry: Entry = held(self.normal(anatomy).entry)
-        if entry == "hidden" and stack.embeddings is None:
-            raise ValueError(
-                f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
-                "nothing can enter after it; take entry='word_embeddings'"
-            )
-        yield PromptPlacement(
-            site=f"{stack.prefix}embeddings",
-            length=length,
-            width=stack.embedding_width,
-            entry=entry,
-            position=held(self.position),
-            stack=number,
-            start=start,
-            tokens=held(tokens) if start == "tokens" else None,
-        )
-
-    def clash(self, other: Configurable) -> str | None:
-        """Several prompts enter together, at one place."""
-        if not isinstance(other, Prompt):
-            return None
-        for name in ("entry", "position"):
-            values = {*possible_values(getattr(self, name))} | {
-                *possible_values(getattr(other, name))
-            }
-            if len(values) > 1:
-                return (
-                    f"prompts of one architecture must share their {name}, got "
-                    f"{', '.join(sorted(values))}; hold one value in all of them"
-                )
-        return None
-
-    def normal(self, anatomy: Anatomy) -> Self:
-        """One name for both entries where they are the same, or where there is but one."""
-        stack = anatomy.stacks[prompted_stack(anatomy)]
-        if stack.word_embeddings is None:
-            return self.replace(entry="hidden")
-        if stack.word_embeddings == stack.embeddings:
-            return self.replace(entry="word_embeddings")
-        return self
+        prompt = self.prompt(anatomy)
+        if prompt is not None:
+            tokens = held(tokens) if start == "tokens" else None
+            yield dataclasses.replace(prompt, start=start, tokens=tokens)
 
     def words(self) -> str:
         """For example ``prompt length 10``; settings other than the default in brackets."""
-        unusual = [
-            str(value)
-            for value, usual in (
-                (self.entry, "word_embeddings"),
-                (self.position, "before"),
-                (self.start, "random"),
-            )
-            if value != usual
-        ]
+        unusual = self.unusual() + ([str(self.start)] if self.start != "random" else [])
         return f"prompt length {self.length}" + (f" ({', '.join(unusual)})" if unusual else "")
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from peftnas.methods.base import Placement, PromptVectors
 from peftnas.methods.bottleneck import random_linear
-from peftnas.methods.prompt import Prompt, PromptPlacement
+from peftnas.methods.folding import Folds
+from peftnas.methods.prompt import EnteringPrompt, PromptPlacement
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, OneOf, Whole, held, setting
 
@@ -61,7 +62,10 @@ class PTuningPlacement(Placement):
 
 
 class EncodedPrompt(PromptVectors):
-    """``network(E)``, E (l, d) drawn from N(0, 1); weights are uniform as those of torch."""
+    """``network(E)``, E (l, d) drawn from N(0, 1); weights are uniform as those of torch.
+
+    In evaluation without gradients the network runs once, then its vectors are kept.
+    """
 
     def __init__(self, placement: PTuningPlacement, generator: torch.Generator) -> None:
         super().__init__()
@@ -74,14 +78,19 @@ class EncodedPrompt(PromptVectors):
         self.lstm: nn.LSTM | None = None
         widths: tuple[int, ...] = (d, m, m, d)
         if placement.encoder == "lstm":
-            self.lstm = _lstm(d, m, placement.recurrent_layers, generator)
+            self.lstm = SeededLSTM(d, m, placement.recurrent_layers, generator)
             widths = (2 * m, 2 * m, d)
         self.mlp = nn.ModuleList(
             random_linear(a, b, True, generator) for a, b in zip(widths, widths[1:], strict=False)
         )
 
+        self._folds = Folds(self)
+
     def forward(self) -> Tensor:
         """The vectors, (l, width)."""
+        return self._folds.get(self.training, self.embedding.dtype, self._encode)
+
+    def _encode(self) -> Tensor:
         vectors: Tensor = self.embedding
         if self.lstm is not None:
             vectors = self.lstm(vectors[None])[0][0]
@@ -92,11 +101,12 @@ class EncodedPrompt(PromptVectors):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PTuning(Prompt):
+class PTuning(EnteringPrompt):
     """P-tuning: a prompt computed by an MLP, or by an LSTM and an MLP, that folds away.
 
     Trained vectors E (l, d) pass through the network; afterwards its output is a plain prompt.
-    Entry and position as in :class:`Prompt`. The original trains the language model too: here it
+    Entry and position as in :class:`Prompt`. E starts at random, N(0, 1), so it can start from
+    no words. The original trains the language model too: here it
     is frozen.
 
     Source: Liu et al. 2103.10385; networks as in HF peft's prompt encoder.
@@ -109,9 +119,6 @@ class PTuning(Prompt):
     )
     source: ClassVar[str] = "Liu 2103.10385; as in HF peft"
 
-    start: str | Domain[str] = setting(
-        OneOf("random"), default="random", help="of the vectors that the network reads"
-    )
     encoder: Encoder | Domain[Any] = setting(
         OneOf("mlp", "lstm"), default="mlp", help="the network that computes the prompt"
     )
@@ -122,24 +129,30 @@ class PTuning(Prompt):
         Whole(1), default=2, when={"encoder": ("lstm",)}, help="layers of the LSTM"
     )
 
-    def place(self, anatomy: Anatomy) -> Iterator[PTuningPlacement]:  # type: ignore[override]
+    def place(self, anatomy: Anatomy) -> Iterator[PTuningPlacement]:
         encoder: Encoder = held(self.encoder)
         layers = held(self.recurrent_layers) if encoder == "lstm" else 1
-        for prompt in super().place(anatomy):
+        prompt = self.prompt(anatomy)
+        if prompt is not None:
             hidden = held(self.hidden) or prompt.width
             yield PTuningPlacement(prompt.site, prompt, encoder, hidden, layers, prompt.stack)
 
     def words(self) -> str:
         """For example ``p-tuning length 10 (mlp 128)``."""
         network = f"({self.encoder}" + (")" if self.hidden is None else f" {self.hidden})")
-        return super().words().replace("prompt", "p-tuning") + f" {network}"
+        unusual = f" ({', '.join(self.unusual())})" if self.unusual() else ""
+        return f"p-tuning length {self.length}{unusual} {network}"
 
 
-def _lstm(n_in: int, hidden: int, layers: int, generator: torch.Generator) -> nn.LSTM:
-    """A bidirectional LSTM whose weights are drawn with ``generator`` alone."""
-    lstm = nn.LSTM(n_in, hidden, layers, bidirectional=True, batch_first=True, device="meta")
-    lstm.to_empty(device="cpu")
-    bound = 1 / math.sqrt(hidden)
-    for parameter in lstm.parameters():
-        nn.init.uniform_(parameter, -bound, bound, generator=generator)
-    return lstm
+class SeededLSTM(nn.LSTM):
+    """A bidirectional LSTM whose weights are drawn with ``generator`` alone, as those of torch."""
+
+    def __init__(self, n_in: int, hidden: int, layers: int, generator: torch.Generator) -> None:
+        self._generator = generator
+        super().__init__(n_in, hidden, layers, bidirectional=True, batch_first=True)
+        del self._generator  # a module with a generator in it could not be copied
+
+    def reset_parameters(self) -> None:
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator=self._generator)

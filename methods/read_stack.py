@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -20,6 +21,9 @@ from peftnas.methods.anatomy import (
     outer_norm_address,
     sublayer_address,
 )
+
+Modules = Mapping[str, nn.Module]
+"""The modules of a model by path: looked up hundreds of times."""
 
 
 class StackReader:
@@ -45,7 +49,7 @@ class StackReader:
         number: int,
         first_layer: int,
     ) -> None:
-        self._base = base
+        self._modules = dict(base.named_modules(remove_duplicate=False))
         self._config: Any = getattr(config, stack.config) if stack.config else config
         self._stack = stack
         self._number = number
@@ -73,7 +77,7 @@ class StackReader:
         first = next(iter(self.layers()))
         width = first.width
         if words is not None:
-            width = self._base.get_parameter(f"{words}.weight").shape[1]
+            width = _weight(self._modules, words).shape[1]
         return StackSite(
             stack.name,
             tuple(self._paths),
@@ -103,8 +107,8 @@ class StackReader:
         outer = self._stack.outer_norms
         paths |= {self._prefix + outer_norm_address(name): path for name, path in outer.items()}
         shared = {path for name, path in outer.items() if name in self._shared}
+        there = self._modules
         # some of them depend on the config, and so does whether they have a weight
-        there = dict(self._base.named_modules())
         return {
             address: _norm(there[path], address, path, self._norm_offset, path in shared)
             for address, path in paths.items()
@@ -129,12 +133,10 @@ class StackReader:
             for layer, path in self._paths.items()
             for name, where in self._stack.linears.items()
         ]
-        # which of these exist depends on the head and on the config
-        there = {name for name, _ in self._base.named_modules()}
         found += [
             self._linear(self._prefix + name, "", path, name)
             for name, path in self._stack.outer_linears.items()
-            if path in there
+            if path in self._modules  # depends on the head and on the config
         ]
         return {site.address: site for site in found}
 
@@ -142,7 +144,7 @@ class StackReader:
         fused = where if isinstance(where, Fused) else None
         path = where.path if isinstance(where, Fused) else where
         path = f"{layer}.{path}" if layer else path
-        module = self._base.get_submodule(path)
+        module = _module(self._modules, path)
         if not isinstance(module, nn.Linear | Conv1D):
             raise AttributeError(f"{path} is a {type(module).__name__}, not a Linear")
         weight = module.weight
@@ -194,3 +196,13 @@ def _children(base: nn.Module, stack: Stack) -> list[str]:
 def _norm(module: nn.Module, address: str, path: str, offset: float, shared: bool) -> NormSite:
     bias = getattr(module, "bias", None) is not None
     return NormSite(address, path, module.get_parameter("weight").shape[0], bias, offset, shared)
+
+
+def _module(modules: Modules, path: str) -> nn.Module:
+    if path not in modules:
+        raise AttributeError(f"there is no module {path}")
+    return modules[path]
+
+
+def _weight(modules: Modules, path: str) -> nn.Parameter:
+    return _module(modules, path).get_parameter("weight")

@@ -36,6 +36,9 @@ def save(
 ) -> None:
     """Write attached (or just detached) modules; the files appear complete or not at all.
 
+    Everything that is trained is written, so that a training can go on; what is needed to run
+    (``stored_bytes``) is less where a method has parts for the training alone.
+
     Args:
         attached: the modules; merged ones are written as modules.
         folder: made when missing; other files in it stay.

@@ -50,6 +50,12 @@ class SparseAdapterPlacement(Placement):
         [bottleneck] = widths_of(self.adapter.bottleneck)
         return 2 * self.kept + bottleneck + self.adapter.width
 
+    def stored_bytes(self, bytes_each: int = 4) -> int:
+        """Those of the parameters, and of the places of the kept entries of both matrices."""
+        [bottleneck] = widths_of(self.adapter.bottleneck)
+        places = _bytes_of_places(self.kept, self.adapter.width * bottleneck)
+        return super().stored_bytes(bytes_each) + 2 * places
+
     def build(self, generator: torch.Generator) -> SparseAdapterDelta:
         return SparseAdapterDelta(self, generator)
 
@@ -59,7 +65,8 @@ class SparseMatrix(nn.Module):
 
     Attributes:
         values: the trained entries, (k,).
-        index: their places in the flattened matrix, (k,).
+        index: their places in the flattened matrix, (k,); in a state dict int32, or one bit an
+            entry of the matrix where that is less.
     """
 
     def __init__(
@@ -84,6 +91,21 @@ class SparseMatrix(nn.Module):
         zeros = self.values.new_zeros(self.shape[0] * self.shape[1])
         return zeros.index_put((self.get_buffer("index"),), self.values).view(self.shape)
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        index, whole = self.get_buffer("index"), self.shape[0] * self.shape[1]
+        packed = _pack(index, whole) if _as_bits(len(index), whole) else index.int()
+        destination[f"{prefix}index"] = packed
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        packed = state_dict.get(f"{prefix}index")
+        if packed is not None:
+            bits = packed.dtype == torch.uint8
+            state_dict[f"{prefix}index"] = _unpack(packed) if bits else packed.long()
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     @property
     def unpruned(self) -> bool:
         """Whether SNIP has not chosen yet; until then the largest entries are taken."""
@@ -104,6 +126,29 @@ class SparseMatrix(nn.Module):
             self.get_buffer("index").copy_(index)
             self.values.copy_(self._whole[index])
         self._whole, self._choosing = None, False
+
+
+def _as_bits(kept: int, whole: int) -> bool:
+    """Whether one bit an entry of the matrix takes less than four bytes a kept one."""
+    return -(-whole // 8) < 4 * kept
+
+
+def _bytes_of_places(kept: int, whole: int) -> int:
+    return -(-whole // 8) if _as_bits(kept, whole) else 4 * kept
+
+
+def _pack(index: Tensor, whole: int) -> Tensor:
+    """Places as bits, (ceil(whole / 8),) of uint8."""
+    bits = torch.zeros(-(-whole // 8) * 8, dtype=torch.int32, device=index.device)
+    bits[index] = 1
+    worth = 2 ** torch.arange(8, dtype=torch.int32, device=index.device)
+    return (bits.view(-1, 8) * worth).sum(dim=1).to(torch.uint8)
+
+
+def _unpack(packed: Tensor) -> Tensor:
+    places = torch.arange(8, dtype=torch.int32, device=packed.device)
+    bits = (packed.int()[:, None] >> places) & 1
+    return bits.view(-1).nonzero()[:, 0]
 
 
 class SparseAdapterDelta(SublayerDelta):
@@ -134,9 +179,10 @@ class SparseAdapter(Method):
     - "magnitude": the largest |w|;
     - "random".
 
-    What is chosen stays; biases are whole. Each matrix keeps the same part (the paper's SNIP ranks
-    all matrices together), so that the count is known beforehand. Both matrices start at random,
-    since scores of D would be 0 beside a U of 0: near the identity, not at it.
+    What is chosen stays; biases are whole. Kept after training are the entries and their places.
+    Each matrix keeps the same part (the paper's SNIP ranks all matrices together), so that the
+    count is known beforehand. Both matrices start at random, since scores of D would be 0 beside a
+    U of 0: near the identity, not at it.
 
     Source: He et al. 2210.04284. Large-Sparse: raise the bottleneck by 1 / (1 - sparsity).
     """

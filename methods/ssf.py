@@ -97,11 +97,13 @@ class SSF(Method):
             named = tuple(target for target in named if target in OUTER)
         if all(target in OUTER for target in named):
             layers = None
-        return self.replace(targets=None if named == _every(anatomy) else named, layers=layers)
+        return self.replace(
+            targets=None if named == anatomy.known(_every) else named, layers=layers
+        )
 
     def _targets(self, anatomy: Anatomy) -> tuple[str, ...]:
         named: tuple[str, ...] | None = held(self.targets)
-        there = _every(anatomy)
+        there = anatomy.known(_every)
         missing = [name for name in named or () if name not in there]
         if missing:
             raise ValueError(
@@ -119,15 +121,18 @@ class SSF(Method):
 def _every(anatomy: Anatomy) -> tuple[str, ...]:
     """The targets that a backbone has, in the declared order."""
     layers = tuple(range(anatomy.n_layers))
-    return tuple(name for name in TARGETS if any(True for _ in _places(anatomy, layers, name)))
+    return tuple(name for name in TARGETS if _places(anatomy, layers, name))
 
 
-def _places(anatomy: Anatomy, layers: tuple[int, ...], target: str) -> Iterator[tuple[str, int]]:
+def _places(anatomy: Anatomy, layers: tuple[int, ...], target: str) -> list[tuple[str, int]]:
     """Address and width of everything called ``target``."""
     if target == "embeddings_patches":
-        for stack in anatomy.stacks:
-            if stack.patches is not None:
-                yield f"{stack.prefix}embeddings.patches", stack.embedding_width
-        return
-    for site in places(anatomy, layers, target):
-        yield site.address, site.n_out if isinstance(site, LinearSite) else site.width
+        return [
+            (f"{stack.prefix}embeddings.patches", stack.embedding_width)
+            for stack in anatomy.stacks
+            if stack.patches is not None
+        ]
+    return [
+        (site.address, site.n_out if isinstance(site, LinearSite) else site.width)
+        for site in places(anatomy, layers, target)
+    ]

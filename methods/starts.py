@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from peftnas.methods.anatomy import Anatomy
+from peftnas.methods.anatomy import Anatomy, StackSite
 from peftnas.methods.base import Placement
 from peftnas.methods.linear_port import own_part
 from peftnas.methods.prefix import FlatPrefix, FlatPrefixPlacement
@@ -50,10 +50,11 @@ def _start_prompt(
     assert path is not None
     words = base.get_submodule(path)
     size = int(words.get_parameter("weight").shape[0])
-    if placement.tokens is not None:
-        ids = _repeated(placement.tokens, placement.length)
+    if module.draws is not None:
+        ids = [min(int(part * size), size - 1) for part in module.draws.tolist()]
     else:
-        ids = [min(int(part * size), size - 1) for part in module.draws]
+        assert placement.tokens is not None
+        ids = _repeated(placement.tokens, placement.length)
     _check(ids, size)
     device = words.get_parameter("weight").device
     module.embedding.copy_(words(torch.tensor(ids, device=device)))
@@ -68,7 +69,8 @@ def _start_prefixes(
     """What the frozen backbone computes as keys and values of these tokens, before positions."""
     length = prefixes[0][0].length
     ids = _repeated(tokens, length)
-    table = base.get_input_embeddings().get_parameter("weight")
+    reader: Any = base.get_submodule(_readers(anatomy)[0].entry)
+    table: Tensor = reader.get_input_embeddings().weight
     _check(ids, int(table.shape[0]))
     given = torch.tensor([ids], device=table.device)
     sites = {
@@ -89,11 +91,10 @@ def _start_prefixes(
             read[key] = part.view(-1, part.shape[-1])[: len(ids)]
 
         handles.append(base.get_submodule(site.path).register_forward_hook(keep))
-    both = {"decoder_input_ids": given} if len(anatomy.stacks) > 1 else {}
     training = base.training
     try:
         base.train(False)
-        base(input_ids=given, **both, use_cache=False)
+        _read(base, anatomy, given)
     finally:
         base.train(training)
         for handle in handles:
@@ -102,6 +103,22 @@ def _start_prefixes(
         for name, target in (("key", module.keys), ("value", module.values)):
             found = read[placement.layers[0], placement.sublayer, name]
             target.copy_(found.view(target.shape))
+
+
+def _read(base: PreTrainedModel, anatomy: Anatomy, given: Tensor) -> None:
+    """Every stack that reads words reads these (1, l); alone, where others read no words."""
+    readers = _readers(anatomy)
+    if len(readers) < len(anatomy.stacks):
+        for stack in readers:
+            base.get_submodule(stack.entry)(input_ids=given)
+        return
+    both = {"decoder_input_ids": given} if len(readers) > 1 else {}
+    base(input_ids=given, **both, use_cache=False)
+
+
+def _readers(anatomy: Anatomy) -> list[StackSite]:
+    """The stacks that read words."""
+    return [stack for stack in anatomy.stacks if stack.tokens is not None]
 
 
 def _repeated(tokens: Sequence[int], length: int) -> list[int]:

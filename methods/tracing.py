@@ -13,6 +13,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.fake_backbone import FakeBackbone
+from peftnas.methods.gates import Gate
 from peftnas.methods.reads import Reads, answer_of, inputs_for
 from peftnas.methods.saved_tensors import SavedTensors
 
@@ -104,10 +105,21 @@ def forward_flop(backbone: FakeBackbone, reads: Reads) -> int:
     return counter.flop
 
 
-def decoding_flop(backbone: FakeBackbone, reads: Reads) -> int | None:
-    """FLOP of one more token behind those in a cache; ``None`` where there is no such cache."""
-    if not backbone.decodes:
-        return None
+def generates(backbone: FakeBackbone, attached: AttachedModules) -> bool:
+    """Whether words come one by one from a cache, with what is attached.
+
+    A gate over a whole text cannot go on in the stack that gives the words.
+    """
+    writer = attached.call(len(backbone.anatomy.stacks) - 1)
+    gates = [module for module in attached.modules() if isinstance(module, Gate)]
+    return backbone.decodes and not any(
+        gate.spec.tokens != "causal" and any(call is writer for call in gate.call)
+        for gate in gates
+    )
+
+
+def decoding_flop(backbone: FakeBackbone, reads: Reads) -> int:
+    """FLOP of one more token behind those in a cache, of a backbone that has one."""
     counter = FlopCounter()
     with torch.no_grad():
         found = _call(backbone, reads, use_cache=True)

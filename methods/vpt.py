@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from peftnas.methods.base import LayerPrompts, Method, Placement
 from peftnas.methods.layers import active_layers, place_words
 from peftnas.methods.linears import layers_setting
-from peftnas.methods.prompt import Prompt, prompted_stack
+from peftnas.methods.prompt import EnteringPrompt, prompted_stack
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import Configurable, OneOf, Whole, held, setting
 
@@ -150,7 +150,7 @@ class VPT(Method):
 
     def clash(self, other: Configurable) -> str | None:
         """All prompts enter together, as one kind."""
-        if isinstance(other, VPT | Prompt):
+        if isinstance(other, VPT | EnteringPrompt):
             return "VPT is the only prompt of an architecture, got another beside it; keep one"
         return None
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _RANDOM_TRIES = 300
 _ENUMERATED = 20_000
-_BYTES = 4  # of a stored element
 
 
 class Limits:
@@ -49,7 +48,7 @@ class Limits:
             return None
         placed = self._bound.placed(draw.architecture)
         parts = cast("tuple[Placement, ...]", placed.placements)
-        stored = _BYTES * sum(part.stored() for part in parts)
+        stored = sum(part.stored_bytes() for part in parts)
         exact = costs(placed.count, stored, self._bound.anatomy.backbone_parameters)
         for constraint in self._constraints:
             broken = constraint.broken(exact)

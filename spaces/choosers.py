@@ -16,10 +16,12 @@ from peftnas.spaces.tree_nodes import Node, leaves
 def uniform(rng: random.Random) -> Choose:
     """Uniform over each domain (in the logarithm with ``log``), and over valid subsets."""
 
+    draw_unit = rng.random
+
     def choose(path: str, domain: Ask) -> Any:
         if domain.__class__ is Inclusion:  # most questions, of which a walk asks hundreds
-            return rng.random() < domain.likelihood
-        return from_unit(domain, rng.random())
+            return draw_unit() < domain.likelihood
+        return from_unit(domain, draw_unit())
 
     return choose
 

@@ -64,9 +64,9 @@ class Integer(Domain[int]):
     def __contains__(self, value: object) -> bool:
         return (
             isinstance(value, int)
-            and not isinstance(value, bool)
+            and value.__class__ is not bool
             and self.low <= value <= self.high
-            and (value - self.low) % self.step == 0
+            and (self.step == 1 or (value - self.low) % self.step == 0)
         )
 
 
@@ -135,12 +135,12 @@ class Choice(Domain[Any]):
 
     def __contains__(self, value: object) -> bool:
         """Whether ``value`` is one of the options, or lies in an option that is a domain."""
-        return any(
-            value in option
-            if isinstance(option, Integer | Real | Choice | Subset)
-            else type(value) is type(option) and value == option
-            for option in self.options
-        )
+        kind = value.__class__
+        for option in self.options:
+            if option.__class__ is kind and value == option:
+                return True
+        nested = [one for one in self.options if isinstance(one, Integer | Real | Choice | Subset)]
+        return any(value in one for one in nested)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Choice) and _typed(self.options) == _typed(other.options)

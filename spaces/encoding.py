@@ -41,18 +41,16 @@ def to_unit(domain: Ask, value: Any) -> float:
 
 def from_unit(domain: Ask, unit: float) -> Any:
     """The value at ``unit`` in [0, 1]; the inverse of :func:`to_unit`."""
-    match domain:
-        case Real(low, high, log):
-            value = low * (high / low) ** unit if log else low + unit * (high - low)
-            return float(min(max(value, low), high))
-        case Integer(log=True):
-            low, high = domain.low - 0.5, domain.high + 0.5
-            value = round(low * (high / low) ** unit)
-            return min(max(value, domain.low), domain.high)
-        case Integer():
-            return domain.low + domain.step * _part(unit, len(domain))
-        case Choice():
-            return domain.options[_part(unit, len(domain.options))]
+    if isinstance(domain, Choice):
+        return domain.options[_part(unit, len(domain.options))]
+    if isinstance(domain, Real):
+        low, high = domain.low, domain.high
+        value = low * (high / low) ** unit if domain.log else low + unit * (high - low)
+        return float(min(max(value, low), high))
+    if domain.log:
+        low, high = domain.low - 0.5, domain.high + 0.5
+        return min(max(round(low * (high / low) ** unit), domain.low), domain.high)
+    return domain.low + domain.step * _part(unit, len(domain))
 
 
 def encode(columns: Sequence[Dimension], values: Mapping[str, Primitive]) -> NDArray[np.float64]:
@@ -115,4 +113,5 @@ def _middle(index: int, n: int) -> float:
 
 
 def _part(unit: float, n: int) -> int:
-    return min(int(unit * n), n - 1)
+    part = int(unit * n)
+    return part if part < n else n - 1

@@ -142,7 +142,7 @@ class Configurable:
             if isinstance(value, list):
                 value = tuple(value)
                 object.__setattr__(self, name, value)
-            _check_field(f"{type(self).__name__}.{name}", declared, value)
+            _check_field(type(self), name, declared, value)
         for rule in self.rules:
             self._check_rule(rule)
 
@@ -177,7 +177,7 @@ class Configurable:
         for name, value in changed.items():
             value = tuple(value) if isinstance(value, list) else value
             copy.__dict__[name] = value
-            _check_field(f"{cls.__name__}.{name}", declared[name], value)
+            _check_field(cls, name, declared[name], value)
         for rule in self.rules:
             if not changed.keys().isdisjoint(rule.fields):
                 copy._check_rule(rule)
@@ -250,7 +250,7 @@ def check_clashes(configs: Sequence[Configurable]) -> None:
             raise ValueError(reason)
 
 
-_PLAIN = {int, float, str, bool, tuple, type(None)}
+PLAIN = {int, float, str, bool, tuple, type(None)}
 """Classes of most held values: looked up, where an instance check of each would take long."""
 
 
@@ -269,7 +269,7 @@ def held(value: T | Domain[T] | ByLayer[T]) -> T:
         ValueError: if the field still holds a domain (a search space, not an architecture) or one
             value for each layer (see :meth:`Configurable.at`).
     """
-    if value.__class__ in _PLAIN:
+    if value.__class__ in PLAIN:
         return value  # type: ignore[return-value]
     if isinstance(value, Domain | ByLayer):
         raise ValueError(f"an architecture holds plain values, got {value!r}; draw from it first")
@@ -278,7 +278,8 @@ def held(value: T | Domain[T] | ByLayer[T]) -> T:
 
 def is_resolved(config: Configurable) -> bool:
     """Whether every field holds a value, so that the object can stand in an architecture."""
-    return not any(isinstance(getattr(config, name), Domain) for name in settings(type(config)))
+    values = vars(config)
+    return not any(isinstance(values[name], Domain) for name in settings(type(config)))
 
 
 def may_hold(held: Any, allowed: tuple[Any, ...]) -> bool:
@@ -318,24 +319,34 @@ def possible_values(value: Any) -> Iterable[Any]:
             return (value,)
 
 
-def _check_field(name: str, declared: Setting, value: Any) -> None:
+def _check_field(cls: type[Configurable], name: str, declared: Setting, value: Any) -> None:
+    if value.__class__ in PLAIN and declared.values.takes(value):
+        return
+    _check_words(f"{cls.__name__}.{name}", declared, value)
+
+
+def _check_words(name: str, declared: Setting, value: Any) -> None:
     if isinstance(value, PerLayer | PerGroup | ByLayer):
         if not declared.by_layer:
             raise ValueError(
                 f"{name} is one value for the whole backbone, got {value!r}; "
                 "drop the per-layer wrapper"
             )
-        inner = value.domain if not isinstance(value, ByLayer) else None
-        options = [inner] if inner is not None else possible_values(value)
-        # many layers, few values
-        for option in {(type(option), option): option for option in options}.values():
-            _check_field(name, declared, option)
+        if not isinstance(value, ByLayer):
+            _check_words(name, declared, value.domain)
+            return
+        takes, seen = declared.values.takes, set()
+        for _, option in value.items():  # many layers, few values
+            if (key := (option.__class__, option)) not in seen:
+                seen.add(key)
+                if not takes(option):
+                    _check_words(name, declared, option)
     elif isinstance(value, Subset) and value.layers:
         if not isinstance(declared.values, Layers):
             raise ValueError(refusal(name, declared.values, value))
     elif isinstance(value, Choice):
         for option in value.options:
-            _check_field(name, declared, option)
+            _check_words(name, declared, option)
     elif isinstance(value, Subset):
         if not declared.values.takes(value.items):
             raise ValueError(refusal(name, declared.values, value))

@@ -71,10 +71,7 @@ class ByLayer(Generic[T]):
                 raise ValueError(f"ByLayer needs layer numbers >= 0, got {layer!r}")
         self._values = tuple(sorted(values.items()))
         self._at = dict(self._values)
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        return tuple(layer for layer, _ in self._values)
+        self.layers: tuple[int, ...] = tuple(self._at)
 
     def __getitem__(self, layer: int) -> T:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice, Inclusion, Integer, Real, Subset
-from peftnas.spaces.fields import Configurable, default_of, may_hold, settings
+from peftnas.spaces.fields import PLAIN, Configurable, default_of, may_hold, settings
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.tree_nodes import Fork, Leaf, Node, Presence, label_options, possible_layers
 
@@ -97,17 +97,14 @@ class Walk:
 
     def method(self, leaf: Leaf) -> Configurable:
         """The method with every domain replaced by a draw."""
-        method = leaf.method
-        drawn: dict[str, Any] = {}
+        method, drawn = leaf.method, dict[str, Any]()
         for name in field_order(method):
-            held = getattr(method, name)
-            if name in drawn:
-                continue
             if not method.active(name, drawn):
                 drawn[name] = inactive_value(method, name)
             elif name == "gate" and self._gate is not None:
                 drawn[name] = self.gate()
             else:
+                held = getattr(method, name)
                 drawn[name] = self.field(method, f"{leaf.path}.{name}", name, held, drawn)
         return method.replace(**drawn)
 
@@ -121,6 +118,8 @@ class Walk:
 
     def value(self, path: str, domain: Any, layers: Sequence[int]) -> Any:
         """A value from what a field holds; ``layers``: where the method is active."""
+        if domain.__class__ in PLAIN:  # most fields, and most options
+            return domain
         match domain:
             case Integer() | Real():
                 return self.ask(path, domain)
@@ -131,8 +130,7 @@ class Walk:
             case Subset():
                 return self._subset(path, domain)
             case PerLayer(inner):
-                drawn = {i: self.value(f"layers[{i}].{path}", inner, layers) for i in layers}
-                return ByLayer(drawn) if drawn else _NOWHERE
+                return self._per_layer(path, inner, layers)
             case PerGroup():
                 return self._per_group(path, domain, layers)
             case _:
@@ -147,23 +145,35 @@ class Walk:
     def ask(self, path: str, domain: Ask) -> Any:
         """One answer, checked and kept."""
         value = self._choose(path, domain)
-        # most questions are whether an item is taken
-        if value.__class__ is not bool if domain.__class__ is Inclusion else value not in domain:
-            raise ValueError(
-                f"{path} must be drawn from {domain!r}, got {value!r}; change the value"
-            )
+        if value not in domain:
+            raise _outside(path, domain, value)
         self.values[path] = value
         return value
 
     def _subset(self, path: str, domain: Subset) -> tuple[Any, ...]:
+        # most questions of a walk are these: asked here, not through a function for each
+        choose, values = self._choose, self.values
         taken: list[Any] = []
-        for i, item in enumerate(domain.items):
-            left, missing = len(domain.items) - i, domain.min_size - len(taken)
+        left, missing = len(domain.items), domain.min_size
+        for item in domain.items:
             if missing == left:
-                return (*taken, *domain.items[i:])
-            if self.ask(f"{path}.{item}", _inclusion(left, missing)):
+                return (*taken, *domain.items[-left:])
+            here, question = f"{path}.{item}", _inclusion(left, missing) if missing else _EVEN
+            value = values[here] = choose(here, question)
+            if value is True:
                 taken.append(item)
+                missing -= missing > 0
+            elif value is not False:
+                raise _outside(here, question, value)
+            left -= 1
         return tuple(taken)
+
+    def _per_layer(self, path: str, inner: Any, layers: Sequence[int]) -> Any:
+        if isinstance(inner, Integer | Real):
+            drawn = {i: self.ask(f"layers[{i}].{path}", inner) for i in layers}
+        else:
+            drawn = {i: self.value(f"layers[{i}].{path}", inner, layers) for i in layers}
+        return ByLayer(drawn) if drawn else _NOWHERE
 
     def _per_group(self, path: str, domain: PerGroup[Any], layers: Sequence[int]) -> Any:
         groups = {layer: domain.group_of(layer, self._n_layers) for layer in layers}
@@ -172,6 +182,10 @@ class Walk:
             for group in sorted(set(groups.values()))
         }
         return ByLayer({layer: drawn[groups[layer]] for layer in layers}) if drawn else _NOWHERE
+
+
+def _outside(path: str, domain: Ask, value: Any) -> ValueError:
+    return ValueError(f"{path} must be drawn from {domain!r}, got {value!r}; change the value")
 
 
 _NOWHERE = object()
@@ -269,7 +283,13 @@ class _Listing:
 
 def field_order(method: Configurable) -> list[str]:
     """The fields in the order of the walk: ``layers`` first, since per-layer draws need it."""
-    declared = settings(type(method))
+    cls: Any = type(method)
+    return _field_order(cls)
+
+
+@functools.cache
+def _field_order(cls: Any) -> list[str]:
+    declared = settings(cls)
     names = list(declared)
     if "layers" in declared and not declared["layers"].when:
         names.remove("layers")
@@ -279,7 +299,12 @@ def field_order(method: Configurable) -> list[str]:
 
 def active_layers(layers: tuple[int, ...] | None, n_layers: int) -> tuple[int, ...]:
     """The layer numbers that a drawn ``layers`` field stands for."""
-    return tuple(range(n_layers)) if layers is None else layers
+    return _every(n_layers) if layers is None else layers
+
+
+@functools.cache
+def _every(n_layers: int) -> tuple[int, ...]:
+    return tuple(range(n_layers))
 
 
 def inactive_value(method: Configurable, name: str) -> Any:
@@ -302,10 +327,19 @@ def _first(domain: Any) -> Any:
             return domain
 
 
+def _subsets(items: int, at_least: int) -> int:
+    """How many subsets of so many items have at least so many members."""
+    return sum(math.comb(items, size) for size in range(max(at_least, 0), items + 1))
+
+
 @functools.lru_cache(maxsize=4096)
 def _inclusion(left: int, missing: int) -> Inclusion:
     """The question for the next of ``left`` items of which ``missing`` must still be taken."""
     return Inclusion(_subsets(left - 1, missing - 1) / _subsets(left, missing))
+
+
+_EVEN = _inclusion(1, 0)
+"""The question where no item is missing any more."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -313,8 +347,3 @@ def _labelled(domain: Choice) -> tuple[dict[Any, Any], Choice]:
     """The labels of a choice's options, and the question for one of them."""
     labels = label_options(domain)
     return labels, Choice(*(label for _, label in labels))
-
-
-def _subsets(items: int, at_least: int) -> int:
-    """How many subsets of so many items have at least so many members."""
-    return sum(math.comb(items, size) for size in range(max(at_least, 0), items + 1))

@@ -35,7 +35,7 @@ class Whole:
     def takes(self, value: Any) -> bool:
         return (
             isinstance(value, int)
-            and not isinstance(value, bool)
+            and value.__class__ is not bool
             and value >= self.low
             and (self.high is None or value <= self.high)
         )
@@ -77,7 +77,11 @@ class OneOf:
         return "one of " + ", ".join(map(repr, self.values))
 
     def takes(self, value: Any) -> bool:
-        return any(same_value(value, known) for known in self.values)
+        # every value drawn is looked at: a loop takes half of what a generator does
+        for known in self.values:
+            if value is known or same_value(value, known):
+                return True
+        return False
 
 
 def same_value(one: Any, other: Any) -> bool:
@@ -96,7 +100,10 @@ class AnyOf:
         return " or ".join(kind.words for kind in self.kinds)
 
     def takes(self, value: Any) -> bool:
-        return any(kind.takes(value) for kind in self.kinds)
+        for kind in self.kinds:
+            if kind.takes(value):
+                return True
+        return False
 
 
 class SomeOf:
@@ -104,6 +111,7 @@ class SomeOf:
 
     def __init__(self, *items: str) -> None:
         self.items = items
+        self._known = frozenset(items)
 
     @property
     def words(self) -> str:
@@ -113,7 +121,7 @@ class SomeOf:
         return (
             isinstance(value, tuple)
             and len(set(value)) == len(value)
-            and all(item in self.items for item in value)
+            and self._known.issuperset(value)
         )
 
 
@@ -135,6 +143,9 @@ class Sizes:
         return isinstance(value, tuple) and bool(value) and all(map(Whole(1).takes, value))
 
 
+_LAYER = Whole(0)
+
+
 class Layers:
     """``None`` (every layer) or a tuple of distinct layer numbers, 0-based."""
 
@@ -144,5 +155,5 @@ class Layers:
         return value is None or (
             isinstance(value, tuple)
             and len(set(value)) == len(value)
-            and all(Whole(0).takes(layer) for layer in value)
+            and all(map(_LAYER.takes, value))
         )

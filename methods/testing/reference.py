@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import AttachedModules, attach
 from peftnas.methods.describe import UnsupportedBackboneError, describe
+from peftnas.methods.prefix import Prefix
 from peftnas.methods.testing.tensors import slots
 from peftnas.methods.testing.translate import translate
 from peftnas.spaces.architecture import Architecture
@@ -84,8 +86,8 @@ def load_reference(folder: str | Path, case_name: str, variant: str) -> Referenc
         An object with ``run()`` and ``gradients(loss)``.
     Raises:
         ValueError: if the folder has no such case or the case no such variant.
-        NotImplementedError: if the backbone's family or the library's function is none of ours;
-            the message says why.
+        NotImplementedError: if the backbone's family or the library's function is none of ours, or
+            the backbone does not take it; the message says why.
     """
     folder = Path(folder)
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
@@ -99,16 +101,26 @@ def load_reference(folder: str | Path, case_name: str, variant: str) -> Referenc
         anatomy = describe(AutoConfig.from_pretrained(folder / backbone["folder"]))
     except UnsupportedBackboneError as error:
         raise NotImplementedError(f"backbone {case['backbone']!r}: {error}") from error
-    if anatomy.positions == "relative" and not case.get("library_patched", True):
-        raise NotImplementedError(
-            "the library shifts the relative positions of real keys by the prefix; ours keeps them"
-        )
     architecture = translate(case["library_config"], anatomy, names)
+    _check_positions(architecture, anatomy, case)
     model = AutoModel.from_pretrained(
         folder / backbone["folder"], attn_implementation=backbone["attention"]
     ).eval()
-    attached = attach(model, architecture)
+    try:
+        attached = attach(model, architecture)
+    except ValueError as error:
+        raise NotImplementedError(f"case {case_name!r}: {error}") from error
     return Reference(case, architecture, model, attached, stored, variant)
+
+
+def _check_positions(architecture: Architecture, anatomy: Anatomy, case: dict[str, Any]) -> None:
+    """Decline a prefix in front of keys whose relative positions the library shifts by it."""
+    prefixed = any(isinstance(method, Prefix) for method in architecture.methods)
+    if prefixed and anatomy.positions == "relative" and not case.get("library_patched", False):
+        raise NotImplementedError(
+            "the library shifts the relative positions of real keys by the prefix, unless the "
+            "case says library_patched: true; ours keeps them"
+        )
 
 
 def _named(index: dict[str, Any], case_name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 
 import pytest
@@ -16,10 +17,13 @@ from peftnas.methods import (
     BitFit,
     Compacter,
     FullFineTuning,
+    GatedLoRAPrefix,
     LoRA,
     Prefix,
     Prompt,
+    PTuning,
     ReFT,
+    SparseAdapter,
     attach,
     costs,
     count,
@@ -31,6 +35,8 @@ from peftnas.methods.base import Method
 from peftnas.methods.measured_memory import measured_train_memory
 from peftnas.methods.reads import Reads
 from tests.methods.conftest import CONFIGS, build
+from tests.methods.test_conformance import EXAMPLES, NAMES
+from tests.methods.test_presets import SMALL, make, preset_functions
 
 BATCH, TOKENS = 2, 8
 # those of the table in the reference: f = 4d, r = d/8
@@ -229,6 +235,31 @@ class TestExtraFlop:
         assert of(Architecture(), config).forward_flop == 2 * weights + attention
 
 
+FOLDING: list[tuple[Method, Method]] = [
+    (Prefix(length=3, mlp=5), Prefix(length=3)),
+    (GatedLoRAPrefix(rank=2, length=3, mlp=5), GatedLoRAPrefix(rank=2, length=3)),
+    (PTuning(length=3), Prompt(length=3)),
+    (PTuning(length=3, encoder="lstm", hidden=4), Prompt(length=3)),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["32", "16"])
+@pytest.mark.parametrize(("method", "folded"), FOLDING, ids=lambda method: method.words())
+def test_what_folds_away_costs_no_flop_and_is_not_stored(method, folded, dtype):
+    config = CONFIGS["llama"]()
+    found, plain = (of(Architecture(one), config, dtype=dtype) for one in (method, folded))
+    assert (found.extra_flop, found.extra_flop_merged) == (
+        plain.extra_flop,
+        plain.extra_flop_merged,
+    )
+    assert found.extra_flop_decoded == plain.extra_flop_decoded
+    assert (found.stored_parameters, found.stored_bytes) == (
+        plain.stored_parameters,
+        plain.stored_bytes,
+    )
+    assert found.trainable_parameters > plain.trainable_parameters
+
+
 METHODS: list[Method] = [
     LoRA(rank=3, targets=("query", "up")),
     LoRA(rank=3, gate="unipelt"),
@@ -240,6 +271,8 @@ METHODS: list[Method] = [
     Compacter(bottleneck=4),
     ReFT(rank=2, first=2, last=1),
     FullFineTuning(),
+    SparseAdapter(bottleneck=8, sparsity=0.5),  # places as bits
+    SparseAdapter(bottleneck=16, sparsity=0.99),  # places as int32
 ]
 
 
@@ -319,3 +352,53 @@ def test_a_gpu_takes_what_is_predicted(layers):
     measured = measured_train_memory(model, architecture, Reads(32, 128))
     # besides what is predicted: gradients of activations and workspace
     assert predicted < measured < 1.5 * predicted
+
+
+class TestEveryMethod:
+    """Costs are told of whatever can be attached; what cannot is refused in the same words."""
+
+    @pytest.mark.parametrize("name", ["bert", "llama", "t5"])
+    @pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)
+    def test_of_examples(self, example, name):
+        layers = getattr(example.method, "layers", None)
+        # a gate in t5's encoder has seen its whole text before the decoder begins
+        hindered = example.whole_text and not (name == "t5" and layers == (1,))
+        self.check(Architecture(example.method), name, decodes=not hindered)
+
+    @pytest.mark.parametrize("name", ["bert", "llama", "t5"])
+    @pytest.mark.parametrize("preset", preset_functions())
+    def test_of_presets(self, preset, name):
+        config = CONFIGS[name]()
+        if preset == "s4":  # of four groups of layers
+            config.num_hidden_layers = 4
+        whole_text = preset in ("unipelt_ap", "unipelt_apl", "unipelt_central")
+        architecture = make(preset, describe(config), **SMALL)
+        self.check(architecture, name, decodes=not whole_text, config=config)
+
+    @pytest.mark.parametrize("method", [Prompt(length=2, start="vocabulary"), PTuning(length=2)])
+    def test_of_other_starts_and_networks(self, method):
+        self.check(Architecture(method), "llama", decodes=True)
+
+    def test_gates_in_the_encoder_alone_do_not_hinder_the_decoder(self):
+        gated = LoRA(rank=2, gate="unipelt", layers=(0, 1))
+        assert of(Architecture(gated), CONFIGS["t5"]()).extra_flop_decoded == 0
+        gated = gated.replace(layers=(2,))
+        assert of(Architecture(gated), CONFIGS["t5"]()).extra_flop_decoded is None
+        gated = gated.replace(gate_tokens="causal")
+        assert of(Architecture(gated), CONFIGS["t5"]()).extra_flop_decoded > 0
+
+    def check(self, architecture, name, *, decodes, config=None):
+        config = config or CONFIGS[name]()
+        anatomy = describe(config)
+        try:
+            expected = count(architecture, anatomy)
+        except ValueError as error:
+            with pytest.raises(ValueError, match=re.escape(str(error))):
+                of(architecture, config)
+            return
+        found = of(architecture, config)
+        assert found.trainable_parameters == expected > 0
+        assert 0 < found.stored_parameters <= expected
+        assert found.extra_flop >= found.extra_flop_merged >= 0
+        assert found.train_memory.activations > 0
+        assert (found.extra_flop_decoded is not None) is (decodes and name != "bert")

@@ -33,10 +33,15 @@ EAGER = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandom
 
 
 def values_of(values: Values, anatomy: Anatomy) -> st.SearchStrategy[Any]:
-    """Small values that a field takes; names of linears mostly such as the backbone has."""
+    """Values that a field takes; names of linears mostly such as the backbone has.
+
+    Sizes are small, or up to 40: beyond the width of 16 of the backbones and their table of 40
+    positions.
+    """
     match values:
         case Whole(low, high):
-            return st.integers(low, min(low + 4, low + 4 if high is None else high))
+            small, large = (most if high is None else min(most, high) for most in (low + 4, 40))
+            return st.integers(low, small) | st.integers(low, large)
         case Number(low, high):
             return st.sampled_from([x for x in (0.25, 0.5, 2.0) if values.takes(x)])
         case OneOf():

@@ -69,7 +69,45 @@ def test_a_prefix_of_tokens_is_close_to_the_tokens_themselves(build_backbone):
     assert_close(prefix.values.reshape(2, -1), core.value(hidden)[0])
 
 
+@pytest.mark.parametrize(("name", "first"), [("whisper", 2), ("clip", 0)])
+def test_a_stack_that_reads_words_beside_one_that_does_not(name, first, build_backbone, digest):
+    """The decoder of whisper, the text tower of clip: they read the tokens alone."""
+    model = build_backbone(name)
+    before, layers = digest(model), describe(model).stacks[first // 2].layers
+    assert layers[0] == first
+    attached = attach(model, Architecture(Prefix(length=2, tokens=(7, 9), layers=layers)))
+    anatomy = attached.anatomy
+    prefix = attached.at(f"layers[{first}].attention.core", "prefix")
+    attached.detach()
+    block = model.get_submodule(anatomy.layers[first].path)
+    norm = block.self_attn_layer_norm if name == "whisper" else block.layer_norm1
+    table, positions = (
+        (model.decoder.embed_tokens, model.decoder.embed_positions.weight)
+        if name == "whisper"
+        else (
+            model.text_model.embeddings.token_embedding,
+            model.text_model.embeddings.position_embedding.weight,
+        )
+    )
+    read = norm(table(torch.tensor([7, 9])) + positions[:2])
+    assert_close(prefix.keys.reshape(2, -1), block.self_attn.k_proj(read))
+    assert_close(prefix.values.reshape(2, -1), block.self_attn.v_proj(read))
+    assert digest(model) == before
+
+
 class TestRefusals:
+    @pytest.mark.parametrize(
+        ("name", "method"),
+        [
+            ("whisper", Prefix(tokens=(1,))),
+            ("whisper", Prefix(tokens=(1,), layers=(2,), sublayers=("cross_attention",))),
+            ("clip", Prefix(tokens=(1,))),
+        ],
+    )
+    def test_layers_that_read_no_words(self, name, method, build_backbone):
+        with pytest.raises(ValueError, match=r"reads no words; .* take layers=\(.*\)"):
+            list(method.place(describe(build_backbone(name))))
+
     def test_no_tokens(self):
         with pytest.raises(ValueError, match="needs token ids"):
             Prompt(start="tokens")
@@ -87,9 +125,9 @@ class TestRefusals:
     def test_images_have_no_words(self, build_backbone):
         anatomy = describe(build_backbone("vit"))
         for method in (Prompt(start="vocabulary"), Prefix(tokens=(1,))):
-            with pytest.raises(ValueError, match="no (words|tokens)"):
+            with pytest.raises(ValueError, match="no words"):
                 list(method.place(anatomy))
 
     def test_p_tuning_starts_at_random(self):
-        with pytest.raises(ValueError, match="start must be"):
+        with pytest.raises(TypeError, match="start"):
             PTuning(start="vocabulary")

@@ -49,6 +49,9 @@ class ToyPlacement:
     def stored(self) -> int:
         return self.size
 
+    def stored_bytes(self) -> int:
+        return 4 * self.stored()
+
     def identity(self) -> dict[str, Any]:
         return {"site": self.site, "content": list(self.content)}
 
