@@ -16,9 +16,10 @@ from peftnas.methods import (
     SoRA,
     SparseAdapter,
     attach,
+    load,
 )
 
-SITE = "layers[1].attention.value"
+SITE, FFN = "layers[1].attention.value", "layers[0].ffn"
 
 
 @pytest.fixture
@@ -49,6 +50,12 @@ def train(model, attached, batch, steps, rate=0.05):
         (loss if penalty is None else loss + penalty).backward()
         optimiser.step()
         attached.steps.end(step, steps)
+
+
+def choose(model, attached, batch):
+    attached.steps.begin_pruning()
+    hidden(model, batch).pow(2).sum().backward()
+    attached.steps.prune()
 
 
 class TestDyLoRA:
@@ -194,7 +201,7 @@ class TestSparseAdapter:
         assert attached.steps.needs_pruning
         attached.steps.begin_pruning()
         hidden(model, batch).pow(2).sum().backward()
-        matrix = attached.at("layers[0].ffn", "sparse_adapter").down
+        matrix = attached.at(FFN, "sparse_adapter").down
         whole = matrix._whole
         sensitivity = (whole * whole.grad).abs()
         kept = set(sensitivity.detach().topk(24).indices.tolist())
@@ -203,6 +210,31 @@ class TestSparseAdapter:
         assert not attached.steps.needs_pruning
         attached.steps.prune()  # again: no effect
         assert set(matrix.index.tolist()) == kept
+
+    @pytest.mark.parametrize("pruned", [True, False])
+    def test_what_is_chosen_is_saved(self, model, batch, disturb, tmp_path, pruned):
+        method = SparseAdapter(bottleneck=6, sparsity=0.75)
+        attached = attach(model, Architecture(method), seed=3)
+        if pruned:
+            choose(model, attached, batch)
+        disturb(attached)
+        expected, before = hidden(model, batch), attached.state_dict()
+        attached.save(tmp_path)
+        attached.detach()
+        loaded = load(tmp_path, model)
+        assert loaded.steps.needs_pruning is not pruned
+        if pruned:
+            choose(model, loaded, batch)
+            assert torch.equal(hidden(model, batch), expected)
+        else:
+            loaded.steps.begin_pruning()
+            matrix = loaded.at(FFN, "sparse_adapter").down
+            kept = matrix.weight().flatten()[matrix.index]
+            assert torch.equal(kept, before[f"{FFN}.sparse_adapter.down.values"])
+
+    def test_indices_are_saved_in_32_bits(self, model):
+        state = attach(model, Architecture(SparseAdapter(bottleneck=6))).state_dict()
+        assert state[f"{FFN}.sparse_adapter.up.index"].dtype == torch.int32
 
     def test_sparsity_1_is_absent(self, model):
         assert attach(model, Architecture(SparseAdapter(sparsity=1.0))).count == 0
