@@ -18,6 +18,7 @@ from peftnas.methods import (
     attach,
     load,
 )
+from peftnas.spaces.domains import Choice
 
 SITE, FFN = "layers[1].attention.value", "layers[0].ffn"
 
@@ -124,6 +125,44 @@ class TestAdaLoRA:
         ranks = bundle.ranks()
         assert set(ranks) == set(bundle.sites)
         assert sum(ranks.values()) == 2 * len(bundle.sites)
+
+    @pytest.mark.parametrize("steps", [1, 2, 3, 10])
+    @pytest.mark.parametrize(("warmup", "cooldown"), [(0.1, 0.3), (0.0, 0.0), (0.5, 0.49)])
+    def test_ends_there_whatever_the_schedule(self, model, batch, steps, warmup, cooldown):
+        method = AdaLoRA(rank=12, target_rank=1, warmup=warmup, cooldown=cooldown)
+        attached = attach(model, Architecture(method))
+        [(_, bundle)] = attached.placed
+        train(model, attached, batch, steps)
+        assert sum(bundle.ranks().values()) == len(bundle.sites)
+
+    @pytest.mark.parametrize(("warmup", "cooldown"), [(0.5, 0.6), (1.0, 0.0), (0.5, 0.5)])
+    def test_a_schedule_without_time_to_take_ranks_is_refused(self, warmup, cooldown):
+        with pytest.raises(ValueError, match=r"sum must be below 1, got .*; lower one"):
+            AdaLoRA(warmup=warmup, cooldown=cooldown)
+        with pytest.raises(ValueError, match="sum must be below 1"):
+            AdaLoRA(warmup=Choice(0.0, warmup), cooldown=cooldown)
+
+    @pytest.mark.parametrize("stop", [3, 8, 15])
+    def test_training_goes_on_after_loading(self, model, tmp_path, stop):
+        def steps(attached, first, last):
+            for step in range(first, last):
+                noise = torch.Generator().manual_seed(step)
+                attached.steps.begin(step, 20)
+                for parameter in attached.parameters():
+                    parameter.grad = torch.randn(parameter.shape, generator=noise)
+                    parameter.data.sub_(0.01 * parameter.grad)
+                attached.steps.end(step, 20)
+
+        attached = attach(model, Architecture(AdaLoRA(rank=4, target_rank=2)))
+        steps(attached, 0, stop)
+        attached.save(tmp_path)
+        steps(attached, stop, 20)
+        expected = attached.state_dict()
+        attached.detach()
+        again = load(tmp_path, model)
+        steps(again, stop, 20)
+        state = again.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in expected.items())
 
     def test_budget_falls_as_a_cube(self, model):
         method = AdaLoRA(rank=4, target_rank=2, warmup=0.2, cooldown=0.4)
