@@ -189,8 +189,8 @@ def _no_time(values: dict[str, Any]) -> str | None:
     if warmup + cooldown < 1:
         return None
     return (
-        "warmup and cooldown must leave steps between them in which ranks are taken away, so their "
-        f"sum must be below 1, got {warmup} and {cooldown}; lower one of them"
+        "warmup and cooldown must leave steps between them in which ranks are taken away, so "
+        f"their sum must be below 1, got {warmup} and {cooldown}; lower one of them"
     )
 
 
