@@ -68,11 +68,7 @@ class AdaLoRAPlacement(Placement):
 
 
 class AdaLoRADelta(LinearDelta):
-    """``s * B diag(E) A x``; A, B from N(0, 0.02), E 0: the identity.
-
-    Beside A, E and B lie moving averages of the sensitivity of their entries and of its variation,
-    such as ``A_mean`` and ``A_spread``. They are saved, so that a training can go on.
-    """
+    """``s * B diag(E) A x``; A, B from N(0, 0.02), E 0: the identity."""
 
     def __init__(
         self, placement: AdaLoRAPlacement, n_in: int, n_out: int, generator: torch.Generator
@@ -83,19 +79,39 @@ class AdaLoRADelta(LinearDelta):
         self.A = nn.Parameter(INIT_STD * torch.randn(rank, n_in, generator=generator))
         self.E = nn.Parameter(torch.zeros(rank, 1))
         self.B = nn.Parameter(INIT_STD * torch.randn(n_out, rank, generator=generator))
+
+    def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
+        """x (B, T, n_in) -> (B, T, n_out)."""
+        inner = nn.functional.linear(x, self.A) * (self.scale * self.E.squeeze(1))
+        return nn.functional.linear(inner, self.B)
+
+    def weight_delta(self) -> Tensor:
+        """(n_out, n_in)."""
+        return self.B @ (self.scale * self.E * self.A)
+
+
+class Importance(nn.Module):
+    """Moving averages of the sensitivity of each entry of a delta, and of its variation.
+
+    Buffers such as ``A_mean`` and ``A_spread``: saved, so that a training can go on; not in the
+    delta, which reads none of them.
+    """
+
+    def __init__(self, delta: AdaLoRADelta) -> None:
+        super().__init__()
         for name in RANKS_OF:
             for average in ("mean", "spread"):
-                like = torch.zeros_like(self.get_parameter(name), requires_grad=False)
+                like = torch.zeros_like(delta.get_parameter(name), requires_grad=False)
                 self.register_buffer(f"{name}_{average}", like)
 
     @torch.no_grad()
-    def watch(self) -> None:
-        """Take the sensitivity |w dL/dw| of a step into the averages."""
+    def watch(self, delta: AdaLoRADelta) -> None:
+        """Take in the sensitivity |w dL/dw| of a step."""
         for name in RANKS_OF:
-            parameter = self.get_parameter(name)
+            parameter = delta.get_parameter(name)
             if parameter.grad is None:
                 continue
-            mean, spread = (self.get_buffer(f"{name}_{kind}") for kind in ("mean", "spread"))
+            mean, spread = self.get_buffer(f"{name}_mean"), self.get_buffer(f"{name}_spread")
             sensitivity = (parameter * parameter.grad).abs()
             mean.mul_(BETA).add_(sensitivity, alpha=1 - BETA)
             spread.mul_(BETA).add_((sensitivity - mean).abs(), alpha=1 - BETA)
@@ -108,15 +124,6 @@ class AdaLoRADelta(LinearDelta):
         ]
         return torch.stack(parts).sum(0)
 
-    def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
-        """x (B, T, n_in) -> (B, T, n_out)."""
-        inner = nn.functional.linear(x, self.A) * (self.scale * self.E.squeeze(1))
-        return nn.functional.linear(inner, self.B)
-
-    def weight_delta(self) -> Tensor:
-        """(n_out, n_in)."""
-        return self.B @ (self.scale * self.E * self.A)
-
 
 class AdaLoRABundle(Bundle):
     """The deltas, and which of all their ranks are taken away: ``taken`` (sites, r)."""
@@ -128,6 +135,7 @@ class AdaLoRABundle(Bundle):
         self.parts = nn.ModuleList(
             AdaLoRADelta(placement, *sizes, generator) for sizes in placement.sizes
         )
+        self.importance = nn.ModuleList(Importance(part) for part in self._deltas())
         taken = torch.zeros(len(self.parts), placement.rank, dtype=torch.bool)
         self.register_buffer("taken", taken)
 
@@ -143,13 +151,14 @@ class AdaLoRABundle(Bundle):
     @torch.no_grad()
     def end_step(self, step: int, steps: int) -> None:
         """Take away the least important ranks beyond the budget of this step (0-based)."""
-        for part in self._deltas():
-            part.watch()
+        importance = [cast(Importance, one) for one in self.importance]
+        for part, one in zip(self._deltas(), importance, strict=True):
+            one.watch(part)
         taken = self.get_buffer("taken")
         surplus = taken.numel() - self.budget(step + 1, steps)
         settled = step + 1 > (1 - self.placement.cooldown) * steps
         if not settled or taken.sum() != surplus:
-            scores = torch.stack([part.scores() for part in self._deltas()])
+            scores = torch.stack([one.scores() for one in importance])
             lowest = scores.flatten().argsort(stable=True)[:surplus]
             taken.fill_(False).view(-1)[lowest] = True
         for part, gone in zip(self._deltas(), taken, strict=True):

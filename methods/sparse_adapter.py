@@ -82,7 +82,7 @@ class SparseMatrix(nn.Module):
     def weight(self) -> Tensor:
         """(n_out, n_in)."""
         if self._whole is not None:
-            return self._whole.view(self.shape)
+            return self._whole.to(self.values.dtype).view(self.shape)
         zeros = self.values.new_zeros(self.shape[0] * self.shape[1])
         return zeros.index_put((self.get_buffer("index"),), self.values).view(self.shape)
 

@@ -271,6 +271,12 @@ class TestSparseAdapter:
             kept = matrix.weight().flatten()[matrix.index]
             assert torch.equal(kept, before[f"{FFN}.sparse_adapter.down.values"])
 
+    def test_snip_on_a_16_bit_backbone(self, model, batch):
+        attached = attach(model.bfloat16(), Architecture(SparseAdapter(bottleneck=6)))
+        choose(model, attached, batch)
+        assert not attached.steps.needs_pruning
+        assert hidden(model, batch).isfinite().all()
+
     def test_indices_are_saved_in_32_bits(self, model):
         state = attach(model, Architecture(SparseAdapter(bottleneck=6))).state_dict()
         assert state[f"{FFN}.sparse_adapter.up.index"].dtype == torch.int32
