@@ -115,6 +115,10 @@ class TestEveryFamily:
         assert not idle
 
     def test_merged_equals_unmerged(self, any_backbone, architecture, inputs_of, disturb, digest):
+        """Within 1e-5 of the largest value, in float32."""
+        if getattr(any_backbone.config, "is_gated_act", False):
+            # random gated t5 multiplies rounding by 500: float32 itself is off by up to 4e-5
+            any_backbone.double()
         inputs, before = inputs_of(any_backbone), digest(any_backbone)
         attached = attach(any_backbone, architecture)
         disturb(attached)
