@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.base import Placement
 from peftnas.methods.call import Call, Mode
+from peftnas.methods.canonical import in_order
 from peftnas.methods.costs import place
 from peftnas.methods.describe import describe
 from peftnas.methods.full import WholeBackbone
@@ -222,7 +223,7 @@ def build_placed(
     base: PreTrainedModel, anatomy: Anatomy, architecture: Architecture, seed: int
 ) -> list[Placed]:
     """Placements of an architecture with their modules, on the device of a model."""
-    placements = place(architecture, anatomy)
+    placements = in_order(place(architecture, anatomy))
     like = next(parameter for parameter in base.parameters() if parameter.is_floating_point())
     dtype = torch.float32 if like.dtype.itemsize < 4 else like.dtype
     placed = [

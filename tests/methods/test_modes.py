@@ -47,20 +47,26 @@ def forward(model, batch):
     return model(**batch).last_hidden_state
 
 
+def without_dropout(model):
+    """In training mode, where alone transformers checkpoints, but with nothing dropped."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout", "attention_dropout", "activation_dropout", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+        if hasattr(module, "layerdrop"):
+            module.layerdrop = 0.0
+    return model.train()
+
+
 def test_checkpointing_changes_no_gradient(example, model, batch, disturb):
     attached = attach(model, Architecture(example.method))
     disturb(attached)
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            model.train()  # where nothing is dropped: only then transformers checkpoints
-            for module in model.modules():
-                if isinstance(module, torch.nn.Dropout):
-                    module.p = 0.0
-                if hasattr(module, "attention_dropout"):
-                    module.attention_dropout = 0.0
-                if hasattr(module, "dropout_prob"):
-                    module.dropout_prob = 0.0
+            without_dropout(model)
             model.activation_checkpointing_enable({"use_reentrant": False})
         attached.zero_grad()
         forward(model, batch).pow(2).sum().backward()

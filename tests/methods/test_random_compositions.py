@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import tempfile
 from typing import Any
 
@@ -98,7 +100,7 @@ def live(name: str, data: st.DataObject) -> None:
 
 
 def whole_life(model: PreTrainedModel, architecture: Architecture) -> None:
-    """Counted, trained, merged, taken off, saved, loaded again."""
+    """Counted, trained, copied, pickled, merged, taken off, saved, loaded again."""
     inputs = inputs_of(model)
     bare, before = output(model, inputs), digest(model)
     expected = count(architecture, describe(model))
@@ -110,6 +112,11 @@ def whole_life(model: PreTrainedModel, architecture: Architecture) -> None:
     attached.eval()
     trained = output(model, inputs)
     assert trained.isfinite().all()
+    both = (model, attached)
+    for other, modules in (copy.deepcopy(both), pickle.loads(pickle.dumps(both))):
+        assert torch.equal(output(other, inputs), trained)
+        modules.detach()
+        assert torch.equal(output(other, inputs), bare)
     attached.merge()
     assert_same(output(model, inputs), trained)
     attached.detach()
