@@ -16,9 +16,11 @@ from peftnas.methods import (
     SoRA,
     SparseAdapter,
     attach,
+    describe,
     load,
 )
 from peftnas.spaces.domains import Choice
+from peftnas.spaces.structure import ByLayer
 
 SITE, FFN = "layers[1].attention.value", "layers[0].ffn"
 
@@ -310,3 +312,22 @@ class TestRobustAdapterDrop:
         attached.detach()
         above = Adapter(bottleneck=4, layers=(2,))
         assert_close(output_with(model, batch, above, values), expected)
+
+    @pytest.mark.parametrize(
+        ("given", "same"),
+        [
+            (Adapter(bottleneck=4, drop_below=3), Adapter(bottleneck=4, drop_below=2)),
+            (Adapter(bottleneck=4, drop_below=1, layers=(0,)), Adapter(bottleneck=4, layers=(0,))),
+            (
+                Adapter(bottleneck=ByLayer({0: 4, 1: 4, 2: 0}), drop_below=2),
+                Adapter(bottleneck=4, layers=(0, 1), drop_below=1),
+            ),
+        ],
+    )
+    def test_a_step_has_at_least_one_adapter(self, model, batch, given, same):
+        anatomy = describe(model)
+        assert anatomy.canonical(Architecture(given)) == anatomy.canonical(Architecture(same))
+        attached = attach(model, Architecture(given))
+        for step in range(12):
+            attached.steps.begin(step, 12)
+            hidden(model, batch).sum().backward()
