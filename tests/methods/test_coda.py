@@ -88,6 +88,19 @@ def test_a_padded_row_is_what_it_is_alone(build_backbone, batch, disturb):
         assert_close(together[row : row + 1, real], model(**alone).last_hidden_state)
 
 
+def test_an_adapter_after_the_norm_reads_what_it_reads_alone(build_backbone, batch, disturb):
+    model, read = build_backbone("bert"), []
+    adapter = Adapter(site="attention", bottleneck=3, placement="after_ln", layers=(0,))
+    for methods in ((adapter,), (adapter, CoDA(bottleneck=3, layers=(0,)))):
+        attached = attach(model, Architecture(*methods))
+        disturb(attached)
+        module = attached.at("layers[0].attention", "adapter")
+        module.register_forward_pre_hook(lambda module, args: read.append(args[0].clone()))
+        model(**batch)
+        attached.detach()
+    assert_close(*read)
+
+
 def test_count_and_ratio_1(build_backbone):
     anatomy = describe(build_backbone("bert"))
     assert count(Architecture(CoDA(bottleneck=4)), anatomy) == 3 * (16 + 2 * 16 * 4 + 4 + 16)
