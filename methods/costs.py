@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from peftnas.methods.anatomy import linear_address
 from peftnas.methods.base import Method, PlacedByLayer, Placement
 from peftnas.methods.bitfit import BitFitPlacement
+from peftnas.methods.layers import check_layers_matter
 from peftnas.spaces.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -17,13 +18,17 @@ def place(architecture: Architecture, anatomy: Anatomy) -> tuple[Placement, ...]
     """Every module that an architecture puts on a backbone, method by method.
 
     Raises:
-        ValueError: if a method names a site or layer that the backbone does not have.
+        ValueError: if a method names a site or layer that the backbone does not have, or only
+            layers that have nothing of what it acts on.
     """
     placements: list[Placement] = []
     for method in architecture.methods:
         if not isinstance(method, Method):
             raise ValueError(f"an architecture holds methods, got {method!r}; leave it out")
-        placements.extend(method.place(anatomy))
+        here = list(method.place(anatomy))
+        if not here:
+            check_layers_matter(method, anatomy)
+        placements.extend(here)
     return tuple(without_idle_key_biases(placements, anatomy))
 
 
