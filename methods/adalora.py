@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 INIT_STD = 0.02
 BETA = 0.85  # of both moving averages
 EPSILON = 1e-5  # HF peft divides by rank + 1e-5
+RANKS_OF = {"A": 1, "E": 1, "B": 0}
+"""The tensors of a delta, and the dimension of each that is not the ranks."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,43 @@ class AdaLoRADelta(LinearDelta):
         return self.B @ (self.scale * self.E * self.A)
 
 
+class Importance(nn.Module):
+    """Moving averages of the sensitivity of each entry of a delta, and of its variation.
+
+    Buffers such as ``A_mean`` and ``A_spread``: saved, so that a training can go on; not in the
+    delta, which reads none of them.
+    """
+
+    def __init__(self, delta: AdaLoRADelta) -> None:
+        super().__init__()
+        for name in RANKS_OF:
+            for average in ("mean", "spread"):
+                like = torch.zeros_like(delta.get_parameter(name), requires_grad=False)
+                self.register_buffer(f"{name}_{average}", like)
+
+    @torch.no_grad()
+    def watch(self, delta: AdaLoRADelta) -> None:
+        """Take in the sensitivity |w dL/dw| of a step."""
+        for name in RANKS_OF:
+            parameter = delta.get_parameter(name)
+            if parameter.grad is None:
+                continue
+            mean, spread = self.get_buffer(f"{name}_mean"), self.get_buffer(f"{name}_spread")
+            sensitivity = (parameter * parameter.grad).abs()
+            mean.mul_(BETA).add_(sensitivity, alpha=1 - BETA)
+            spread.mul_(BETA).add_((sensitivity - mean).abs(), alpha=1 - BETA)
+
+    def scores(self) -> Tensor:
+        """Importance of each rank, (r,)."""
+        parts = [
+            (self.get_buffer(f"{name}_mean") * self.get_buffer(f"{name}_spread")).mean(dim)
+            for name, dim in RANKS_OF.items()
+        ]
+        return torch.stack(parts).sum(0)
+
+
 class AdaLoRABundle(Bundle):
-    """The deltas, and the importance of each of their ranks while they are trained."""
+    """The deltas, and which of all their ranks are taken away: ``taken`` (sites, r)."""
 
     def __init__(self, placement: AdaLoRAPlacement, generator: torch.Generator) -> None:
         super().__init__()
@@ -98,9 +135,9 @@ class AdaLoRABundle(Bundle):
         self.parts = nn.ModuleList(
             AdaLoRADelta(placement, *sizes, generator) for sizes in placement.sizes
         )
-        self._mean: dict[str, Tensor] = {}
-        self._spread: dict[str, Tensor] = {}
-        self._taken: Tensor | None = None
+        self.importance = nn.ModuleList(Importance(part) for part in self._deltas())
+        taken = torch.zeros(len(self.parts), placement.rank, dtype=torch.bool)
+        self.register_buffer("taken", taken)
 
     def penalty(self) -> Tensor:
         """Distance of A A^T and B^T B from the identity, the mean over all matrices."""
@@ -114,16 +151,18 @@ class AdaLoRABundle(Bundle):
     @torch.no_grad()
     def end_step(self, step: int, steps: int) -> None:
         """Take away the least important ranks beyond the budget of this step (0-based)."""
-        self._watch()
+        importance = [cast(Importance, one) for one in self.importance]
+        for part, one in zip(self._deltas(), importance, strict=True):
+            one.watch(part)
+        taken = self.get_buffer("taken")
+        surplus = taken.numel() - self.budget(step + 1, steps)
         settled = step + 1 > (1 - self.placement.cooldown) * steps
-        if self._taken is None or not settled:
-            scores = torch.stack([self._score(i, part) for i, part in enumerate(self._deltas())])
-            surplus = scores.numel() - self.budget(step + 1, steps)
+        if not settled or taken.sum() != surplus:
+            scores = torch.stack([one.scores() for one in importance])
             lowest = scores.flatten().argsort(stable=True)[:surplus]
-            self._taken = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-            self._taken[lowest] = True
-        for part, taken in zip(self._deltas(), self._taken.view(len(self.parts), -1), strict=True):
-            part.E[taken] = 0.0
+            taken.fill_(False).view(-1)[lowest] = True
+        for part, gone in zip(self._deltas(), taken, strict=True):
+            part.E[gone] = 0.0
 
     def budget(self, step: int, steps: int) -> int:
         """How many ranks all linears may have together after a step (1-based)."""
@@ -145,32 +184,22 @@ class AdaLoRABundle(Bundle):
     def _deltas(self) -> list[AdaLoRADelta]:
         return [cast(AdaLoRADelta, part) for part in self.parts]
 
-    def _watch(self) -> None:
-        """Moving averages of the sensitivity |w dL/dw| and of its variation."""
-        for name, parameter in self.parts.named_parameters():
-            if parameter.grad is None:
-                continue
-            sensitivity = (parameter * parameter.grad).abs()
-            mean = self._mean.setdefault(name, torch.zeros_like(sensitivity))
-            spread = self._spread.setdefault(name, torch.zeros_like(sensitivity))
-            mean.mul_(BETA).add_(sensitivity, alpha=1 - BETA)
-            spread.mul_(BETA).add_((sensitivity - mean).abs(), alpha=1 - BETA)
-
-    def _score(self, number: int, part: AdaLoRADelta) -> Tensor:
-        """Importance of each rank of a linear, (r,)."""
-        score = torch.zeros(len(part.E), device=part.E.device)
-        for name, dim in (("A", 1), ("E", 1), ("B", 0)):
-            key = f"{number}.{name}"
-            if key in self._mean:
-                score = score + (self._mean[key] * self._spread[key]).mean(dim)
-        return score
-
 
 def _growing(values: dict[str, Any]) -> str | None:
     if values["target_rank"] <= values["rank"] or not values["rank"]:
         return None
     return (
         f"target_rank must be at most rank {values['rank']}, got {values['target_rank']}; lower it"
+    )
+
+
+def _no_time(values: dict[str, Any]) -> str | None:
+    warmup, cooldown = values["warmup"], values["cooldown"]
+    if warmup + cooldown < 1:
+        return None
+    return (
+        "warmup and cooldown must leave steps between them in which ranks are taken away, so "
+        f"their sum must be below 1, got {warmup} and {cooldown}; lower one of them"
     )
 
 
@@ -188,7 +217,10 @@ class AdaLoRA(Method):
     kind: ClassVar[str] = "adalora"
     formula: ClassVar[str] = "each target: rank * (n_in + n_out) + rank"
     source: ClassVar[str] = "Zhang 2303.10512; as in HF peft"
-    rules: ClassVar[tuple[Rule, ...]] = (Rule(("rank", "target_rank"), _growing),)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(("rank", "target_rank"), _growing),
+        Rule(("warmup", "cooldown"), _no_time),
+    )
 
     rank: int | Domain[int] = setting(
         Whole(0), default=12, size=True, help="rank r at the start; 0 = absent"

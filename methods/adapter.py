@@ -62,7 +62,7 @@ class AdapterPlacement(Placement):
         scale: constant s, or "learned".
         gate: its gate, or ``None``.
         drop_below: in training the adapters of a random number of lowest layers, at most this,
-            are left out.
+            are left out; never those of the highest layer that has one.
         norm: a LayerNorm of its own before the first linear ("in") or after the last ("out").
         bias: whether its linears have biases.
     """
@@ -236,7 +236,8 @@ class Adapter(Method):
     drop_below: int | Domain[int] = setting(
         Whole(0),
         default=0,
-        help="robust AdapterDrop: most lowest layers that a training step leaves out",
+        help="robust AdapterDrop: most lowest layers that a training step leaves out; never the "
+        "highest that has an adapter",
     )
     gate: str | None | Domain[str | None] = gate_setting()
     gate_tokens: GateTokens | Domain[GateTokens] = gate_tokens_setting()
@@ -248,30 +249,38 @@ class Adapter(Method):
         reads, gate, tokens = self._reads(anatomy.norm_order), held(self.gate), self.gate_tokens
         norm, bias, drop_below = held(self.norm), held(self.bias), held(self.drop_below)
         scale = "learned" if scale == "learned" else float(scale)
-        for layer in active_layers(self, anatomy):
+        found = [
+            (layer, sublayer.address, _plain(held_at(self.bottleneck, layer)))
+            for layer in active_layers(self, anatomy)
+            for sublayer in anatomy.sublayers_of(layer, sublayers)
+            if held_at(self.bottleneck, layer)
+        ]
+        # a step without any adapter would have nothing to learn
+        drop_below = min(drop_below, max((layer for layer, _, _ in found), default=0))
+        for layer, address, bottleneck in found:
             width = anatomy.layers[layer].width
-            bottleneck = _plain(held_at(self.bottleneck, layer))
-            activation = held_at(self.activation, layer)
-            spec = gate_spec(gate, width, held(tokens))
-            for sublayer in anatomy.sublayers_of(layer, sublayers if bottleneck else ()):
-                yield AdapterPlacement(
-                    sublayer.address,
-                    width,
-                    bottleneck,
-                    activation,
-                    reads,
-                    scale,
-                    spec,
-                    drop_below,
-                    norm,
-                    bias,
-                )
+            yield AdapterPlacement(
+                address,
+                width,
+                bottleneck,
+                held_at(self.activation, layer),
+                reads,
+                scale,
+                gate_spec(gate, width, held(tokens)),
+                drop_below,
+                norm,
+                bias,
+            )
 
     def normal(self, anatomy: Anatomy) -> Self:
         """One name for placements and inputs that are the same on this backbone."""
         post = anatomy.norm_order == "post"
         if _plain(self.bottleneck) != self.bottleneck:
             return self.replace(bottleneck=_plain(self.bottleneck)).normal(anatomy)
+        if self.drop_below:
+            highest = next(self.place(anatomy)).drop_below
+            if highest != self.drop_below:
+                return self.replace(drop_below=highest).normal(anatomy)
         if self.insertion == "parallel":
             return self.replace(parallel_input="normed") if post else self
         placement = self._placement()

@@ -16,6 +16,7 @@ from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.backbone_parameters import backbone_parameters
 from peftnas.methods.base import Method, Placement
 from peftnas.methods.call import Call, Mode
+from peftnas.methods.canonical import in_order
 from peftnas.methods.checks import check_dropout, check_fits, check_model, check_seed
 from peftnas.methods.costs import place
 from peftnas.methods.describe import describe
@@ -245,7 +246,7 @@ def build_placed(
 ) -> list[Placed]:
     """Placements of an architecture with their modules, on the device of a model."""
     check_seed(seed)
-    placements = place(architecture, anatomy)
+    placements = in_order(place(architecture, anatomy))
     check_fits(anatomy, base)
     like = next(parameter for parameter in base.parameters() if parameter.is_floating_point())
     dtype = torch.float32 if like.dtype.itemsize < 4 else like.dtype

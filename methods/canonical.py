@@ -6,10 +6,11 @@ an effect), 5 (order), 6 (layer by layer values), 7 (through ``Method.normal``),
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from peftnas.methods.base import Method
+from peftnas.methods.base import Method, Placement
 from peftnas.methods.bitfit import BitFit
 from peftnas.methods.checks import check_anatomy
 from peftnas.methods.layers import active_layers
@@ -43,6 +44,26 @@ def canonical(architecture: Architecture | Method, anatomy: Anatomy) -> Architec
     present = [method for method in methods if method is not None]
     present = _without_idle_key_bias(present, anatomy)
     return Architecture(*sorted(present, key=_order))
+
+
+def in_order(placements: Iterable[Placement]) -> list[Placement]:
+    """Placements in the one order in which they act, whatever order their methods are written in.
+
+    Rotations of one input, prompts and shifts do not commute; two orders of them have one
+    canonical form, so they have to be one function. The order of the sites stays.
+    """
+    placements = list(placements)
+    at: dict[str, list[Placement]] = {}
+    for placement in placements:
+        at.setdefault(placement.site, []).append(placement)
+    turns = {
+        site: iter(sorted(here, key=_rank) if len(here) > 1 else here) for site, here in at.items()
+    }
+    return [next(turns[placement.site]) for placement in placements]
+
+
+def _rank(placement: Placement) -> tuple[str, str]:
+    return placement.kind, json.dumps(placement.identity(), sort_keys=True)
 
 
 def _order(method: Method) -> tuple[str, str]:

@@ -109,9 +109,10 @@ def select(scores: Tensor, keep: float) -> Tensor:
         keep: part of the real tokens, in (0, 1).
     """
     real = scores.isfinite()
-    number = (keep * real.sum(dim=1, keepdim=True) - 1e-5).ceil().clamp(min=1)  # of rounded parts
+    n_real = real.sum(dim=1, keepdim=True)
+    number = (keep * n_real - 1e-5).ceil().clamp(min=1)  # of rounded parts
     clean = scores.masked_fill(~real, 0.0)
-    eps = SMOOTHNESS * clean.detach().std(dim=1, keepdim=True, correction=0).clamp(min=1e-3)
+    eps = SMOOTHNESS * _spread(clean.detach(), real, n_real).clamp(min=1e-3)
     scaled = (clean / eps).masked_fill(~real, -1e9)
     ordered = scaled.sort(dim=1, descending=True).values
     # with the m best at 1, the others share number - m: the smallest m for which none exceeds 1
@@ -125,6 +126,14 @@ def select(scores: Tensor, keep: float) -> Tensor:
     weights = (scaled + shift).clamp(max=0).exp() * real
     order = scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return weights * (order < number)
+
+
+def _spread(scores: Tensor, real: Tensor, n_real: Tensor) -> Tensor:
+    """Standard deviation over the real tokens of a row, (B, 1)."""
+    n_real = n_real.clamp(min=1)
+    mean = (scores * real).sum(dim=1, keepdim=True) / n_real
+    squares = ((scores - mean) * real).square().sum(dim=1, keepdim=True)
+    return (squares / n_real).sqrt()
 
 
 @dataclass(frozen=True, kw_only=True)

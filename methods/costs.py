@@ -9,6 +9,7 @@ from peftnas.methods.anatomy import Anatomy, linear_address
 from peftnas.methods.base import Method, PlacedByLayer, Placement
 from peftnas.methods.bitfit import BitFitPlacement
 from peftnas.methods.checks import check_anatomy
+from peftnas.methods.layers import check_layers_matter
 from peftnas.spaces.architecture import Architecture, as_architecture
 
 
@@ -20,12 +21,16 @@ def place(architecture: Architecture | Method, anatomy: Anatomy) -> tuple[Placem
         anatomy: of the backbone.
     Raises:
         TypeError: if an argument is something else.
-        ValueError: if a method names a site or layer that the backbone does not have.
+        ValueError: if a method names a site or layer that the backbone does not have, or only
+            layers that have nothing of what it acts on.
     """
     check_anatomy(anatomy)
     placements: list[Placement] = []
     for method in _methods(architecture):
-        placements.extend(method.place(anatomy))
+        here = list(method.place(anatomy))
+        if not here:
+            check_layers_matter(method, anatomy)
+        placements.extend(here)
     return tuple(without_idle_key_biases(placements, anatomy))
 
 
@@ -69,7 +74,13 @@ def count(architecture: Architecture | Method, anatomy: Anatomy) -> int:
     if anatomy.positions == "learned":
         return sum(placement.count() for placement in place(architecture, anatomy))
     # no method changes the count of another one, so that no placement has to be kept
-    return sum(method.count(anatomy) for method in _methods(architecture))
+    total = 0
+    for method in _methods(architecture):
+        here = method.count(anatomy)
+        if not here:
+            check_layers_matter(method, anatomy)
+        total += here
+    return total
 
 
 def stored_parameters(architecture: Architecture | Method, anatomy: Anatomy) -> int:

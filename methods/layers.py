@@ -36,6 +36,26 @@ def active_layers(method: Method, anatomy: Anatomy) -> tuple[int, ...]:
     return tuple(sorted(active.intersection(*by_layer)))
 
 
+def check_layers_matter(method: Method, anatomy: Anatomy) -> None:
+    """Raise where layers are named that have nothing of what a method without modules acts on.
+
+    A size of 0, no layers and no targets mean absence and are none of this; nor is a draw of a
+    search space, whose canonical form leaves such a method out before it is placed.
+
+    Raises:
+        ValueError: if the method would put modules into other layers than those it names.
+    """
+    named = getattr(method, "layers", None)
+    if not named or any(isinstance(size, ByLayer) for size in vars(method).values()):
+        return
+    if any(True for _ in method.replace(layers=None).place(anatomy)):
+        raise ValueError(
+            f"{type(method).__name__} needs layers that have what it acts on, got layers "
+            f"{list(named)}, where this {anatomy.model_type} backbone has nothing of it; name "
+            "other layers, or leave the method out"
+        )
+
+
 def layer_words(layers: Iterable[int]) -> str:
     """Layer numbers with runs drawn together, such as ``0-2,5``."""
     runs: list[list[int]] = []

@@ -155,7 +155,7 @@ class LinearPort:
             if isinstance(delta, RenormedDelta):
                 weight, bias = own_part(self.site, self.module)
                 factor = delta.factor(weight).to(out.dtype)
-                bare = product if bias is None else product - bias
+                bare = product if bias is None else product - bias.to(product.dtype)
                 out = out + (factor - 1) * bare
                 out = out + factor * compute(delta, out, dropped, tokens)
             elif delta.reads == "output":
@@ -220,9 +220,17 @@ class NormPort:
                     bias = delta.bias if bias is None else bias + delta.bias
             return nn.functional.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
         unit = normalised(norm, x)
+        if out.dtype == torch.float32:
+            # by the summed weight, added up as a merge does, so that both round alike
+            summed = norm.get_parameter("weight")
+            for delta in self.deltas:
+                summed = summed if delta.weight is None else summed + delta.weight
+            out = unit * (summed + self.offset)
+        else:
+            for delta in self.deltas:
+                if delta.weight is not None:
+                    out = out + unit * delta.weight.to(out.dtype)
         for delta in self.deltas:
-            if delta.weight is not None:
-                out = out + unit * delta.weight.to(out.dtype)
             if delta.bias is not None:
                 out = out + delta.bias.to(out.dtype)
         return out

@@ -1,4 +1,9 @@
-"""Merging: constant changes of weights and biases go into the backbone, and out again exactly."""
+"""Merging: constant changes of weights and biases go into the backbone, and out again exactly.
+
+A merged layer gets parameters of its own, and on undoing its former ones back: another layer that
+shares one with it is not changed, and shares it again afterwards. Sums are made in float64 and
+rounded once.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +74,9 @@ class _Fold:
         self.layer = layer
         self.modules: list[nn.Module] = []
         self._lists: dict[str, list[nn.Module]] = {}
-        self._former = {name: _copy(getattr(layer, name)) for name in names}
+        self._former: dict[str, nn.Parameter | None] = {
+            name: getattr(layer, name) for name in names
+        }
 
     def take(self, name: str, modules: Sequence[nn.Module]) -> None:
         """Move modules from a list of the port to those that are folded."""
@@ -83,7 +90,11 @@ class _Fold:
         for name, modules in self._lists.items():
             setattr(self.port, name, modules)
         for name, former in self._former.items():
-            _set(self.layer, name, former)
+            merged: nn.Parameter | None = getattr(self.layer, name)
+            if former is not None and merged is not None:
+                # the model may have been moved in between
+                former.data = former.data.to(merged.device, merged.dtype)
+            self.layer.register_parameter(name, former)
 
 
 @torch.no_grad()
@@ -211,22 +222,12 @@ def _fold_patches(port: PatchPort) -> _Fold:
 
 
 def _wide(tensor: Tensor) -> Tensor:
-    """At least 32 bits, so that the sum is rounded once."""
-    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
+    """In 64 bits where the device has them, so that the merged value is rounded once."""
+    return tensor.float() if tensor.device.type == "mps" else tensor.double()
 
 
-def _copy(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach().clone()
-
-
-@torch.no_grad()
 def _set(layer: nn.Module, name: str, value: Tensor | None) -> None:
-    """Write a value into a parameter in place; make or remove it where it was or becomes None."""
-    parameter: nn.Parameter | None = getattr(layer, name)
-    if parameter is not None and value is not None:
-        parameter.copy_(value)
-    elif value is None:
-        layer.register_parameter(name, None)
-    else:
-        weight = layer.get_parameter("weight")
-        layer.register_parameter(name, nn.Parameter(value.to(weight.dtype), requires_grad=False))
+    """Give a layer a parameter of its own that holds a value; ``None``: it has none."""
+    dtype = layer.get_parameter("weight").dtype
+    made = None if value is None else nn.Parameter(value.to(dtype), requires_grad=False)
+    layer.register_parameter(name, made)

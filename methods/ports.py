@@ -85,7 +85,7 @@ class SublayerPort:
     def add_after_norm(self, module: nn.Module, args: Any, out: Tensor) -> Tensor:
         """Forward hook at the post-norm, for deltas that read the stream after it."""
         alone = out
-        if self.before:
+        if self.before or self.scales:
             assert self._output is not None and self._residual is not None
             alone = self.norm.apply(self._output + self._residual)
         self._forget()

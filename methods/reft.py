@@ -139,7 +139,7 @@ class ReFT(Method):
     rules: ClassVar[tuple[Rule, ...]] = (Rule(("first", "last"), _no_position),)
 
     rank: int | Domain[int] = setting(
-        Whole(0), default=4, size=True, help="rank r of an edit; 0 = absent"
+        Whole(0), default=4, size=True, help="rank r of an edit, at most d; 0 = absent"
     )
     form: Form | Domain[Any] = setting(
         OneOf("loreft", "noreft", "direft"), default="loreft", help="how an edit is computed"
@@ -156,9 +156,15 @@ class ReFT(Method):
     def place(self, anatomy: Anatomy) -> Iterator[ReFTPlacement]:
         rank = held(self.rank)
         for layer in active_layers(self, anatomy) if rank else ():
+            width = anatomy.layers[layer].width
+            if rank > width:  # there are no more orthonormal rows, and no further direction
+                raise ValueError(
+                    f"ReFT's rank must be at most the width {width} of layer {layer} of this "
+                    f"{anatomy.model_type} backbone, got {rank}; lower it"
+                )
             yield ReFTPlacement(
                 f"layers[{layer}]",
-                anatomy.layers[layer].width,
+                width,
                 rank,
                 held(self.form),
                 held(self.first),

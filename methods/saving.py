@@ -80,6 +80,8 @@ def load(
 ) -> AttachedModules:
     """Attach what was saved in a folder, with its exact values.
 
+    In evaluation mode, as transformers' ``from_pretrained``; to train on, call ``train()``.
+
     Raises:
         FileNotFoundError: if the folder lacks one of the files.
         ValueError: if a file is damaged, of a newer format, or the model is another backbone.
@@ -95,7 +97,7 @@ def load(
     except ValueError:
         attached.detach()
         raise
-    return attached
+    return attached.eval()
 
 
 def _shape(anatomy: Anatomy) -> dict[str, Any]:

@@ -65,8 +65,10 @@ class SparseMatrix(nn.Module):
 
     Attributes:
         values: the trained entries, (k,).
-        index: their places in the flattened matrix, (k,); in a state dict int32, or one bit an
-            entry of the matrix where that is less.
+        index: their places in the flattened matrix, (k,) int32; in a state dict one bit an entry
+            of the matrix where that is less.
+        pruned: whether they are chosen for good; a scalar that is saved with them, so that a
+            loaded matrix is not chosen from again.
     """
 
     def __init__(
@@ -74,19 +76,19 @@ class SparseMatrix(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = (n_out, n_in)
-        self.score = score
         start = INIT_STD * torch.randn(n_out * n_in, generator=generator)
         ranking = torch.rand(len(start), generator=generator) if score == "random" else start.abs()
         index = ranking.topk(kept).indices.sort().values
-        self.register_buffer("index", index)
+        self.register_buffer("index", index.int())
+        self.register_buffer("pruned", torch.tensor(score != "snip"))
         self.values = nn.Parameter(start[index])
         # the whole start, until SNIP has chosen from it
-        self._whole = start if score == "snip" else None
-        self._choosing = False
+        self._start = start if score == "snip" else None
+        self._whole: Tensor | None = None
 
     def weight(self) -> Tensor:
         """(n_out, n_in)."""
-        if self._choosing and self._whole is not None:
+        if self._whole is not None:
             return self._whole.to(self.values.dtype).view(self.shape)
         zeros = self.values.new_zeros(self.shape[0] * self.shape[1])
         return zeros.index_put((self.get_buffer("index"),), self.values).view(self.shape)
@@ -109,13 +111,14 @@ class SparseMatrix(nn.Module):
     @property
     def unpruned(self) -> bool:
         """Whether SNIP has not chosen yet; until then the largest entries are taken."""
-        return self._whole is not None
+        return not self.get_buffer("pruned")
 
+    @torch.no_grad()
     def begin_pruning(self) -> None:
-        """Compute with the whole start from now on."""
-        if self._whole is not None:
-            self._whole = self._whole.to(self.values.device).requires_grad_()
-            self._choosing = True
+        """Compute with the whole start from now on, the entries of ``values`` as they are."""
+        if self.unpruned and self._start is not None:
+            whole = self._start.to(self.values).index_put((self.get_buffer("index"),), self.values)
+            self._whole = whole.requires_grad_()
 
     @torch.no_grad()
     def prune(self) -> None:
@@ -125,7 +128,8 @@ class SparseMatrix(nn.Module):
             index = sensitivity.topk(len(self.values)).indices.sort().values
             self.get_buffer("index").copy_(index)
             self.values.copy_(self._whole[index])
-        self._whole, self._choosing = None, False
+        self.get_buffer("pruned").fill_(True)
+        self._whole = self._start = None
 
 
 def _as_bits(kept: int, whole: int) -> bool:

@@ -26,6 +26,18 @@ __all__ = ["CONFIGS", "GROUPED", "SIZES", "VOCABULARY", "Inputs", "build", "outp
 TEXT = ("bert", "roberta", "electra", "distilbert", "llama", "mistral", "qwen2")
 
 
+def assert_same(actual: torch.Tensor, expected: torch.Tensor, within: float = 1e-5) -> None:
+    """No element differs by more than ``within`` times the largest absolute value expected."""
+    assert actual.shape == expected.shape and actual.dtype == expected.dtype
+    off = (actual - expected).abs().max().item() / expected.abs().max().item()
+    assert off <= within, f"differs by {off:.1e} of the largest value, more than {within:.0e}"
+
+
+def precise(model: PreTrainedModel) -> PreTrainedModel:
+    """In float64 where float32 is itself not good to 1e-5: random gated t5 amplifies rounding."""
+    return model.double() if getattr(model.config, "is_gated_act", False) else model
+
+
 @pytest.fixture
 def build_backbone() -> Callable[..., PreTrainedModel]:
     """``build_backbone(name, attention="sdpa", seed=0)``."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import zlib
+
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, LlamaConfig
 
 from peftnas.methods import (
     IA3,
+    OFT,
+    SSF,
     Adapter,
     Architecture,
     BitFit,
@@ -16,10 +22,12 @@ from peftnas.methods import (
     LoRA,
     Prefix,
     Prompt,
+    PTuning,
     attach,
     count,
     describe,
 )
+from peftnas.methods.canonical import canonical
 from peftnas.spaces.keys import train_key
 from peftnas.spaces.structure import ByLayer
 
@@ -189,3 +197,31 @@ def test_layers_that_do_not_exist():
 def test_full_fine_tuning_is_named_once():
     with pytest.raises(ValueError, match="got it twice"):
         count(Architecture(FullFineTuning(), FullFineTuning()), BERT)
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        (OFT(block=2), OFT(block=8)),
+        (Prompt(length=2), PTuning(length=3, hidden=4)),
+        (SSF(targets=("query",)), SSF(targets=("query",), start="identity")),
+        (LoRA(rank=2), LoRA(rank=3), OFT(block=4), IA3()),
+    ],
+    ids=["rotations", "prompts", "shifts", "others"],
+)
+def test_one_canonical_form_is_one_function(methods, build_backbone, batch):
+    """Each module holds the same values, whatever order the methods are written in."""
+    model = build_backbone("bert")
+    found, forms = [], set()
+    for order in (methods, methods[::-1]):
+        attached = attach(model, Architecture(*order), seed=3)
+        forms.add(canonical(attached.architecture, attached.anatomy))
+        for placement, module in attached.placed:
+            text = json.dumps(placement.identity(), sort_keys=True)
+            noise = torch.Generator().manual_seed(zlib.crc32(text.encode()))
+            for parameter in module.parameters():
+                parameter.data.add_(0.3 * torch.randn(parameter.shape, generator=noise))
+        found.append(model(**batch).last_hidden_state)
+        attached.detach()
+    assert len(forms) == 1
+    assert torch.equal(*found)

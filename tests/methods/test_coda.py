@@ -41,10 +41,12 @@ class TestSelection:
     def test_padding_is_never_taken_and_changes_nothing(self):
         scores = torch.randn(1, 5, generator=torch.Generator().manual_seed(1))
         padded = torch.cat([scores, torch.full((1, 3), -math.inf)], dim=1)
-        # eps follows the spread of all scores, so it is compared where that is the same
-        taken = select(padded, 0.4) > 0
-        assert not taken[:, 5:].any()
-        assert torch.equal(taken[:, :5], select(scores, 0.4) > 0)
+        weights = select(padded, 0.4)
+        assert not weights[:, 5:].any()
+        assert torch.equal(weights[:, :5], select(scores, 0.4))
+
+    def test_a_row_of_padding_alone_has_finite_weights(self):
+        assert not select(torch.full((1, 4), -math.inf), 0.5).any()
 
     def test_gradient_reaches_the_scores(self):
         scores = torch.randn(2, 6, generator=torch.Generator().manual_seed(1), requires_grad=True)
@@ -74,6 +76,29 @@ def test_one_layer_in_closed_form(build_backbone, disturb):
     inner = ffn.dense(layer.intermediate(y))
     expected = ffn.LayerNorm(y + weights * inner + adapter(y, None))
     assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_padded_row_is_what_it_is_alone(build_backbone, batch, disturb):
+    model = build_backbone("bert")
+    disturb(attach(model, Architecture(CoDA(bottleneck=3))))
+    together = model(**batch).last_hidden_state
+    for row, mask in enumerate(batch["attention_mask"]):
+        real = mask.bool()
+        alone = {name: value[row : row + 1, real] for name, value in batch.items()}
+        assert_close(together[row : row + 1, real], model(**alone).last_hidden_state)
+
+
+def test_an_adapter_after_the_norm_reads_what_it_reads_alone(build_backbone, batch, disturb):
+    model, read = build_backbone("bert"), []
+    adapter = Adapter(site="attention", bottleneck=3, placement="after_ln", layers=(0,))
+    for methods in ((adapter,), (adapter, CoDA(bottleneck=3, layers=(0,)))):
+        attached = attach(model, Architecture(*methods))
+        disturb(attached)
+        module = attached.at("layers[0].attention", "adapter")
+        module.register_forward_pre_hook(lambda module, args: read.append(args[0].clone()))
+        model(**batch)
+        attached.detach()
+    assert_close(*read)
 
 
 def test_count_and_ratio_1(build_backbone):

@@ -5,12 +5,25 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from peftnas.methods import IA3, OFT, Adapter, Architecture, BitFit, LoRA, Prefix, attach
+from peftnas.methods import (
+    IA3,
+    OFT,
+    SSF,
+    Adapter,
+    Architecture,
+    BitFit,
+    LNTuning,
+    LoRA,
+    Prefix,
+    attach,
+)
 from peftnas.methods.bitfit import BitFitPlacement
 from peftnas.methods.call import Call
 from peftnas.methods.hooks import Hooks
 from peftnas.methods.merge import Merger
+from tests.methods.conftest import SIZES, assert_same
 
 
 def test_merged_weight_in_closed_form(build_backbone, disturb):
@@ -50,7 +63,7 @@ def test_what_depends_on_the_input_remains(build_backbone, batch, disturb):
     )
     assert len(report.remaining) == 4
     assert attached.is_merged
-    assert_close(model(**batch).last_hidden_state, expected, atol=1e-4, rtol=1e-4)
+    assert_same(model(**batch).last_hidden_state, expected)
     attached.unmerge()
     attached.unmerge()
     assert not attached.is_merged
@@ -108,4 +121,64 @@ def test_two_rotations_merge_in_their_order(build_backbone, batch, disturb):
     disturb(attached)
     expected = model(**batch).last_hidden_state
     assert not attached.merge().remaining
-    assert_close(model(**batch).last_hidden_state, expected, atol=1e-4, rtol=1e-4)
+    assert_same(model(**batch).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize("method", [LoRA(rank=2), OFT(block=4), SSF(), BitFit(), LNTuning()])
+def test_layers_that_share_parameters_merge_apart(method, build_backbone, batch, digest, disturb):
+    model = build_backbone("bert")
+    first, second = (model.encoder.layer[number] for number in (0, 1))
+    shared = {
+        "attention.self.query": ("weight", "bias"),
+        "attention.output.LayerNorm": ("weight", "bias"),
+        "output.dense": ("weight",),
+    }
+    for path, names in shared.items():
+        for name in names:
+            parameter = first.get_submodule(path).get_parameter(name)
+            setattr(second.get_submodule(path), name, parameter)
+    before, bare = digest(model), model(**batch).last_hidden_state
+    attached = attach(model, Architecture(method))
+    disturb(attached)
+    expected = model(**batch).last_hidden_state
+    assert not attached.merge().remaining
+    assert_same(model(**batch).last_hidden_state, expected)
+    attached.unmerge()
+    assert torch.equal(model(**batch).last_hidden_state, expected)
+    attached.merge()
+    attached.detach()
+    assert digest(model) == before
+    assert torch.equal(model(**batch).last_hidden_state, bare)
+    for path, names in shared.items():
+        for name in names:
+            pair = (layer.get_submodule(path).get_parameter(name) for layer in (first, second))
+            assert next(pair) is next(pair)
+
+
+def test_what_is_tied_outside_of_the_layers_stays(digest, disturb):
+    """A head tied to the word embeddings, and one that a user tied to a layer's linear."""
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=True)).eval()
+    head = torch.nn.Linear(16, 24, bias=False)
+    head.weight = model.model.layers[0].mlp.up_proj.weight
+    tied = model.lm_head.weight.clone(), head.weight.clone()
+    words = torch.arange(10).view(2, 5)
+    attached = attach(model, Architecture(LoRA(rank=2, targets=("query", "up")), LNTuning()))
+    disturb(attached)
+    expected = model(input_ids=words).logits
+    attached.merge()
+    assert_same(model(input_ids=words).logits, expected)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert torch.equal(model.lm_head.weight, tied[0]) and torch.equal(head.weight, tied[1])
+    attached.detach()
+    assert head.weight is model.model.layers[0].mlp.up_proj.weight
+
+
+def test_undone_after_the_merged_model_was_cast(build_backbone, batch):
+    model = build_backbone("bert")
+    attached = attach(model, Architecture(LoRA(rank=2)))
+    attached.merge()
+    model.double()
+    attached.unmerge()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
+    attached.detach()
+    assert model(**batch).last_hidden_state.isfinite().all()

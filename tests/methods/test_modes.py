@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 
 import pytest
@@ -22,8 +23,9 @@ from peftnas.methods import (
     Prompt,
     attach,
 )
-from peftnas.methods.testing.tiny import CONFIGS
+from peftnas.methods.testing.tiny import CONFIGS, output
 from tests.methods.test_conformance import EXAMPLES, NAMES, Example
+from tests.methods.test_random_compositions import refused
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use_reentrant")
 CACHES = ("dynamic", "static")
@@ -45,20 +47,26 @@ def forward(model, batch):
     return model(**batch).last_hidden_state
 
 
+def without_dropout(model):
+    """In training mode, where alone transformers checkpoints, but with nothing dropped."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout", "attention_dropout", "activation_dropout", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+        if hasattr(module, "layerdrop"):
+            module.layerdrop = 0.0
+    return model.train()
+
+
 def test_checkpointing_changes_no_gradient(example, model, batch, disturb):
     attached = attach(model, Architecture(example.method))
     disturb(attached)
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            model.train()  # where nothing is dropped: only then transformers checkpoints
-            for module in model.modules():
-                if isinstance(module, torch.nn.Dropout):
-                    module.p = 0.0
-                if hasattr(module, "attention_dropout"):
-                    module.attention_dropout = 0.0
-                if hasattr(module, "dropout_prob"):
-                    module.dropout_prob = 0.0
+            without_dropout(model)
             model.activation_checkpointing_enable({"use_reentrant": False})
         attached.zero_grad()
         forward(model, batch).pow(2).sum().backward()
@@ -84,6 +92,37 @@ def test_copied_and_pickled(example, model, batch, disturb):
         assert not torch.equal(forward(other, batch), expected)
         modules.detach()
     assert torch.equal(forward(model, batch), expected)
+
+
+def note_dtype(seen, name, module, args, out):
+    seen[name] = out.dtype
+
+
+def dtypes_under_autocast(model, inputs):
+    """Of what every linear and norm of a model gives."""
+    seen, handles = {}, []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) or "norm" in type(module).__name__.lower():
+            note = functools.partial(note_dtype, seen, name)
+            handles.append(module.register_forward_hook(note))
+    with torch.autocast("cpu", torch.bfloat16):
+        output(model, inputs)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "deberta", "gpt2"])
+def test_autocast_gives_what_the_bare_layers_give(example, name, build_backbone, inputs_of):
+    model = build_backbone(name)
+    inputs = inputs_of(model)
+    bare = dtypes_under_autocast(model, inputs)
+    try:
+        attach(model, Architecture(example.method))
+    except ValueError as error:
+        refused(error)
+        pytest.skip(f"checked: refused ({error})")
+    assert dtypes_under_autocast(model, inputs) == bare
 
 
 def test_autocast(example, model, batch, disturb):

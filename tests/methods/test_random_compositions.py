@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import tempfile
 from typing import Any
 
@@ -9,7 +11,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch.testing import assert_close
 from transformers import PreTrainedModel
 
 from peftnas.methods import METHODS, Anatomy, Architecture, attach, count, describe, load
@@ -27,6 +28,7 @@ from peftnas.spaces.fields import (
 )
 from peftnas.spaces.fields import settings as fields_of
 from peftnas.spaces.structure import ByLayer
+from tests.methods.conftest import assert_same
 
 FAMILIES = ("bert", "llama", "gpt2", "t5", "vit")
 EAGER = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
@@ -103,7 +105,7 @@ def live(name: str, data: st.DataObject) -> None:
 
 
 def whole_life(model: PreTrainedModel, architecture: Architecture) -> None:
-    """Counted, trained, merged, taken off, saved, loaded again."""
+    """Counted, trained, copied, pickled, merged, taken off, saved, loaded again."""
     inputs = inputs_of(model)
     bare, before = output(model, inputs), digest(model)
     expected = count(architecture, describe(model))
@@ -115,8 +117,13 @@ def whole_life(model: PreTrainedModel, architecture: Architecture) -> None:
     attached.eval()
     trained = output(model, inputs)
     assert trained.isfinite().all()
+    both = (model, attached)
+    for other, modules in (copy.deepcopy(both), pickle.loads(pickle.dumps(both))):
+        assert torch.equal(output(other, inputs), trained)
+        modules.detach()
+        assert torch.equal(output(other, inputs), bare)
     attached.merge()
-    assert_close(output(model, inputs), trained, atol=2e-3, rtol=2e-3)
+    assert_same(output(model, inputs), trained)
     attached.detach()
     assert all(torch.equal(a, b) for a, b in zip(digest(model), before, strict=True))
     assert torch.equal(output(model, inputs), bare)

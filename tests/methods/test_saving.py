@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from peftnas.methods import Adapter, Architecture, LoRA, Prefix, attach, load
+from peftnas.methods import AdaMix, Adapter, Architecture, DyLoRA, LoRA, Prefix, attach, load
 from peftnas.methods.hooks import is_attached
 from peftnas.methods.saving import DESCRIPTION, TENSORS, save
 from peftnas.spaces.structure import ByLayer
@@ -40,6 +40,20 @@ def test_round_trip(saved, build_backbone):
     assert description["stored_parameters"] < attached.count
     assert description["backbone"]["name"] == "tiny"
     assert sorted(path.name for path in folder.iterdir()) == [TENSORS, DESCRIPTION]
+
+
+@pytest.mark.parametrize("method", [DyLoRA(rank=4, used=1), AdaMix(bottleneck=4), LoRA(rank=2)])
+def test_loaded_is_ready_to_evaluate(method, build_backbone, batch, disturb, tmp_path):
+    model = build_backbone("bert")
+    attached = attach(model, Architecture(method), dropout=0.5)
+    disturb(attached)
+    attached.eval()
+    expected = model(**batch).last_hidden_state
+    attached.save(tmp_path)
+    attached.detach()
+    loaded = load(tmp_path, model)
+    assert not loaded.training
+    assert torch.equal(model(**batch).last_hidden_state, expected)
 
 
 def test_saving_again_replaces(saved, disturb):

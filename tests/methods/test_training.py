@@ -16,9 +16,13 @@ from peftnas.methods import (
     SoRA,
     SparseAdapter,
     attach,
+    describe,
+    load,
 )
+from peftnas.spaces.domains import Choice
+from peftnas.spaces.structure import ByLayer
 
-SITE = "layers[1].attention.value"
+SITE, FFN = "layers[1].attention.value", "layers[0].ffn"
 
 
 @pytest.fixture
@@ -49,6 +53,12 @@ def train(model, attached, batch, steps, rate=0.05):
         (loss if penalty is None else loss + penalty).backward()
         optimiser.step()
         attached.steps.end(step, steps)
+
+
+def choose(model, attached, batch):
+    attached.steps.begin_pruning()
+    hidden(model, batch).pow(2).sum().backward()
+    attached.steps.prune()
 
 
 class TestDyLoRA:
@@ -117,6 +127,44 @@ class TestAdaLoRA:
         ranks = bundle.ranks()
         assert set(ranks) == set(bundle.sites)
         assert sum(ranks.values()) == 2 * len(bundle.sites)
+
+    @pytest.mark.parametrize("steps", [1, 2, 3, 10])
+    @pytest.mark.parametrize(("warmup", "cooldown"), [(0.1, 0.3), (0.0, 0.0), (0.5, 0.49)])
+    def test_ends_there_whatever_the_schedule(self, model, batch, steps, warmup, cooldown):
+        method = AdaLoRA(rank=12, target_rank=1, warmup=warmup, cooldown=cooldown)
+        attached = attach(model, Architecture(method))
+        [(_, bundle)] = attached.placed
+        train(model, attached, batch, steps)
+        assert sum(bundle.ranks().values()) == len(bundle.sites)
+
+    @pytest.mark.parametrize(("warmup", "cooldown"), [(0.5, 0.6), (1.0, 0.0), (0.5, 0.5)])
+    def test_a_schedule_without_time_to_take_ranks_is_refused(self, warmup, cooldown):
+        with pytest.raises(ValueError, match=r"sum must be below 1, got .*; lower one"):
+            AdaLoRA(warmup=warmup, cooldown=cooldown)
+        with pytest.raises(ValueError, match="sum must be below 1"):
+            AdaLoRA(warmup=Choice(0.0, warmup), cooldown=cooldown)
+
+    @pytest.mark.parametrize("stop", [3, 8, 15])
+    def test_training_goes_on_after_loading(self, model, tmp_path, stop):
+        def steps(attached, first, last):
+            for step in range(first, last):
+                noise = torch.Generator().manual_seed(step)
+                attached.steps.begin(step, 20)
+                for parameter in attached.parameters():
+                    parameter.grad = torch.randn(parameter.shape, generator=noise)
+                    parameter.data.sub_(0.01 * parameter.grad)
+                attached.steps.end(step, 20)
+
+        attached = attach(model, Architecture(AdaLoRA(rank=4, target_rank=2)))
+        steps(attached, 0, stop)
+        attached.save(tmp_path)
+        steps(attached, stop, 20)
+        expected = attached.state_dict()
+        attached.detach()
+        again = load(tmp_path, model)
+        steps(again, stop, 20)
+        state = again.state_dict()
+        assert all(torch.equal(state[name], value) for name, value in expected.items())
 
     def test_budget_falls_as_a_cube(self, model):
         method = AdaLoRA(rank=4, target_rank=2, warmup=0.2, cooldown=0.4)
@@ -194,7 +242,7 @@ class TestSparseAdapter:
         assert attached.steps.needs_pruning
         attached.steps.begin_pruning()
         hidden(model, batch).pow(2).sum().backward()
-        matrix = attached.at("layers[0].ffn", "sparse_adapter").down
+        matrix = attached.at(FFN, "sparse_adapter").down
         whole = matrix._whole
         sensitivity = (whole * whole.grad).abs()
         kept = set(sensitivity.detach().topk(24).indices.tolist())
@@ -203,6 +251,37 @@ class TestSparseAdapter:
         assert not attached.steps.needs_pruning
         attached.steps.prune()  # again: no effect
         assert set(matrix.index.tolist()) == kept
+
+    @pytest.mark.parametrize("pruned", [True, False])
+    def test_what_is_chosen_is_saved(self, model, batch, disturb, tmp_path, pruned):
+        method = SparseAdapter(bottleneck=6, sparsity=0.75)
+        attached = attach(model, Architecture(method), seed=3)
+        if pruned:
+            choose(model, attached, batch)
+        disturb(attached)
+        expected, before = hidden(model, batch), attached.state_dict()
+        attached.save(tmp_path)
+        attached.detach()
+        loaded = load(tmp_path, model)
+        assert loaded.steps.needs_pruning is not pruned
+        if pruned:
+            choose(model, loaded, batch)
+            assert torch.equal(hidden(model, batch), expected)
+        else:
+            loaded.steps.begin_pruning()
+            matrix = loaded.at(FFN, "sparse_adapter").down
+            kept = matrix.weight().flatten()[matrix.index]
+            assert torch.equal(kept, before[f"{FFN}.sparse_adapter.down.values"])
+
+    def test_snip_on_a_16_bit_backbone(self, model, batch):
+        attached = attach(model.bfloat16(), Architecture(SparseAdapter(bottleneck=6)))
+        choose(model, attached, batch)
+        assert not attached.steps.needs_pruning
+        assert hidden(model, batch).isfinite().all()
+
+    def test_indices_are_saved_in_32_bits(self, model):
+        state = attach(model, Architecture(SparseAdapter(bottleneck=6))).state_dict()
+        assert state[f"{FFN}.sparse_adapter.up.index"].dtype == torch.int32
 
     def test_sparsity_1_is_absent(self, model):
         assert attach(model, Architecture(SparseAdapter(sparsity=1.0))).count == 0
@@ -233,6 +312,25 @@ class TestRobustAdapterDrop:
         attached.detach()
         above = Adapter(bottleneck=4, layers=(2,))
         assert_close(output_with(model, batch, above, values), expected)
+
+    @pytest.mark.parametrize(
+        ("given", "same"),
+        [
+            (Adapter(bottleneck=4, drop_below=3), Adapter(bottleneck=4, drop_below=2)),
+            (Adapter(bottleneck=4, drop_below=1, layers=(0,)), Adapter(bottleneck=4, layers=(0,))),
+            (
+                Adapter(bottleneck=ByLayer({0: 4, 1: 4, 2: 0}), drop_below=2),
+                Adapter(bottleneck=4, layers=(0, 1), drop_below=1),
+            ),
+        ],
+    )
+    def test_a_step_has_at_least_one_adapter(self, model, batch, given, same):
+        anatomy = describe(model)
+        assert anatomy.canonical(Architecture(given)) == anatomy.canonical(Architecture(same))
+        attached = attach(model, Architecture(given))
+        for step in range(12):
+            attached.steps.begin(step, 12)
+            hidden(model, batch).sum().backward()
 
 
 @pytest.mark.parametrize(("step", "steps"), [(5, 5), (10, 5), (-1, 5), (0, 0)])
