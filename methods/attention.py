@@ -18,11 +18,11 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
-from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.base import CoreBranch, PrefixKeyValues
 from peftnas.methods.call import Call, compute
 from peftnas.methods.lanes import ByRows
 from peftnas.methods.linear_port import own_part
+from peftnas.methods.sites import LinearSite
 
 KEYWORD = "peftnas_extra"
 PREFIX_NAMES = {"sdpa": "peftnas_sdpa", "eager": "peftnas_eager"}

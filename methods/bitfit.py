@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from peftnas.methods.anatomy import TARGETS as LINEARS
-from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.base import BiasDelta, Method, Placement
 from peftnas.methods.layers import active_layers, place_words
 from peftnas.methods.places import NORMS, OUTER_LINEARS, OUTER_NORMS, places
+from peftnas.methods.sites import LinearSite
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, held, setting
 from peftnas.spaces.structure import ByLayer

@@ -9,7 +9,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from peftnas.methods.anatomies.family import Family
-from peftnas.methods.anatomy import Anatomy, LinearSite, NormSite
+from peftnas.methods.anatomy import Anatomy
+from peftnas.methods.sites import LinearSite, NormSite
 
 
 def check_anatomy(anatomy: Any) -> None:

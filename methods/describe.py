@@ -13,19 +13,12 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from peftnas.methods.anatomies import FAMILIES
 from peftnas.methods.anatomies.family import Family, Stack
-from peftnas.methods.anatomy import (
-    TARGETS,
-    Anatomy,
-    LayerSite,
-    LinearSite,
-    NormSite,
-    StackSite,
-    SublayerSite,
-)
+from peftnas.methods.anatomy import TARGETS, Anatomy
 from peftnas.methods.backbone_parameters import backbone_parameters
 from peftnas.methods.checks import check_backbone, check_family
 from peftnas.methods.family_fit import UnsupportedBackboneError, check_family_fits
 from peftnas.methods.read_stack import StackReader
+from peftnas.methods.sites import LayerSite, LinearSite, NormSite, StackSite, SublayerSite
 
 __all__ = ["ConfigKey", "UnsupportedBackboneError", "describe", "family_of"]
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from peftnas.methods.anatomy import Anatomy, SublayerSite
+from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attention import CorePort, use_prefix_attention
 from peftnas.methods.base import (
     Affine,
@@ -40,6 +40,7 @@ from peftnas.methods.lanes import Lane, LaneHook
 from peftnas.methods.layers import layer_of
 from peftnas.methods.linear_port import LinearPort, NormPort, PatchPort, own_part
 from peftnas.methods.ports import BlockPort, SublayerPort
+from peftnas.methods.sites import SublayerSite
 from peftnas.methods.stack_port import LayerHook, StackPort
 
 Placed = tuple[Placement, nn.Module]

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.base import (
     Affine,
     BiasDelta,
@@ -25,6 +24,7 @@ from peftnas.methods.base import (
     Rotation,
 )
 from peftnas.methods.call import Call, compute, gated
+from peftnas.methods.sites import LinearSite
 
 
 class LinearPort:
@@ -222,7 +222,7 @@ class NormPort:
         unit = normalised(norm, x)
         if out.dtype == torch.float32:
             # by the summed weight, added up as a merge does, so that both round alike
-            summed = norm.get_parameter("weight")
+            summed: Tensor = norm.get_parameter("weight")
             for delta in self.deltas:
                 summed = summed if delta.weight is None else summed + delta.weight
             out = unit * (summed + self.offset)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from peftnas.methods.anatomy import TARGETS, LinearSite
+from peftnas.methods.anatomy import TARGETS
 from peftnas.methods.layers import active_layers, place_words
+from peftnas.methods.sites import LinearSite
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.fields import (
     AnyOf,

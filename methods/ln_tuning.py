@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 
-from peftnas.methods.anatomy import NormSite
 from peftnas.methods.base import Method, NormDelta, Placement
 from peftnas.methods.layers import active_layers, place_words
 from peftnas.methods.places import (
@@ -20,6 +19,7 @@ from peftnas.methods.places import (
     places,
     places_there,
 )
+from peftnas.methods.sites import NormSite
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, held, setting
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.base import Bundle, LinearDelta, RenormedDelta, TrainsBackbone
 from peftnas.methods.hooks import Hooks, Placed
 from peftnas.methods.linear_port import LinearPort, NormPort, PatchPort, own_part, own_rows
+from peftnas.methods.sites import LinearSite
 
 
 @dataclass(frozen=True)

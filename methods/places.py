@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from peftnas.methods.anatomy import LinearSite, NormSite, linear_address, outer_norm_address
+from peftnas.methods.anatomy import linear_address, outer_norm_address
+from peftnas.methods.sites import LinearSite, NormSite
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy

@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from peftnas.methods.anatomy import SublayerSite
 from peftnas.methods.base import BlockDelta, SublayerDelta, SublayerScale
 from peftnas.methods.call import Call, compute, gated
 from peftnas.methods.linear_port import NormPort
+from peftnas.methods.sites import SublayerSite
 
 
 class SublayerPort:

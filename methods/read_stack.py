@@ -10,17 +10,8 @@ from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from peftnas.methods.anatomies.family import Family, Fused, Stack, SublayerPaths, Tap
-from peftnas.methods.anatomy import (
-    LayerSite,
-    LinearSite,
-    NormSite,
-    Rows,
-    StackSite,
-    SublayerSite,
-    linear_address,
-    outer_norm_address,
-    sublayer_address,
-)
+from peftnas.methods.anatomy import linear_address, outer_norm_address, sublayer_address
+from peftnas.methods.sites import LayerSite, LinearSite, NormSite, Rows, StackSite, SublayerSite
 
 Modules = Mapping[str, nn.Module]
 """The modules of a model by path: looked up hundreds of times."""
@@ -167,7 +158,8 @@ class StackReader:
     def _sublayer(self, layer: int, name: str, paths: SublayerPaths) -> SublayerSite:
         inside = self._paths[layer]
         tap = paths.residual
-        self._base.get_submodule(f"{inside}.{paths.norm}")
+        if f"{inside}.{paths.norm}" not in self._modules:
+            raise AttributeError(f"there is no module {inside}.{paths.norm}")
         return SublayerSite(
             address=sublayer_address(layer, name),
             residual=Tap(f"{inside}.{tap.module}", tap.index, tap.name),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftnas.methods.anatomy import Anatomy, StackSite
+from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.base import LayerPrompts, PromptVectors
 from peftnas.methods.caches import (
     cache_among,
@@ -20,6 +20,7 @@ from peftnas.methods.caches import (
     tokens_in,
 )
 from peftnas.methods.call import Call, compute
+from peftnas.methods.sites import StackSite
 
 
 class StackPort:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from peftnas.methods.anatomy import Anatomy, StackSite
+from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.base import Placement
 from peftnas.methods.linear_port import own_part
 from peftnas.methods.prefix import FlatPrefix, FlatPrefixPlacement
 from peftnas.methods.prompt import PromptPlacement, SoftPrompt
+from peftnas.methods.sites import StackSite
 
 
 @torch.no_grad()

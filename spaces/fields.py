@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
-from peftnas.spaces.refusals import misnamed, refusal
+from peftnas.spaces.field_checks import check_value
+from peftnas.spaces.refusals import misnamed
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.values import (
     AnyOf,
@@ -322,40 +322,4 @@ def possible_values(value: Any) -> Iterable[Any]:
 def _check_field(cls: type[Configurable], name: str, declared: Setting, value: Any) -> None:
     if value.__class__ in PLAIN and declared.values.takes(value):
         return
-    _check_words(f"{cls.__name__}.{name}", declared, value)
-
-
-def _check_words(name: str, declared: Setting, value: Any) -> None:
-    if isinstance(value, PerLayer | PerGroup | ByLayer):
-        if not declared.by_layer:
-            raise ValueError(
-                f"{name} is one value for the whole backbone, got {value!r}; "
-                "drop the per-layer wrapper"
-            )
-        if not isinstance(value, ByLayer):
-            _check_words(name, declared, value.domain)
-            return
-        takes, seen = declared.values.takes, set()
-        for _, option in value.items():  # many layers, few values
-            if (key := (option.__class__, option)) not in seen:
-                seen.add(key)
-                if not takes(option):
-                    _check_words(name, declared, option)
-    elif isinstance(value, Subset) and value.layers:
-        if not isinstance(declared.values, Layers):
-            raise ValueError(refusal(name, declared.values, value))
-    elif isinstance(value, Choice):
-        for option in value.options:
-            _check_words(name, declared, option)
-    elif isinstance(value, Subset):
-        if not declared.values.takes(value.items):
-            raise ValueError(refusal(name, declared.values, value))
-    elif isinstance(value, Integer | Real):
-        ends = [value.low, value.high]
-        if isinstance(value, Real):  # draws fractions even between whole ends
-            ends.append(value.low + (value.high - value.low) / math.e)
-        for end in ends:
-            if not declared.values.takes(end):
-                raise ValueError(refusal(name, declared.values, value))
-    elif not declared.values.takes(value):
-        raise ValueError(refusal(name, declared.values, value))
+    check_value(f"{cls.__name__}.{name}", declared.values, declared.by_layer, value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from peftnas.methods import Anatomy, Method
-    from peftnas.methods.anatomy import LinearSite, NormSite, StackSite
+    from peftnas.methods.sites import LinearSite, NormSite, StackSite
 
 
 @dataclass(frozen=True)

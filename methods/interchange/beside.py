@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import BiasDelta, NormDelta, Placement
 from peftnas.methods.interchange.paths import LACKING, PREFIX, pieces, refusal, widened
 from peftnas.methods.interchange.whole import Values, whole_norms
+from peftnas.methods.sites import LinearSite
 
 if TYPE_CHECKING:
     from peft import PeftConfig

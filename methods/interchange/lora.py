@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from peftnas.methods.adalora import AdaLoRADelta
-from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import LinearDelta, Placement
 from peftnas.methods.dora import DoRADelta
@@ -34,6 +33,7 @@ from peftnas.methods.interchange.paths import (
     widened,
 )
 from peftnas.methods.lora import LoRADelta
+from peftnas.methods.sites import LinearSite
 from peftnas.methods.sora import SoRADelta
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from peftnas.methods.anatomy import LinearSite
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import Bundle, Placement
 from peftnas.methods.reads import arguments_of
+from peftnas.methods.sites import LinearSite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from peftnas.methods.anatomy import LinearSite, NormSite
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import BiasDelta, NormDelta
 from peftnas.methods.cross_attention import DenseDelta
@@ -24,6 +23,7 @@ from peftnas.methods.interchange.paths import (
     task_type,
     widened,
 )
+from peftnas.methods.sites import LinearSite, NormSite
 
 if TYPE_CHECKING:
     from peft import PeftConfig
