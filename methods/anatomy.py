@@ -75,6 +75,9 @@ class LinearSite:
     transposed: bool = False
 
 
+NamedLinears = tuple[tuple[str, LinearSite], ...]
+
+
 @dataclass(frozen=True)
 class NormSite:
     """One norm of a backbone.
@@ -199,11 +202,7 @@ class Anatomy:
     def known(self, work: Callable[..., T], *args: Any) -> T:
         """``work(self, *args)``, worked out once: what is true of this backbone for good.
 
-        Thousands of architectures are counted on one backbone.
-
-        Args:
-            work: a function of a module.
-            args: can be hashed.
+        Thousands of architectures are counted on one. ``work`` stands in a module; args have hashes.
         """
         key = (work, args)
         if key not in self._known:
@@ -247,9 +246,7 @@ class Anatomy:
             )
         return site
 
-    def linears_of(
-        self, layer: int, targets: tuple[str, ...]
-    ) -> tuple[tuple[str, LinearSite], ...]:
+    def linears_of(self, layer: int, targets: tuple[str, ...]) -> NamedLinears:
         """Those of the targets that a layer has, with their sites."""
         return self.known(_linears, targets)[layer]
 
@@ -301,24 +298,22 @@ class Anatomy:
         return place(architecture, self)
 
 
-def _linears(
-    anatomy: Anatomy, targets: tuple[str, ...]
-) -> list[tuple[tuple[str, LinearSite], ...]]:
+def _linears(anatomy: Anatomy, targets: tuple[str, ...]) -> list[NamedLinears]:
     """Of each layer."""
-    found = [
-        [(target, anatomy.linears.get(linear_address(layer, target))) for target in targets]
+    there = anatomy.linears
+    return [
+        tuple((t, there[at]) for t in targets if (at := linear_address(layer, t)) in there)
         for layer in range(anatomy.n_layers)
     ]
-    return [tuple((t, site) for t, site in row if site is not None) for row in found]
 
 
 def _sublayers(anatomy: Anatomy, names: tuple[str, ...]) -> list[tuple[SublayerSite, ...]]:
     """Of each layer."""
-    found = [
-        [anatomy.sublayers.get(sublayer_address(layer, name)) for name in names]
+    there = anatomy.sublayers
+    return [
+        tuple(there[at] for name in names if (at := sublayer_address(layer, name)) in there)
         for layer in range(anatomy.n_layers)
     ]
-    return [tuple(site for site in row if site is not None) for row in found]
 
 
 def _sublayer_names(anatomy: Anatomy) -> frozenset[str]:

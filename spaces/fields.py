@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
+from peftnas.spaces.check_field import PLAIN, check_field
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.values import (
@@ -135,7 +135,7 @@ class Configurable:
             if isinstance(value, list):
                 value = tuple(value)
                 object.__setattr__(self, name, value)
-            _check_field(type(self), name, declared, value)
+            check_field(type(self), name, declared.values, declared.by_layer, value)
         for rule in self.rules:
             self._check_rule(rule)
 
@@ -170,7 +170,8 @@ class Configurable:
         for name, value in changed.items():
             value = tuple(value) if isinstance(value, list) else value
             copy.__dict__[name] = value
-            _check_field(cls, name, declared[name], value)
+            known = declared[name]
+            check_field(cls, name, known.values, known.by_layer, value)
         for rule in self.rules:
             if not changed.keys().isdisjoint(rule.fields):
                 copy._check_rule(rule)
@@ -243,10 +244,6 @@ def check_clashes(configs: Sequence[Configurable]) -> None:
             raise ValueError(reason)
 
 
-PLAIN = {int, float, str, bool, tuple, type(None)}
-"""Classes of most held values: looked up, where an instance check of each would take long."""
-
-
 def held_at(value: T | Domain[T] | ByLayer[T], layer: int) -> T:
     """The plain value of a field in one layer; errors as :func:`held`."""
     if isinstance(value, ByLayer):
@@ -310,47 +307,3 @@ def possible_values(value: Any) -> Iterable[Any]:
             return [inner for _, inner in value.items()]
         case _:
             return (value,)
-
-
-def _check_field(cls: type[Configurable], name: str, declared: Setting, value: Any) -> None:
-    if value.__class__ in PLAIN and declared.values.takes(value):
-        return
-    _check_words(f"{cls.__name__}.{name}", declared, value)
-
-
-def _check_words(name: str, declared: Setting, value: Any) -> None:
-    if isinstance(value, PerLayer | PerGroup | ByLayer):
-        if not declared.by_layer:
-            raise ValueError(
-                f"{name} is one value for the whole backbone, got {value!r}; "
-                "drop the per-layer wrapper"
-            )
-        if not isinstance(value, ByLayer):
-            _check_words(name, declared, value.domain)
-            return
-        takes, seen = declared.values.takes, set()
-        for _, option in value.items():  # many layers, few values
-            if (key := (option.__class__, option)) not in seen:
-                seen.add(key)
-                if not takes(option):
-                    _check_words(name, declared, option)
-    elif isinstance(value, Subset) and value.layers:
-        if not isinstance(declared.values, Layers):
-            raise ValueError(f"{name} must be {declared.values.words}, got {value!r}; change it")
-    elif isinstance(value, Choice):
-        for option in value.options:
-            _check_words(name, declared, option)
-    elif isinstance(value, Subset):
-        if not declared.values.takes(value.items):
-            raise ValueError(f"{name} must be {declared.values.words}, got {value!r}; change it")
-    elif isinstance(value, Integer | Real):
-        ends = [value.low, value.high]
-        if isinstance(value, Real):  # draws fractions even between whole ends
-            ends.append(value.low + (value.high - value.low) / math.e)
-        for end in ends:
-            if not declared.values.takes(end):
-                raise ValueError(
-                    f"{name} must be {declared.values.words}, got {value!r}; change its bounds"
-                )
-    elif not declared.values.takes(value):
-        raise ValueError(f"{name} must be {declared.values.words}, got {value!r}; change it")

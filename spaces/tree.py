@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.check_field import PLAIN
 from peftnas.spaces.domains import Choice, Inclusion, Integer, Real, Subset
-from peftnas.spaces.fields import PLAIN, Configurable, default_of, may_hold, settings
+from peftnas.spaces.fields import Configurable, default_of, may_hold, settings
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.tree_nodes import Fork, Leaf, Node, Presence, label_options, possible_layers
 
