@@ -202,7 +202,7 @@ class Anatomy:
     def known(self, work: Callable[..., T], *args: Any) -> T:
         """``work(self, *args)``, worked out once: what is true of this backbone for good.
 
-        Thousands of architectures are counted on one. ``work`` stands in a module; args have hashes.
+        Thousands are counted on one backbone. ``work`` stands in a module; args have hashes.
         """
         key = (work, args)
         if key not in self._known:
