@@ -20,6 +20,7 @@ from peftnas.methods.canonical import in_order
 from peftnas.methods.checks import check_dropout, check_fits, check_model, check_seed
 from peftnas.methods.costs import place
 from peftnas.methods.describe import describe
+from peftnas.methods.folding import keep_folded
 from peftnas.methods.full import WholeBackbone
 from peftnas.methods.hooks import Hooks, Placed, is_attached
 from peftnas.methods.lanes import Lane
@@ -146,6 +147,8 @@ class AttachedModules(nn.Module):
     def merge(self) -> Merged:
         """Fold what is a constant change of weights into the backbone; again: no effect.
 
+        Networks that are needed in training only (of prefixes and prompts) run once from now on.
+
         Returns:
             What was folded, and what still runs as a module (gated deltas, adapters, prefixes,
             prompts).
@@ -158,6 +161,7 @@ class AttachedModules(nn.Module):
             )
         if self._merger is None:
             self._merger = Merger(self._hooks, self.placed)
+            keep_folded(self, True)
         return self._merger.report
 
     def unmerge(self) -> None:
@@ -165,6 +169,7 @@ class AttachedModules(nn.Module):
         if self._merger is not None:
             self._merger.undo()
             self._merger = None
+            keep_folded(self, False)
 
     def detach(self) -> None:
         """Take everything off: the backbone is bit for bit what it was; again: no effect.

@@ -1,4 +1,4 @@
-"""What a network that is needed in training only folds into, kept while nothing changes."""
+"""What a network that is needed in training only folds into, kept from ``merge()`` on."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ T = TypeVar("T")
 
 
 class Folds:
-    """Keeps what a module computes from its parameters alone, in evaluation and without gradients.
+    """Keeps what a module computes from its parameters alone, while it is said to be final.
 
-    A pass in training, or with gradients, forgets everything; so does a change of a parameter that
-    torch notices (an optimiser, ``load_state_dict``, a move to another device). What is kept is
-    the very tensor that the network gave, so nothing changes but the time.
+    Also then a pass in training, or with gradients, forgets everything, and so does a change of a
+    parameter that torch notices (an optimiser, ``load_state_dict``, a move to another device).
+    What is kept is the very tensor that the network gave, so nothing changes but the time.
 
     Args:
         module: whose parameters they are; it is not kept.
+
+    Attributes:
+        final: whether anything is kept.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -27,6 +30,7 @@ class Folds:
         self._state: list[Any] = []
         self._storages: list[torch.UntypedStorage] = []
         self._kept: dict[Any, Any] = {}
+        self.final = False
 
     def get(self, training: bool, key: Any, work: Callable[[], T]) -> T:
         """``work()``, or what it gave before.
@@ -37,7 +41,13 @@ class Folds:
             work: the computation.
         """
         inference = any(parameter.is_inference() for parameter in self._parameters)
-        if training or torch.is_grad_enabled() or torch.compiler.is_compiling() or inference:
+        if (
+            not self.final
+            or training
+            or torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or inference
+        ):
             self._kept.clear()
             return work()
         storages = [parameter.untyped_storage() for parameter in self._parameters]
@@ -56,4 +66,13 @@ class Folds:
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies begin with nothing kept."""
-        return {"_parameters": self._parameters, "_state": [], "_storages": [], "_kept": {}}
+        kept: dict[str, Any] = {"_state": [], "_storages": [], "_kept": {}}
+        return kept | {"_parameters": self._parameters, "final": self.final}
+
+
+def keep_folded(root: nn.Module, final: bool) -> None:
+    """Let networks below a module run once from now on, or in every call again."""
+    for module in root.modules():
+        for value in vars(module).values():
+            if isinstance(value, Folds):
+                value.final = final

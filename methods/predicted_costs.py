@@ -15,6 +15,7 @@ from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import Method
 from peftnas.methods.checks import check_config, check_dropout, check_dtype, check_family
 from peftnas.methods.fake_backbone import FakeBackbone, fake_backbone
+from peftnas.methods.folding import keep_folded
 from peftnas.methods.reads import Reads
 from peftnas.methods.tracing import (
     Trace,
@@ -169,6 +170,7 @@ def costs(
         stored = [(part, _itemsize(module)) for part, module in attached.placed]
         whole = Reads(batch, tokens)
         attached.eval()
+        keep_folded(attached, True)
         if any(part.stored() != part.count() for part, _ in attached.placed):
             forward_flop(backbone, whole)  # networks that fold away run in the first call alone
         extra = forward_flop(backbone, whole) - per_call

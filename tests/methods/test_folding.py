@@ -1,4 +1,4 @@
-"""Networks that fold away run once in evaluation, and what is kept is never out of date."""
+"""Networks that fold away run once after ``merge()``, and what is kept is never out of date."""
 
 from __future__ import annotations
 
@@ -43,8 +43,19 @@ def fresh(model, batch, attached):
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.words())
 class TestKept:
+    def test_before_it_a_change_that_torch_does_not_see_counts(self, method, model, batch):
+        attached = attach(model, Architecture(method)).eval()
+        before, _ = run(model, batch)
+        for parameter in attached.parameters():
+            parameter.data.mul_(1.5)
+        after, _ = run(model, batch)
+        assert not torch.equal(before, after)
+        assert torch.equal(after, fresh(model, batch, attached))
+
     def test_the_second_call_runs_no_network_and_gives_the_same_bits(self, method, model, batch):
         attached = attach(model, Architecture(method)).eval()
+        assert run(model, batch)[1] == run(model, batch)[1]
+        attached.merge()
         (first, more), (second, less) = run(model, batch), run(model, batch)
         assert less < more
         expected = fresh(model, batch, attached)
@@ -52,6 +63,7 @@ class TestKept:
 
     def test_every_change_of_a_parameter_counts(self, method, model, batch):
         attached = attach(model, Architecture(method)).eval()
+        attached.merge()
         outputs = [run(model, batch)[0]]
         parameter = next(p for n, p in attached.named_parameters() if n.endswith("embedding"))
         with torch.no_grad():
@@ -69,6 +81,7 @@ class TestKept:
 
     def test_training_forgets(self, method, model, batch):
         attached = attach(model, Architecture(method)).eval()
+        attached.merge()
         before, _ = run(model, batch)
         attached.train()
         optimiser = torch.optim.SGD(attached.parameters(), lr=0.5)
@@ -81,7 +94,9 @@ class TestKept:
 
 
 def test_a_copy_keeps_nothing():
-    prefix = attach(build("bert"), Architecture(Prefix(length=2, mlp=3))).placed[0][1].eval()
+    attached = attach(build("bert"), Architecture(Prefix(length=2, mlp=3))).eval()
+    attached.merge()
+    prefix = attached.placed[0][1]
     with torch.no_grad():
         keys, _ = prefix.folded(0)
         other = copy.deepcopy(prefix)
@@ -94,6 +109,7 @@ def test_a_copy_keeps_nothing():
 def test_inference_mode_keeps_nothing_that_others_could_not_use(batch, tmp_path):
     model = build("bert")
     attached = attach(model, Architecture(Prefix(length=2, mlp=3))).eval()
+    attached.merge()
     with torch.inference_mode():
         expected = model(**batch).last_hidden_state.clone()
     attached.save(tmp_path)
