@@ -209,7 +209,7 @@ class NormPort:
         unit = normalised(norm, x)
         if out.dtype == torch.float32:
             # by the summed weight, added up as a merge does, so that both round alike
-            summed = norm.get_parameter("weight")
+            summed: Tensor = norm.get_parameter("weight")
             for delta in self.deltas:
                 summed = summed if delta.weight is None else summed + delta.weight
             out = unit * (summed + self.offset)
