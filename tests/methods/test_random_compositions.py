@@ -95,6 +95,9 @@ def digest(model: torch.nn.Module) -> list[torch.Tensor]:
 def live(name: str, data: st.DataObject) -> None:
     """The whole life of one random composition."""
     model = build(name).requires_grad_(False)
+    if name == "t5":
+        # its random weights can make float32 itself wrong by 1e-4 of the largest value
+        model.double()
     some = data.draw(st.lists(fields_of_methods(describe(model)), min_size=1, max_size=4))
     try:
         architecture = Architecture(*(METHODS[kind](**fields) for kind, fields in some))
