@@ -22,7 +22,7 @@ from peftnas.methods.describe import describe
 from peftnas.methods.hooks import Placed, has_bare_keys, unbundled
 from peftnas.methods.lanes import Lanes
 from peftnas.methods.stack_port import StackPort, keep_sums
-from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.architecture import Architecture, as_architecture
 
 
 class SideBySide:
@@ -148,7 +148,7 @@ def attach_side_by_side(
     """
     base = base_of(model)
     check_free(base, dropout)
-    _check_architectures(architectures)
+    architectures = _as_architectures(architectures)
     seeds = [0] * len(architectures) if seeds is None else seeds
     if not isinstance(seeds, Sequence) or len(seeds) != len(architectures):
         raise ValueError(
@@ -182,7 +182,8 @@ def _whole_numbers(numbers: Any) -> list[int]:
         ) from error
 
 
-def _check_architectures(architectures: Any) -> None:
+def _as_architectures(architectures: Any) -> list[Architecture]:
+    """The list of them; one method alone stands for its architecture."""
     if not isinstance(architectures, Sequence):
         raise TypeError(
             "side by side takes a list of architectures, got "
@@ -190,11 +191,7 @@ def _check_architectures(architectures: Any) -> None:
         )
     if not architectures:
         raise ValueError("side by side needs at least one architecture, got none; name one")
-    for one in architectures:
-        if not isinstance(one, Architecture):
-            raise TypeError(
-                f"side by side takes architectures, got {one!r}; write Architecture(...) around it"
-            )
+    return [as_architecture(one) for one in architectures]
 
 
 def _check_by_rows(anatomy: Anatomy, architecture: Architecture, placed: Sequence[Placed]) -> None:

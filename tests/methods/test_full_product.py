@@ -150,10 +150,7 @@ def off_by_padding(model, inputs, attached) -> float:
 
 @pytest.mark.parametrize("name", DECODERS)
 @pytest.mark.parametrize("method", METHODS)
-def test_generation_with_a_cache_is_that_without(name, example, architecture, disturb, request):
-    if name == "mamba" and example.method.kind in ("prompt", "ptuning", "vpt"):
-        reason = "mamba's cache has no length, so prompts enter in every step"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_generation_with_a_cache_is_that_without(name, example, architecture, disturb):
     if example.whole_text or example.method.kind == "reft":
         pytest.skip("reads a whole text, or edits a prompt that nothing marks without a cache")
     torch.manual_seed(0)

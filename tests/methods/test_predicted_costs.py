@@ -287,7 +287,9 @@ def test_stored_bytes_are_those_of_the_saved_file(method, dtype, tmp_path):
     (length,) = struct.unpack("<Q", content[:8])
     json.loads(content[8 : 8 + length])
     found = of(Architecture(method), CONFIGS["bert"](), dtype=dtype)
-    assert found.stored_bytes == len(content) - 8 - length
+    # a byte for each matrix that has been pruned: a training goes on from it
+    flags = sum(name.endswith(".pruned") for name in attached.state_dict())
+    assert found.stored_bytes == len(content) - 8 - length - flags
     if dtype == torch.float32:
         assert found.stored_bytes == stored_bytes(attached.architecture, attached.anatomy)
 

@@ -175,7 +175,7 @@ class TestRefusals:
         "given, sentence",
         [
             (Architecture(LoRA()), "a list of architectures, got an? Architecture; put it into"),
-            ([LoRA(rank=2)], r"takes architectures, got LoRA\(.*write Architecture"),
+            (["lora"], "lora"),
         ],
         ids=["no_list", "methods"],
     )

@@ -279,9 +279,12 @@ class TestSparseAdapter:
         assert not attached.steps.needs_pruning
         assert hidden(model, batch).isfinite().all()
 
-    def test_indices_are_saved_in_32_bits(self, model):
-        state = attach(model, Architecture(SparseAdapter(bottleneck=6))).state_dict()
-        assert state[f"{FFN}.sparse_adapter.up.index"].dtype == torch.int32
+    @pytest.mark.parametrize(("sparsity", "kind"), [(0.98, torch.int32), (0.8, torch.uint8)])
+    def test_places_are_saved_small(self, model, sparsity, kind):
+        """32 bits each, or one bit an entry of the matrix."""
+        method = SparseAdapter(bottleneck=6, sparsity=sparsity)
+        state = attach(model, Architecture(method)).state_dict()
+        assert state[f"{FFN}.sparse_adapter.up.index"].dtype == kind
 
     def test_sparsity_1_is_absent(self, model):
         assert attach(model, Architecture(SparseAdapter(sparsity=1.0))).count == 0

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from peftnas.methods import Adapter, BitFit, FullFineTuning, LNTuning, LoRA, Prompt, PTuning
+from peftnas.methods import Adapter, BitFit, FullFineTuning, LNTuning, LoRA, Prompt
 from peftnas.search.recipe import Recipe
 from peftnas.spaces import Choice, Integer, PerLayer, Real, SearchSpace, Subset
 from peftnas.spaces.nearest import nearest
@@ -50,10 +50,6 @@ VALUES = [
     (lambda: Recipe(learning_rate=(1e-3, 1e-2)), "; to search a range write Real(0.001, 0.01)"),
     (lambda: Recipe(warmup=Real(0.0, 2.0)), "; change its bounds: lower 2.0 to 1 or less"),
     (lambda: Recipe(dropout=Subset("a")), "; use Real(low, high), or a Choice of such values"),
-    (
-        lambda: PTuning(start="tokens"),
-        "must be 'random', got 'tokens'; leave it out",
-    ),
     (lambda: Prompt(tokens=3), "got 3; write (3,)"),
     (lambda: Prompt(tokens=()), "got (); name at least one, or leave it out"),
     (lambda: Adapter(bottleneck=(64, 0)), "got (64, 0); write whole numbers, as a tuple"),
