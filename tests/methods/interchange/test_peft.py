@@ -219,7 +219,7 @@ def test_on_a_bfloat16_backbone(name, method, build_backbone, disturb, tmp_path)
     [
         ("bert", (SSF(),)),
         ("bert", (DoRA(rank=2), LNTuning(), BitFit())),
-        ("llama", (LoRA(rank=2), BitFit(add=True, targets=("query",)), LNTuning())),
+        ("llama", (LoRA(rank=2), BitFit(add=True, targets=("query",)))),
         ("llama", (LlamaAdapter(length=2, gate_form="per_layer"),)),
     ],
 )
