@@ -16,7 +16,8 @@ from torch import Tensor
 
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import BiasDelta, NormDelta, Placement
-from peftnas.methods.interchange.paths import LACKING, PREFIX, pieces, refusal, widened
+from peftnas.methods.hooks import unbundled
+from peftnas.methods.interchange.paths import LACKING, PREFIX, refusal, widened
 from peftnas.methods.interchange.whole import Values, whole_norms
 from peftnas.methods.sites import LinearSite
 
@@ -33,7 +34,7 @@ def linear_biases(
         attached: modules, attached and not merged.
         new: only where the backbone has none.
     """
-    for address, placement, module in pieces(attached):
+    for placement, address, module in unbundled(attached.placed):
         site = attached.anatomy.linears.get(address)
         if isinstance(module, BiasDelta) and site is not None:
             frozen = getattr(attached.base.get_submodule(site.path), "bias", None)
@@ -79,7 +80,7 @@ def hold_norms(
 
 
 def _has_weights(attached: AttachedModules) -> bool:
-    return any(isinstance(module, NormDelta) for _, _, module in pieces(attached))
+    return any(isinstance(module, NormDelta) for _, _, module in unbundled(attached.placed))
 
 
 def _at_linears(attached: AttachedModules, config: Any, held: Container[str]) -> Values:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from peftnas.methods.attach import AttachedModules
-from peftnas.methods.base import Bundle, Placement
+from peftnas.methods.base import Placement
+from peftnas.methods.hooks import unbundled
 from peftnas.methods.reads import arguments_of
 from peftnas.methods.sites import LinearSite
 
@@ -51,20 +52,10 @@ def task_type(base: PreTrainedModel) -> str | None:
     return "FEATURE_EXTRACTION" if {"input_ids", "inputs_embeds"} <= arguments_of(base) else None
 
 
-def pieces(attached: AttachedModules) -> Iterator[tuple[str, Placement, nn.Module]]:
-    """Address, placement and module of all that is attached; those of a bundle one by one."""
-    for placement, module in attached.placed:
-        if isinstance(module, Bundle):
-            for address, part in zip(module.sites, module.parts, strict=True):
-                yield address, placement, part
-        else:
-            yield placement.site, placement, module
-
-
 def by_projection(attached: AttachedModules, role: type[nn.Module]) -> Projections:
     """Path of each projection -> what of a role acts there; parts of a fused one together."""
     found: Projections = {}
-    for address, placement, module in pieces(attached):
+    for placement, address, module in unbundled(attached.placed):
         if isinstance(module, role):
             site = attached.anatomy.linears[address]
             found.setdefault(site.path, []).append((site, placement, module))

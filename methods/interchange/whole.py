@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import BiasDelta, NormDelta
 from peftnas.methods.cross_attention import DenseDelta
+from peftnas.methods.hooks import unbundled
 from peftnas.methods.interchange.paths import (
     LACKING,
     PREFIX,
     pattern,
-    pieces,
     refusal,
     task_type,
     widened,
@@ -64,7 +64,7 @@ def whole_norms(attached: AttachedModules) -> Values:
 @torch.no_grad()
 def _whole(attached: AttachedModules, sites: Mapping[str, LinearSite | NormSite]) -> Values:
     found: Values = {}
-    for address, placement, module in pieces(attached):
+    for placement, address, module in unbundled(attached.placed):
         site, deltas = sites.get(address), _deltas(module)
         if site is None or not deltas:
             continue
