@@ -85,8 +85,9 @@ class VPT(Method):
     - deep: each active layer reads vectors of its own in their place, and what the layer before
       made of the former ones is dropped. In a layer that is not active they pass through.
 
-    Deep prompts need the first layer of their stack. For texts too, where a backbone has an
-    embedding layer; in a decoder real tokens behind them see them.
+    The first layer of their stack, where they enter, is always one of ``layers``, named or not;
+    with no layers at all there are no prompts. For texts too, where a backbone has an embedding
+    layer; in a decoder real tokens behind them see them.
 
     Source: Jia et al. 2203.12119; subsets of layers: NOAH, Zhang et al. 2206.04673.
     """
@@ -109,21 +110,17 @@ class VPT(Method):
             return
         number = self._stack(anatomy)
         stack = anatomy.stacks[number]
-        active = [layer for layer in active_layers(self, anatomy) if layer in stack.layers]
-        if not active:
+        first, *later = stack.layers
+        active = active_layers(self, anatomy)
+        if first not in active and not any(layer in active for layer in later):
             return
-        if active[0] != stack.layers[0]:
-            raise ValueError(
-                f"VPT needs layer {stack.layers[0]}, where its prompts enter, got layers "
-                f"{active}; add it"
-            )
-        layers = tuple(active) if held(self.deep) else tuple(active[:1])
+        anew = [layer for layer in later if layer in active] if held(self.deep) else []
         yield VPTPlacement(
             f"{stack.prefix}embeddings",
             length,
             stack.embedding_width,
-            anatomy.layers[active[0]].width,
-            layers,
+            anatomy.layers[first].width,
+            (first, *anew),
             number,
             "word_embeddings" if stack.word_embeddings == stack.embeddings else "hidden",
         )
@@ -146,7 +143,7 @@ class VPT(Method):
         [placement] = self.place(anatomy)
         if len(placement.layers) == 1:
             return self.replace(deep=False, layers=None)
-        return self
+        return self.replace(layers=placement.layers)
 
     def clash(self, other: Configurable) -> str | None:
         """All prompts enter together, as one kind."""

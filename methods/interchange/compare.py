@@ -91,6 +91,24 @@ def difference(ours: Tensor, theirs: Tensor, batch: Inputs, dtype: torch.dtype) 
 
 
 @contextmanager
+def in_float32(*modules: nn.Module) -> Iterator[None]:
+    """Parameters and buffers of 16 bits as float32 for the time inside; then as they were."""
+    former = {
+        tensor: tensor.data
+        for module in modules
+        for tensor in (*module.parameters(), *module.buffers())
+        if tensor.is_floating_point() and tensor.itemsize < 4
+    }
+    for tensor, data in former.items():
+        tensor.data = data.float()
+    try:
+        yield
+    finally:
+        for tensor, data in former.items():
+            tensor.data = data
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Keeps progress bars and load reports of transformers off the terminal."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -7,6 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from peftnas.methods import VPT, Architecture, Prompt, PTuning, attach, count, describe
+from peftnas.methods.canonical import canonical
+from peftnas.spaces import Choice, SearchSpace, Subset
 
 
 @pytest.mark.parametrize("encoder", ["mlp", "lstm"])
@@ -85,12 +87,25 @@ def test_deep_replaces_the_prompts_of_a_layer(active, build_backbone, inputs_of,
     assert_close(actual, model.layernorm(hidden))
 
 
-def test_deep_counts_each_layer_and_needs_the_first(build_backbone):
+def test_deep_counts_each_layer_and_always_the_first(build_backbone):
     anatomy = describe(build_backbone("vit"))
     assert count(Architecture(VPT(length=5)), anatomy) == 3 * 5 * 16
     assert count(Architecture(VPT(length=5, layers=(0, 1))), anatomy) == 2 * 5 * 16
-    with pytest.raises(ValueError, match="needs layer 0"):
-        count(Architecture(VPT(length=5, layers=(1, 2))), anatomy)
+    without, with_first = (Architecture(VPT(length=5, layers=at)) for at in ((2,), (0, 2)))
+    assert count(without, anatomy) == count(with_first, anatomy) == 2 * 5 * 16
+    assert canonical(without, anatomy) == canonical(with_first, anatomy) == with_first
+    assert canonical(Architecture(VPT(length=5, layers=(1, 2))), anatomy) == Architecture(
+        VPT(length=5)
+    )
+    assert not canonical(Architecture(VPT(length=5, layers=())), anatomy).methods
+
+
+def test_every_subset_of_layers_is_a_draw(build_backbone):
+    method = VPT(length=Choice(2, 5), layers=Subset.of_layers())
+    space = SearchSpace(method).bind(describe(build_backbone("vit")))
+    drawn = {space.sample(seed) for seed in range(300)}
+    # two lengths, each in the first layer and any of the two others
+    assert len(drawn) == space.size().low == space.size().high == 2 * 4
 
 
 def test_one_kind_of_prompt_alone():

@@ -220,6 +220,7 @@ def test_on_a_bfloat16_backbone(name, method, build_backbone, disturb, tmp_path)
         ("bert", (SSF(),)),
         ("bert", (DoRA(rank=2), LNTuning(), BitFit())),
         ("llama", (LoRA(rank=2), BitFit(add=True, targets=("query",)))),
+        ("llama", (LoRA(rank=2), BitFit(add=True, targets=("query",)), LNTuning())),
         ("llama", (LlamaAdapter(length=2, gate_form="per_layer"),)),
     ],
 )
@@ -229,6 +230,21 @@ def test_compositions_on_a_bfloat16_backbone(name, methods, build_backbone, dist
     fresh = build_backbone(name).bfloat16()
     save_as_peft(attached, tmp_path / "a", "base", fresh=fresh)
     assert (tmp_path / "a/adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rounding_alone_refuses_no_composition(seed, build_backbone, tmp_path):
+    methods = (LoRA(rank=2), BitFit(add=True, targets=("query",)), LNTuning())
+    attached = attach(build_backbone("llama").bfloat16(), Architecture(*methods))
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in attached.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape))
+    before = {name: tensor.clone() for name, tensor in attached.state_dict().items()}
+    fresh = build_backbone("llama").bfloat16()
+    save_as_peft(attached, tmp_path / "a", "base", fresh=fresh)
+    assert attached.base.dtype == torch.bfloat16
+    assert all(torch.equal(tensor, before[name]) for name, tensor in attached.state_dict().items())
 
 
 ADAPTION = LlamaAdapter(length=2, gate_form="per_layer")
