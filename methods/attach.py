@@ -17,7 +17,7 @@ from peftnas.methods.backbone_parameters import backbone_parameters
 from peftnas.methods.base import Method, Placement
 from peftnas.methods.call import Call, Mode
 from peftnas.methods.canonical import in_order
-from peftnas.methods.checks import check_dropout, check_fits, check_model, check_seed
+from peftnas.methods.checks import check_dropout, check_fits, check_model, check_seed, named
 from peftnas.methods.costs import place
 from peftnas.methods.describe import describe
 from peftnas.methods.folding import keep_folded
@@ -76,6 +76,11 @@ class AttachedModules(nn.Module):
     def base(self) -> PreTrainedModel:
         """The base model that they are attached to."""
         return self._hooks.base
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model that was given to ``attach``, with its task head where it has one."""
+        return self._hooks.model
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -234,6 +239,15 @@ def attach(
     anatomy = describe(model) if anatomy is None else anatomy
     placed = build_placed(base, anatomy, architecture, seed)
     return AttachedModules(base, anatomy, architecture, placed, dropout, model)
+
+
+def check_attached(attached: AttachedModules, caller: str) -> None:
+    """Raise ``TypeError`` unless it is what ``attach`` returned."""
+    if not isinstance(attached, AttachedModules):
+        raise TypeError(
+            f"{caller} takes what attach returned, got {named(attached)}; "
+            "attach the architecture to a model first"
+        )
 
 
 def check_free(base: PreTrainedModel, dropout: float) -> None:

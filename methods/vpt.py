@@ -134,7 +134,7 @@ class VPT(Method):
         if anatomy.stacks[number].embeddings is None:
             raise ValueError(
                 f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
-                "VPT cannot enter after it; take Prompt"
+                "VPT cannot enter after it; leave the method out, or take Prompt"
             )
         return number
 

@@ -11,7 +11,12 @@ from transformers import BertConfig, BertForMaskedLM
 from peftnas.methods import (
     Adapter,
     Architecture,
+    CoDA,
+    CrossAttentionTuning,
+    GatedLoRAPrefix,
+    LlamaAdapter,
     LoRA,
+    Prefix,
     attach,
     attach_side_by_side,
     costs,
@@ -185,3 +190,22 @@ def test_copies_of_an_anatomy_fit(build_backbone):
     model = build_backbone("bert")
     attached = attach(model, LoRA(), anatomy=dataclasses.replace(describe(model)))
     assert attached.count > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "remedy"),
+    [
+        ("mamba", Prefix(), "leave the method out"),
+        ("mamba", LlamaAdapter(), "leave the method out"),
+        ("mamba", CoDA(), "leave the method out"),
+        ("mamba", GatedLoRAPrefix(), "leave the method out"),
+        ("mamba", CrossAttentionTuning(), "leave the method out"),
+        ("bert", CrossAttentionTuning(), "leave the method out"),
+        ("mamba", Adapter(), "take mixer"),
+        ("bert", Adapter(site="mixer"), "take attention, ffn"),
+        ("mamba", LoRA(), "take some of in_proj, x_proj"),
+    ],
+)
+def test_a_refusal_names_no_remedy_that_the_method_cannot_take(name, method, remedy):
+    with pytest.raises(ValueError, match=rf"do not exist in {name} backbones; {remedy}$"):
+        count(method, describe(CONFIGS[name]()))
