@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -22,6 +23,7 @@ from peftnas.methods.costs import place
 from peftnas.methods.describe import describe
 from peftnas.methods.folding import keep_folded
 from peftnas.methods.full import WholeBackbone
+from peftnas.methods.handles import forget, remember
 from peftnas.methods.hooks import Hooks, Placed, is_attached
 from peftnas.methods.lanes import Lane
 from peftnas.methods.merge import Merged, Merger
@@ -71,6 +73,8 @@ class AttachedModules(nn.Module):
         self.steps = TrainingSteps([module for _, module in placed])
         self._merger: Merger | None = None
         self._attached = True
+        if lane is None:  # else all of them have one handle
+            remember(base, self)
 
     @property
     def base(self) -> PreTrainedModel:
@@ -185,6 +189,8 @@ class AttachedModules(nn.Module):
             return
         self.unmerge()
         self._hooks.remove()
+        if self._hooks.lane is None:
+            forget(self.base)
         for _, module in self.placed:
             if isinstance(module, WholeBackbone):
                 module.release()
@@ -233,11 +239,20 @@ def attach(
         TypeError: if an argument is of another kind.
         ValueError: if a method names a site that the backbone lacks, the anatomy is that of
             another backbone, or the model already carries an architecture.
+    Warns:
+        UserWarning: if methods are named and none of them places anything (``rank=0``).
     """
     base = base_of(model)
     check_free(base, dropout)
     anatomy = describe(model) if anatomy is None else anatomy
     placed = build_placed(base, anatomy, architecture, seed)
+    whole = as_architecture(architecture)
+    if whole.methods and not placed:
+        warnings.warn(
+            f"nothing is attached by {whole!r}: a size of 0, no targets or no layers mean "
+            "absence; the backbone is frozen and the head alone is trained",
+            stacklevel=2,
+        )
     return AttachedModules(base, anatomy, architecture, placed, dropout, model)
 
 
@@ -254,8 +269,9 @@ def check_free(base: PreTrainedModel, dropout: float) -> None:
     """Raise ``ValueError`` if a model carries an architecture, or dropout is no probability."""
     if is_attached(base):
         raise ValueError(
-            "one architecture at a time can be attached to a model, and one is; detach it first, "
-            "or attach one Architecture that holds the methods of both"
+            "one architecture at a time can be attached to a model, and one is; detach it first "
+            "(attached_to(model).detach()), or attach one Architecture that holds the methods of "
+            "both"
         )
     check_dropout(dropout)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from peftnas.methods.anatomy import TARGETS
@@ -67,7 +66,6 @@ def sites_of(method: Method, anatomy: Anatomy) -> list[tuple[int, LinearSite]]:
     ]
 
 
-@functools.cache
 def _targets_of(method: type[Method]) -> tuple[str, ...]:
     """Names that the field ``targets`` of a method takes."""
     values = settings(method)["targets"].values

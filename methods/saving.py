@@ -115,8 +115,9 @@ def _check_shape(saved: dict[str, Any], anatomy: Anatomy) -> None:
         if saved[name] != here[name]
     ]
     if differing:
+        called = f" ({saved['name']})" if saved["name"] else ""
         raise ValueError(
-            f"the checkpoint was made for another backbone ({saved['name'] or 'unnamed'}): "
+            f"the checkpoint was made for another backbone{called}: "
             f"{'; '.join(differing)}; load it into a model of that shape"
         )
 

@@ -148,7 +148,11 @@ class VPT(Method):
     def clash(self, other: Configurable) -> str | None:
         """All prompts enter together, as one kind."""
         if isinstance(other, VPT | EnteringPrompt):
-            return "VPT is the only prompt of an architecture, got another beside it; keep one"
+            return (
+                "VPT is the only prompt of an architecture, got "
+                f"{'another VPT' if isinstance(other, VPT) else type(other).__name__} beside it; "
+                "keep one"
+            )
         return None
 
     def words(self) -> str:

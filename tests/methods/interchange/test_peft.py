@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-import copy
 import sys
 
 import pytest
