@@ -126,7 +126,7 @@ def _watch(base: PreTrainedModel, anatomy: Anatomy, inputs: dict[str, Any]) -> S
         after(layer.path, f"layers[{number}]")
     modes = {module: module.training for module in base.modules()}
     try:
-        base.eval()
+        base.train(False)
         base(**inputs)
     finally:
         for module, mode in modes.items():
@@ -174,8 +174,9 @@ def _sublayer(anatomy: Anatomy, site: SublayerSite, seen: Seen) -> Iterator[str]
     wanted = residual + exit_.view(residual.shape) if post else residual
     if not _alike(reads, wanted):
         what = "the sum of residual and exit" if post else "the residual stream of the sublayer"
+        order = f"norm_order={anatomy.norm_order!r}"
         yield (
-            f"{field}.norm must be the norm that reads {what} (norm_order={anatomy.norm_order!r}), "
+            f"{field}.norm must be the norm that reads {what} ({order}), "
             f"got {site.norm!r}, which reads something else"
         )
         return

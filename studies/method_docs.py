@@ -60,8 +60,8 @@ refused. `no`: refused; the note is the sentence that says why.
 PRESETS = """\
 ## Published combinations
 
-`from peftnas.methods import presets`; each function gives an `Architecture`, `help(presets.mam)` says what its arguments
-are. Where an `anatomy` is taken, it is `describe(model)`.
+`from peftnas.methods import presets`; each function gives an `Architecture`, `help(presets.mam)`
+says what its arguments are. Where an `anatomy` is taken, it is `describe(model)`.
 
 """
 SUMMARY = """\
