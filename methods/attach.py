@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -229,8 +228,9 @@ def attach(
 
     Args:
         model: a transformers model, with or without a task head.
-        architecture: methods holding values, or one such method; none: nothing is added, the
-            backbone is frozen.
+        architecture: methods holding values, or one such method; none, or all of them absent (a
+            size of 0, no layers, no targets): nothing is added, the backbone is frozen, ``count``
+            is 0.
         seed: of the initial values, from 0 on; each module draws from its own generator, whatever
             else is attached.
         anatomy: of this model, if it has been described already.
@@ -239,20 +239,11 @@ def attach(
         TypeError: if an argument is of another kind.
         ValueError: if a method names a site that the backbone lacks, the anatomy is that of
             another backbone, or the model already carries an architecture.
-    Warns:
-        UserWarning: if methods are named and none of them places anything (``rank=0``).
     """
     base = base_of(model)
     check_free(base, dropout)
     anatomy = describe(model) if anatomy is None else anatomy
     placed = build_placed(base, anatomy, architecture, seed)
-    whole = as_architecture(architecture)
-    if whole.methods and not placed:
-        warnings.warn(
-            f"nothing is attached by {whole!r}: a size of 0, no targets or no layers mean "
-            "absence; the backbone is frozen and the head alone is trained",
-            stacklevel=2,
-        )
     return AttachedModules(base, anatomy, architecture, placed, dropout, model)
 
 

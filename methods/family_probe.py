@@ -48,7 +48,10 @@ def check_by_running(base: PreTrainedModel, anatomy: Anatomy) -> None:
     """
     if any(tensor.is_meta or isinstance(tensor, FakeTensor) for tensor in base.parameters()):
         return
-    inputs = _inputs(base, anatomy)
+    try:
+        inputs = _inputs(base, anatomy)
+    except AttributeError:
+        return  # of images or sounds whose size its config says in other words
     needed = {
         name
         for name, one in inspect.signature(base.forward).parameters.items()
@@ -58,7 +61,7 @@ def check_by_running(base: PreTrainedModel, anatomy: Anatomy) -> None:
         return  # it wants something that is not made up here
     try:
         seen = _watch(base, anatomy, inputs)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
         warnings.warn(
             f"the literal of family {anatomy.family!r} could not be tried out on this "
             f"{type(base).__name__}, so only its names are checked: {error}",
@@ -69,7 +72,7 @@ def check_by_running(base: PreTrainedModel, anatomy: Anatomy) -> None:
     for misfit in (*_sublayers(anatomy, seen, exact), *_causality(base, anatomy, inputs, seen)):
         raise UnsupportedBackboneError(
             f"family {anatomy.family!r} does not fit this {type(base).__name__}: {misfit}; "
-            "correct the literal"
+            "correct the literal (describe(model.config, family) goes without this trial)"
         )
 
 

@@ -218,13 +218,6 @@ def test_a_refusal_names_no_remedy_that_the_method_cannot_take(name, method, rem
         count(method, describe(CONFIGS[name]()))
 
 
-@pytest.mark.parametrize("method", [LoRA(targets=()), LoRA(layers=()), LoRA(rank=0)])
-def test_a_method_that_places_nothing_is_told(build_backbone, method):
-    with pytest.warns(UserWarning, match=r"nothing is attached by Architecture\(LoRA\("):
-        attach(build_backbone("bert"), method)
-    attach(build_backbone("bert"), Architecture())
-
-
 def test_adapter_drop_leaves_a_layer():
     anatomy = describe(BERT)
     with pytest.raises(ValueError, match="at least one of the 3 layers .*take 2 at the most"):
@@ -245,6 +238,7 @@ def test_adapter_drop_leaves_a_layer():
         (lambda: Architecture(LoRA(), gate="unipelt"), r"got gate=; .* as in LoRA\(gate=...\)"),
         (lambda: LoRA(dropout=0.1), r"got 'dropout'; give it to attach\(..., dropout=0.1\)"),
         (lambda: costs(LoRA(), BERT, batch=0, tokens=4), "batch must be .*, got 0; take 1"),
+        (lambda: costs(LoRA(), BERT, batch=1, tokens=4, outputs="2"), "outputs must be 0 .*'2'"),
     ],
 )
 def test_remedies(make, said):
