@@ -183,7 +183,7 @@ class Strands:
         letters: list[list[Letter]] = []
         for column in columns:
             drawn = [one for one in column if one.layers]  # type: ignore[attr-defined]
-            parts = by_layer(self._place([joined(drawn)] if drawn else []))
+            parts = by_layer(self._place([joined(drawn or column[:1])]))
             rest = parts.pop(None, [])
             if not parts.keys() <= {block[0] for block in blocks}:
                 return None
@@ -282,9 +282,9 @@ class Strands:
         rng = random.Random(0)
         for _ in range(_MIXTURES):
             fills = [rng.choice(block.fills) for block in strand.blocks]
-            drawn = [one for fill in fills for one in fill.methods if one is not None]
-            drawn = [one for one in drawn if one.layers]  # type: ignore[attr-defined]
-            parts = by_layer(self._place([joined(drawn)] if drawn else []))
+            every = [one for fill in fills for one in fill.methods if one is not None]
+            drawn = [one for one in every if one.layers]  # type: ignore[attr-defined]
+            parts = by_layer(self._place([joined(drawn or every[:1])]))
             live = any(fill.live for fill in fills)
             for block, fill in zip(strand.blocks, fills, strict=True):
                 for layer, letter in zip(block.layers, fill.letters, strict=True):
