@@ -20,9 +20,21 @@ from peftnas.methods.gates import (
     gate_spec,
     gate_tokens_setting,
 )
-from peftnas.methods.layers import active_layers, place_words
+from peftnas.methods.layers import active_layers, place_words, value_words
+from peftnas.methods.words_read import check_reads_words
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, Tokens, Whole, held, setting
+from peftnas.spaces.fields import (
+    AnyOf,
+    Layers,
+    OneOf,
+    SomeOf,
+    Tokens,
+    Whole,
+    held,
+    held_at,
+    setting,
+)
+from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
@@ -205,8 +217,12 @@ class Prefix(Method):
     )
     source: ClassVar[str] = "Li & Liang 2101.00190; MLP as in the UniPELT code"
 
-    length: int | Domain[int] = setting(
-        Whole(0), default=10, size=True, help="keys and values l in front; 0 = absent"
+    length: int | Domain[int] | ByLayer[int] = setting(
+        Whole(0),
+        default=10,
+        by_layer=True,
+        size=True,
+        help="keys and values l in front; 0 = absent",
     )
     mlp: int | None | Domain[int | None] = setting(
         AnyOf(OneOf(None), Whole(1)),
@@ -241,8 +257,8 @@ class Prefix(Method):
         named: tuple[str, ...] = held(self.sublayers)
         anatomy.check_sublayers(named)
         anatomy.check_core("a prefix")
-        layers, length = active_layers(self, anatomy), held(self.length)
-        for number, stack in enumerate(anatomy.stacks) if length else ():
+        layers = self._with_some(active_layers(self, anatomy))
+        for number, stack in enumerate(anatomy.stacks):
             for name in named:
                 here = tuple(
                     layer
@@ -250,7 +266,7 @@ class Prefix(Method):
                     if layer in stack.layers and any(anatomy.sublayers_of(layer, (name,)))
                 )
                 if here and self.tokens is not None:
-                    _check_words(anatomy, number, name)
+                    check_reads_words(anatomy, number, name)
                 if here:
                     yield from self._place(anatomy, number, name, here)
 
@@ -258,13 +274,19 @@ class Prefix(Method):
         self, anatomy: Anatomy, number: int, name: str, layers: tuple[int, ...]
     ) -> Iterator[FlatPrefixPlacement | MlpPrefixPlacement]:
         """The prefixes of one kind of attention in some layers of one stack."""
-        shape, length, hidden = anatomy.layers[layers[0]], held(self.length), held(self.mlp)
+        shape, hidden = anatomy.layers[layers[0]], held(self.mlp)
         heads, width = shape.kv_heads, shape.head_width
         gate = gate_spec(
             held(self.gate), shape.width, held(self.gate_tokens), held(self.gate_outputs)
         )
         tokens: Any = self.tokens
         if hidden is not None:
+            if isinstance(self.length, ByLayer):
+                raise ValueError(
+                    "Prefix with mlp computes one length for all its layers, got lengths layer by "
+                    "layer; take mlp=None, or one length"
+                )
+            length: int = held(self.length)
             site = f"{anatomy.stacks[number].prefix}{name}.core"
             yield MlpPrefixPlacement(
                 site, layers, name, length, heads, width, shape.width, hidden, gate
@@ -273,11 +295,23 @@ class Prefix(Method):
         for layer in layers:
             site = f"{sublayer_address(layer, name)}.core"
             yield FlatPrefixPlacement(
-                site, (layer,), name, length, heads, width, gate, held(tokens)
+                site,
+                (layer,),
+                name,
+                held_at(self.length, layer),
+                heads,
+                width,
+                gate,
+                held(tokens),
             )
 
     def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
-        return active_layers(self, anatomy) if "attention" in held(self.sublayers) else ()
+        layers = self._with_some(active_layers(self, anatomy))
+        return layers if "attention" in held(self.sublayers) else ()
+
+    def _with_some(self, layers: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of the layers in which the length is above 0."""
+        return tuple(layer for layer in layers if held_at(self.length, layer))
 
     def words(self) -> str:
         """For example ``prefix length 10 (mlp 512) gated in layers 0-2``."""
@@ -286,22 +320,9 @@ class Prefix(Method):
             "" if self.sublayers == ("attention",) else f" on {', '.join(held(self.sublayers))}"
         )
         gated = "" if self.gate is None else " gated"
-        return f"prefix length {self.length}{mlp}{gated}{where}" + place_words(self.layers)
-
-
-def _check_words(anatomy: Anatomy, number: int, name: str) -> None:
-    """Raise ``ValueError`` if the keys and values of an attention are those of no words."""
-    source = 0 if name == "cross_attention" else number
-    if anatomy.stacks[source].tokens is not None:
-        return
-    reading = [stack for stack in anatomy.stacks if stack.tokens is not None]
-    layers = tuple(layer for stack in reading for layer in stack.layers)
-    remedy = f"leave tokens out, or take layers={layers} and sublayers=('attention',)"
-    raise ValueError(
-        f"tokens need an attention that reads words, got layers of the "
-        f"{anatomy.stacks[source].name or 'one'} stack of a {anatomy.model_type} backbone, which "
-        f"reads no words; {remedy if reading else 'leave tokens out'}"
-    )
+        return f"prefix length {value_words(self.length)}{mlp}{gated}{where}" + place_words(
+            self.layers
+        )
 
 
 def _gated(

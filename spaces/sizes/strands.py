@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -269,7 +269,7 @@ class Strands:
         return tuple(letters)
 
     def _holds(self, strand: Strand) -> bool:
-        """Whether random mixtures of fills place what their letters say.
+        """Whether mixtures of fills place what their letters say, random ones and lone blocks.
 
         Methods that differ in sizes alone are taken to be alike: a few of them are looked at.
         """
@@ -279,9 +279,7 @@ class Strands:
         self._checked[looks] += 1
         if self._checked[looks] > _CHECKED:
             return True
-        rng = random.Random(0)
-        for _ in range(_MIXTURES):
-            fills = [rng.choice(block.fills) for block in strand.blocks]
+        for fills in _mixtures(strand.blocks):
             every = [one for fill in fills for one in fill.methods if one is not None]
             drawn = [one for one in every if one.layers]  # type: ignore[attr-defined]
             parts = by_layer(self._place([joined(drawn or every[:1])]))
@@ -315,6 +313,17 @@ def draws_in(
     if len(drawn) > _FILLS:
         raise Unstructured
     return drawn
+
+
+def _mixtures(blocks: Sequence[Block]) -> Iterator[list[Fill]]:
+    """Fills of all blocks: drawn at random; then the last block alone, and all but the first."""
+    rng = random.Random(0)
+    for _ in range(_MIXTURES):
+        yield [rng.choice(block.fills) for block in blocks]
+    empty = [min(block.fills, key=lambda fill: fill.live) for block in blocks]
+    full = [max(block.fills, key=lambda fill: fill.live) for block in blocks]
+    yield [*empty[:-1], full[-1]]
+    yield [empty[0], *full[1:]]
 
 
 def _fills(
