@@ -138,7 +138,8 @@ class MlpPrefix(PrefixKeyValues):
 
     Rows 2i and 2i + 1 are the keys and values of the i-th layer served. The embedding is drawn
     from N(0, 1), the weights Kaiming-uniform (a = sqrt 5), the biases are 0. The MLP runs in every
-    call; after ``merge()``, in evaluation without gradients, it runs once and what it gave is kept.
+    call; after ``merge()``, in evaluation without gradients, it runs once and its keys and values
+    are kept.
     """
 
     def __init__(self, placement: MlpPrefixPlacement, generator: torch.Generator) -> None:
