@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from typing import Any
@@ -134,6 +135,7 @@ def _assemble(base: nn.Module, config: PreTrainedConfig, family: Family) -> Anat
     norms: dict[str, NormSite] = {}
     sublayers: dict[str, SublayerSite] = {}
     present = [stack for stack in family.stacks if _is_there(base, stack)] or family.stacks[:1]
+    present[0] = _without_encoder(present[0])
     check_family_fits(base, config, family, present)
     for number, stack in enumerate(present):
         reader = StackReader(base, config, family, stack, number, first_layer=len(layers))
@@ -155,6 +157,15 @@ def _assemble(base: nn.Module, config: PreTrainedConfig, family: Family) -> Anat
         linears=linears,
         norms=norms,
         sublayers=sublayers,
+    )
+
+
+def _without_encoder(stack: Stack) -> Stack:
+    """The first stack of a model: it attends to no other, even if its layers know how to."""
+    return dataclasses.replace(
+        stack,
+        linears={k: v for k, v in stack.linears.items() if not k.startswith("cross_")},
+        sublayers={k: v for k, v in stack.sublayers.items() if k != "cross_attention"},
     )
 
 
