@@ -134,8 +134,8 @@ def _assemble(base: nn.Module, config: PreTrainedConfig, family: Family) -> Anat
     linears: dict[str, LinearSite] = {}
     norms: dict[str, NormSite] = {}
     sublayers: dict[str, SublayerSite] = {}
-    present = [stack for stack in family.stacks if _is_there(base, stack)] or family.stacks[:1]
-    present[0] = _without_encoder(present[0])
+    there = [stack for stack in family.stacks if _is_there(base, stack)] or family.stacks[:1]
+    present = [_without_encoder(there[0]), *there[1:]]
     check_family_fits(base, config, family, present)
     for number, stack in enumerate(present):
         reader = StackReader(base, config, family, stack, number, first_layer=len(layers))
