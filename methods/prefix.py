@@ -137,8 +137,9 @@ class MlpPrefix(PrefixKeyValues):
     """``[K, V] = mlp_out(tanh(mlp_in(embedding)))``, viewed as (l, 2L, g, c).
 
     Rows 2i and 2i + 1 are the keys and values of the i-th layer served. The embedding is drawn
-    from N(0, 1), the weights Kaiming-uniform (a = sqrt 5), the biases are 0. In evaluation without
-    gradients the MLP runs once, then its keys and values are kept.
+    from N(0, 1), the weights Kaiming-uniform (a = sqrt 5), the biases are 0. The MLP runs in every
+    call; after ``merge()``, in evaluation without gradients, it runs once and its keys and values
+    are kept.
     """
 
     def __init__(self, placement: MlpPrefixPlacement, generator: torch.Generator) -> None:

@@ -157,9 +157,11 @@ class EnteringPrompt(Method):
         stack = anatomy.stacks[number]
         entry: Entry = held(self.normal(anatomy).entry)
         if entry == "hidden" and stack.embeddings is None:
+            words = stack.word_embeddings is not None
             raise ValueError(
                 f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
-                "nothing can enter after it; take entry='word_embeddings'"
+                "nothing can enter after it; "
+                + ("take entry='word_embeddings'" if words else "it reads no words: take Prefix")
             )
         return PromptPlacement(
             site=f"{stack.prefix}embeddings",

@@ -64,7 +64,8 @@ class PTuningPlacement(Placement):
 class EncodedPrompt(PromptVectors):
     """``network(E)``, E (l, d) drawn from N(0, 1); weights are uniform as those of torch.
 
-    In evaluation without gradients the network runs once, then its vectors are kept.
+    The network runs in every call; after ``merge()``, in evaluation without gradients, it runs
+    once and its vectors are kept.
     """
 
     def __init__(self, placement: PTuningPlacement, generator: torch.Generator) -> None:

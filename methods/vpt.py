@@ -131,10 +131,12 @@ class VPT(Method):
             if stack.patches is not None:
                 return number
         number = prompted_stack(anatomy)
-        if anatomy.stacks[number].embeddings is None:
+        stack = anatomy.stacks[number]
+        if stack.embeddings is None:
+            other = "Prefix" if stack.word_embeddings is None else "Prompt"
             raise ValueError(
                 f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
-                "VPT cannot enter after it; leave the method out, or take Prompt"
+                f"VPT cannot enter after it; leave the method out, or take {other}"
             )
         return number
 

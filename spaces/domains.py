@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from peftnas.spaces.values import is_finite
 
 T = TypeVar("T", covariant=True)
 
@@ -93,7 +94,7 @@ class Real(Domain[float]):
                 raise ValueError(
                     f"Real needs numbers, got {name}={value!r}; give the smallest and the largest"
                 )
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        if not (is_finite(self.low) and is_finite(self.high) and self.low < self.high):
             raise ValueError(
                 f"Real needs finite low < high, got low={self.low}, high={self.high}; "
                 "hold the value itself if only one is wanted"

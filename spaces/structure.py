@@ -116,8 +116,9 @@ class ByLayer(Generic[T]):
         for layer in values:
             if isinstance(layer, bool) or not isinstance(layer, int) or layer < 0:
                 raise ValueError(f"ByLayer needs layer numbers >= 0, got {layer!r}")
-        self._values = tuple(sorted(values.items()))
-        self._at = dict(self._values)
+        plain = {n: tuple(one) if isinstance(one, list) else one for n, one in values.items()}
+        self._values: tuple[tuple[int, Any], ...] = tuple(sorted(plain.items()))
+        self._at: dict[int, T] = dict(self._values)
         self.layers: tuple[int, ...] = tuple(self._at)
 
     def __getitem__(self, layer: int) -> T:
