@@ -65,6 +65,10 @@ class FlatPrefixPlacement(Placement):
     def build(self, generator: torch.Generator) -> FlatPrefix:
         return FlatPrefix(self, generator)
 
+    def reaches(self, anatomy: Anatomy) -> Iterator[FlatPrefixPlacement]:
+        """Itself."""
+        yield self
+
     def joins_by(self) -> str | None:
         return "length" if self.gate is None else None
 
@@ -112,6 +116,19 @@ class MlpPrefixPlacement(Placement):
 
     def build(self, generator: torch.Generator) -> MlpPrefix:
         return MlpPrefix(self, generator)
+
+    def reaches(self, anatomy: Anatomy) -> Iterator[FlatPrefixPlacement]:
+        """The keys and values of each layer, which the MLP folds into."""
+        for layer in self.layers:
+            yield FlatPrefixPlacement(
+                f"{sublayer_address(layer, self.sublayer)}.core",
+                (layer,),
+                self.sublayer,
+                self.length,
+                self.kv_heads,
+                self.head_width,
+                self.gate,
+            )
 
     def _gates(self) -> int:
         return len(self.layers) * self.gate.count() if self.gate else 0
@@ -188,8 +205,8 @@ class Prefix(Method):
     with zeros (they take their share of the softmax), and never mergeable.
 
     With ``mlp`` the keys and values of all layers come from one trained embedding (l, d) through a
-    tanh MLP of that hidden width, which folds away after training. The two forms are different
-    points for ``function_key`` too: a narrow MLP does not reach every K_p, V_p.
+    tanh MLP of that hidden width, which folds away after training. What is kept is the same, and
+    so is ``function_key``, although a narrow MLP does not reach every K_p, V_p.
 
     With ``tokens`` it starts with what the frozen backbone computes as keys and values of these
     tokens (without positions, as all of the prefix), which helps where data are few.
@@ -275,9 +292,6 @@ class Prefix(Method):
             yield FlatPrefixPlacement(
                 site, (layer,), name, length, heads, width, gate, held(tokens)
             )
-
-    def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
-        return active_layers(self, anatomy) if "attention" in held(self.sublayers) else ()
 
     def words(self) -> str:
         """For example ``prefix length 10 (mlp 512) gated in layers 0-2``."""

@@ -60,6 +60,9 @@ class PromptPlacement(Placement):
         """length * width."""
         return self.length * self.width
 
+    def joins_by(self) -> str | None:
+        return "length"
+
     def build(self, generator: torch.Generator) -> SoftPrompt:
         return SoftPrompt(self, generator)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -32,18 +32,6 @@ class Placement(Protocol):
     def identity(self) -> dict[str, Any]:
         """What distinguishes its training; JSON values."""
 
-    def function(self) -> dict[str, Any]:
-        """What distinguishes the functions that it can reach; JSON values."""
-
-    def joins_by(self) -> str | None:
-        """The size that adds up where two such modules at one site are one larger module.
-
-        ``""`` where a second one reaches nothing new, ``None`` where they stay two.
-        """
-
-    def joined(self, other: Self) -> Self:
-        """The one module that reaches what both reach together."""
-
 
 class Anatomy(Protocol):
     """What a search space has to know of a backbone. ``peftnas.methods.Anatomy`` fulfils it."""
@@ -64,6 +52,12 @@ class Anatomy(Protocol):
 
     def place(self, architecture: Architecture) -> tuple[Placement, ...]:
         """Every module that the architecture puts on this backbone, in a fixed order."""
+
+    def functions(self, placements: Iterable[Any]) -> Iterable[dict[str, Any]]:
+        """What the functions are that modules of its own reach together; JSON values.
+
+        Equal, in any order, where they are the same functions.
+        """
 
 
 @dataclass(frozen=True, init=False)

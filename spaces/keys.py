@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from peftnas.spaces.architecture import Placement
+from peftnas.spaces.architecture import Anatomy, Placement
 
 
 def train_key(placements: Iterable[Placement]) -> str:
@@ -19,27 +19,14 @@ def train_key(placements: Iterable[Placement]) -> str:
     return _digest(placement.identity() for placement in placements)
 
 
-def function_key(placements: Iterable[Placement]) -> str:
+def function_key(placements: Iterable[Placement], anatomy: Anatomy) -> str:
     """64 hex digits, equal when the modules reach the same functions, however trained.
 
-    Modules of one kind at one site that are one larger module together count as that (rule 5).
+    Args:
+        placements: modules on a backbone.
+        anatomy: of that backbone.
     """
-    return _digest(placement.function() for placement in _joined(placements))
-
-
-def _joined(placements: Iterable[Placement]) -> Iterable[Placement]:
-    """Placements with those that add up to one put together."""
-    alone: list[Placement] = []
-    groups: dict[str, Placement] = {}
-    for placement in placements:
-        size = placement.joins_by()
-        if size is None:
-            alone.append(placement)
-            continue
-        rest = {name: value for name, value in placement.function().items() if name != size}
-        key = json.dumps(_plain(rest), sort_keys=True)
-        groups[key] = groups[key].joined(placement) if key in groups else placement
-    return [*alone, *groups.values()]
+    return _digest(anatomy.functions(placements))
 
 
 def _digest(parts: Iterable[dict[str, Any]]) -> str:
