@@ -21,6 +21,7 @@ from peftnas.methods.gates import (
     gate_tokens_setting,
 )
 from peftnas.methods.layers import active_layers, place_words
+from peftnas.methods.prompt import without_repetitions
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, Tokens, Whole, held, setting
 
@@ -292,6 +293,13 @@ class Prefix(Method):
             yield FlatPrefixPlacement(
                 site, (layer,), name, length, heads, width, gate, held(tokens)
             )
+
+    def normal(self, anatomy: Anatomy) -> Prefix:
+        """Tokens without their repetitions."""
+        tokens: Any = held(self.tokens)
+        if tokens is None:
+            return self
+        return self.replace(tokens=without_repetitions(tokens, held(self.length)))
 
     def words(self) -> str:
         """For example ``prefix length 10 (mlp 512) gated in layers 0-2``."""

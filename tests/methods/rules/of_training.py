@@ -106,6 +106,11 @@ def without_effect(rank: int, length: int) -> list[tuple[Method, Method]]:
             SparseAdapter(bottleneck=rank, sparsity=0.0, score="magnitude"),
             SparseAdapter(bottleneck=rank, sparsity=0.0),
         ),
+        (prefix.replace(tokens=(3, 4) * length), prefix.replace(tokens=(3, 4))),
+        (
+            Prompt(length=3, start="tokens", tokens=(5, 6, 5, 9)),
+            Prompt(length=3, start="tokens", tokens=(5, 6)),
+        ),
         (ReFT(rank=rank, last=0, tied=True), ReFT(rank=rank, last=0)),
         (IA3(targets=("value",), down_side="output"), IA3(targets=("value",))),
         (OFT(block=7), OFT(block=4)),
