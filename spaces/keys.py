@@ -6,6 +6,7 @@ the order nor the spelling of the methods matters (methods.md section 5).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from peftnas.spaces.architecture import Anatomy, Placement
 
 def train_key(placements: Iterable[Placement]) -> str:
     """64 hex digits, equal exactly when the same modules are trained in the same way."""
-    return _digest(placement.identity() for placement in placements)
+    return _digest(map(_identity, placements))
 
 
 def function_key(placements: Iterable[Placement], anatomy: Anatomy) -> str:
@@ -26,12 +27,21 @@ def function_key(placements: Iterable[Placement], anatomy: Anatomy) -> str:
         placements: modules on a backbone.
         anatomy: of that backbone.
     """
-    return _digest(anatomy.functions(placements))
+    return _digest(map(_text, anatomy.functions(placements)))
 
 
-def _digest(parts: Iterable[dict[str, Any]]) -> str:
-    texts = sorted(json.dumps(_plain(part), sort_keys=True) for part in parts)
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+@functools.lru_cache(maxsize=20_000)
+def _identity(placement: Placement) -> str:
+    """As text; the placements of a space come again and again."""
+    return _text(placement.identity())
+
+
+def _text(part: dict[str, Any]) -> str:
+    return json.dumps(_plain(part), sort_keys=True)
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(texts)).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
