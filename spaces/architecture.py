@@ -35,6 +35,8 @@ class Placement(Protocol):
     def identity(self) -> dict[str, Any]:
         """What distinguishes its training; JSON values."""
 
+    def __hash__(self) -> int: ...
+
 
 class Anatomy(Protocol):
     """What a search space has to know of a backbone. ``peftnas.methods.Anatomy`` fulfils it."""

@@ -17,7 +17,7 @@ from peftnas.spaces.architecture import Anatomy, Placement
 
 def train_key(placements: Iterable[Placement]) -> str:
     """64 hex digits, equal exactly when the same modules are trained in the same way."""
-    return _digest(map(_identity, placements))
+    return _digest(_identity(placement) for placement in placements)
 
 
 def function_key(placements: Iterable[Placement], anatomy: Anatomy) -> str:
