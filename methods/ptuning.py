@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -37,9 +37,9 @@ class PTuningPlacement(Placement):
 
     kind: ClassVar[str] = "ptuning"
     prompt: PromptPlacement
-    encoder: Encoder = field(metadata={"function": False})
-    hidden: int = field(metadata={"function": False})
-    recurrent_layers: int = field(metadata={"function": False})
+    encoder: Encoder
+    hidden: int
+    recurrent_layers: int
     stack: int
 
     def count(self) -> int:
@@ -56,6 +56,10 @@ class PTuningPlacement(Placement):
     def stored(self) -> int:
         """length * width: the vectors themselves."""
         return self.prompt.count()
+
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """The prompt that its network folds into."""
+        return (self.prompt,)
 
     def build(self, generator: torch.Generator) -> EncodedPrompt:
         return EncodedPrompt(self, generator)
