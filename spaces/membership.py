@@ -163,10 +163,24 @@ class _Search:
             if len({i for _, _, i in chosen}) < len(chosen):
                 continue
             active = {label: wanted_layers(self._wanted[i], n_layers) for label, _, i in chosen}
-            for answers in strategies(node, active):
-                for values in self._each(chosen, active, gate):
-                    if merge(values, answers):
-                        yield values, frozenset(i for _, _, i in chosen)
+            idle = self._idle([pair for pair in node.labelled if pair[0] not in active])
+            for names in ([], [*idle]) if idle else ([],):
+                for answers in strategies(node, active, names):
+                    for values in self._each(chosen, active, gate):
+                        given = [answers, *(idle[name] for name in names)]
+                        if all(merge(values, more) for more in given):
+                            yield values, frozenset(i for _, _, i in chosen)
+
+    def _idle(self, labelled: Sequence[tuple[str, Leaf]]) -> dict[str, Values]:
+        """The methods that can place nothing, with the answers that make them."""
+        n_layers = self._bound.anatomy.n_layers
+        found: dict[str, Values] = {}
+        for label, leaf in labelled:
+            absent = (vanish(variant, n_layers) for variant in variants(leaf, n_layers))
+            values = next((one for one in absent if one is not None), None)
+            if values is not None:
+                found[label] = values
+        return found
 
     def _each(
         self,
