@@ -21,6 +21,7 @@ _SCALES = {
     "seconds": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
 }
 
+
 @dataclass(frozen=True)
 class Objective:
     """One thing that is measured of every trial and made as large or as small as possible.
@@ -81,6 +82,7 @@ class Cost:
     """What a trial costs, in one respect; less is better.
 
     Attributes:
+        title: in a few letters, over a column of :meth:`words`.
         kind: of the values; decides how they are written.
         source: as in :class:`Objective`.
         worst: for a whole backbone; of counts and bytes for each of its parameters.
@@ -88,6 +90,7 @@ class Cost:
         floor: as in :class:`Objective`.
     """
 
+    title: str
     kind: Kind
     source: Source
     worst: float
@@ -113,14 +116,16 @@ class Cost:
 _TIME = "of the backbone's time"
 
 COSTS: dict[str, Cost] = {
-    "trainable_parameters": Cost("count", "exact before training", 1.0),
-    "trainable_percent": Cost("percent", "exact before training", 100.0, "%"),
-    "stored_bytes": Cost("bytes", "exact before training", 4.0, "bytes"),
+    "trainable_parameters": Cost("trained", "count", "exact before training", 1.0),
+    "trainable_percent": Cost("trained, part", "percent", "exact before training", 100.0, "%"),
+    "stored_bytes": Cost("stored", "bytes", "exact before training", 4.0, "bytes"),
     # the largest machines; a trial that failed is told these
-    "train_memory_bytes": Cost("bytes", "predicted, then measured", 1e12, "bytes", 1e3),
-    "train_step_s": Cost("seconds", "measured", 1e3, "s", 1e-3),
-    "inference_overhead": Cost("fraction", "measured", 10.0, _TIME, 1e-2),
-    "decode_overhead": Cost("fraction", "measured", 10.0, _TIME, 1e-2),
+    "train_memory_bytes": Cost(
+        "train memory", "bytes", "predicted, then measured", 1e12, "bytes", 1e3
+    ),
+    "train_step_s": Cost("train step", "seconds", "measured", 1e3, "s", 1e-3),
+    "inference_overhead": Cost("inference overhead", "fraction", "measured", 10.0, _TIME, 1e-2),
+    "decode_overhead": Cost("decode overhead", "fraction", "measured", 10.0, _TIME, 1e-2),
 }
 """What a trial costs, by name: see docs/objectives.md.
 

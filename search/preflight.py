@@ -7,21 +7,24 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from peftnas.search import distributions
+from peftnas.search.constraints import Constraint, parse_constraint
 from peftnas.search.errors import UsageError
 from peftnas.search.limits import Limits
-from peftnas.search.objectives import Constraint, Objective, parse_constraint
+from peftnas.search.objectives import Objective
+from peftnas.search.predictions import Predictions
 from peftnas.search.samplers import check_sampler
 from peftnas.search.study import Study
 from peftnas.search.task_protocol import TaskData
 from peftnas.spaces.bound_space import BoundSpace
-from peftnas.spaces.domains import Choice
+from peftnas.spaces.domains import Choice, Domain, Integer
+from peftnas.spaces.fields import held
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
@@ -39,8 +42,9 @@ class Prepared:
         data: train and validation examples.
         bound: the space on the backbone.
         objectives: in the order of the study.
-        constraints: on exact objectives.
+        constraints: of the study.
         content: ``study.to_dict()`` with this backbone.
+        predictions: of what a trial will take.
     """
 
     study: Study
@@ -50,6 +54,7 @@ class Prepared:
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
     content: dict[str, Any]
+    predictions: Predictions
 
     def facts(self) -> dict[str, Any]:
         """What a report says of the study besides its trials; JSON values."""
@@ -118,7 +123,48 @@ def prepare(
         opened = study.task.open(data, base, study.seed)
         _check_data(opened)
         content = study.to_dict(backbone) | {"data": data_identity(opened)}
-    return Prepared(study, backbone, opened, bound, objectives, constraints, content)
+        predictions = _predictions(study, backbone, opened)
+        _check_decodes(backbone.name, predictions, objectives, constraints)
+        Limits(bound, study.recipe, constraints, predictions).check_feasible()
+    return Prepared(study, backbone, opened, bound, objectives, constraints, content, predictions)
+
+
+def _predictions(study: Study, backbone: Backbone, data: TaskData) -> Predictions:
+    """Of a study whose data is open; its texts are tokenised when a prediction needs them."""
+
+    @cache
+    def longest() -> int:
+        from peftnas.search.trial.bench import BenchSpec
+
+        bench = BenchSpec(backbone, study.task, data).build()
+        return int(bench.examples(_largest(study.recipe.max_length)).train.lengths.max())
+
+    return Predictions(backbone, data.n_outputs, lambda length: min(length, longest()))
+
+
+def _largest(held_or_domain: int | Domain[int]) -> int:
+    """The largest value that a field of a recipe can take."""
+    match held_or_domain:
+        case Integer(high=high):
+            return high
+        case Choice(options=options):
+            return max(options)
+    return int(held(held_or_domain))
+
+
+def _check_decodes(
+    name: str,
+    predictions: Predictions,
+    objectives: tuple[Objective, ...],
+    constraints: tuple[Constraint, ...],
+) -> None:
+    """``decode_overhead`` is of decoders alone."""
+    asked = {goal.name for goal in objectives} | {limit.name for limit in constraints}
+    if "decode_overhead" in asked and not predictions.decodes:
+        raise UsageError(
+            "decode_overhead needs a backbone that gives word after word from a cache, got "
+            f"{name!r}, which does not; take inference_overhead, or a decoder (llama)"
+        )
 
 
 def _check_reads_texts(name: str, anatomy: Anatomy) -> None:
