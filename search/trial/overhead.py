@@ -26,7 +26,7 @@ PREFILL, DECODE = "inference_overhead", "decode_overhead"
 OVERHEADS = (PREFILL, DECODE)
 
 PAIRS = 50
-"""Answers of each of the two whose median counts."""
+"""Answers of each of the two."""
 
 WARM_UP = 5
 _FEWEST = 10  # pairs, however slow the backbone is
@@ -67,7 +67,7 @@ def measure_overheads(
         if DECODE in asked and any(gate.spec.tokens != "causal" for gate in gates):
             raise ValueError(
                 "decode_overhead needs modules that go on word by word, got a gate over a whole "
-                "text; take a gate with tokens='causal'"
+                "text; take gate_tokens='causal'"
             )
         if not attached.merge().remaining:
             return dict.fromkeys(asked, 0.0)
@@ -92,7 +92,10 @@ def measure_overheads(
 def overhead(
     one: Callable[[], object], other: Callable[[], object], pairs: int, device: str = "cpu"
 ) -> float:
-    """Median seconds of ``one`` over those of ``other``, less 1; at least 0.
+    """How much longer ``one`` takes than ``other``, as a part of it; at least 0.
+
+    The median over pairs of calls: two neighbours meet the same load of the machine, where medians
+    of each alone were several times off on a busy one.
 
     Args:
         one: to be compared.
@@ -103,16 +106,16 @@ def overhead(
     for _ in range(WARM_UP):
         one()
         other()
-    times: tuple[list[float], list[float]] = ([], [])
+    ratios = []
     began = time.perf_counter()
     for pair in range(pairs):
         # neither is always the first after the other
-        for which in (0, 1) if pair % 2 else (1, 0):
-            times[which].append(_seconds((one, other)[which], device))
-        if pair + 1 >= _FEWEST and time.perf_counter() - began > _SECONDS:
+        calls = (one, other) if pair % 2 else (other, one)
+        seconds = {call: _seconds(call, device) for call in calls}
+        ratios.append(seconds[one] / seconds[other])
+        if len(ratios) >= _FEWEST and time.perf_counter() - began > _SECONDS:
             break
-    first, second = map(statistics.median, times)
-    return max(0.0, first / second - 1)
+    return max(0.0, statistics.median(ratios) - 1)
 
 
 def _seconds(call: Callable[[], object], device: str) -> float:
