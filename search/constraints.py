@@ -10,13 +10,12 @@ from typing import Literal
 from peftnas.search.errors import UsageError
 from peftnas.search.objectives import COSTS, Kind
 from peftnas.spaces.nearest import did_you_mean
+from peftnas.spaces.units import BYTES
 
-_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "": 1}
 _UNITS: dict[Kind, dict[str, float]] = {
     "count": {"": 1, "k": 10**3, "M": 10**6, "B": 10**9},
     "percent": {"": 1, "%": 1},
-    "bytes": dict(_BYTES),
+    "bytes": {**BYTES, "TB": 10**12, "TiB": 2**40, "": 1},
     "seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "": 1},
     "fraction": {"%": 1e-2, "": 1},
 }

@@ -31,12 +31,14 @@ class Predictions:
 
     Args:
         backbone: of the study.
-        n_outputs: width of the head.
+        n_outputs: gives the width of the head; asked when a prediction needs it.
         longest: ``max_length`` of a recipe -> tokens of the longest training example under it;
             the batch that holds it is the one that needs most.
     """
 
-    def __init__(self, backbone: Backbone, n_outputs: int, longest: Callable[[int], int]) -> None:
+    def __init__(
+        self, backbone: Backbone, n_outputs: Callable[[], int], longest: Callable[[int], int]
+    ) -> None:
         self._backbone = backbone
         self._outputs = n_outputs
         self._longest = longest
@@ -59,7 +61,7 @@ class Predictions:
                 batch=batch,
                 tokens=tokens,
                 dtype=types,
-                outputs=self._outputs,
+                outputs=self._outputs(),
                 padded=batch > 1,
                 dropout=dropout,
                 family=self._backbone.family,

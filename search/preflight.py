@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,13 @@ from peftnas.search.errors import UsageError
 from peftnas.search.limits import Limits
 from peftnas.search.objectives import Objective
 from peftnas.search.predictions import Predictions
+from peftnas.search.recipe import Recipe
 from peftnas.search.samplers import check_sampler
 from peftnas.search.study import Study
 from peftnas.search.task_protocol import TaskData
 from peftnas.spaces.bound_space import BoundSpace
-from peftnas.spaces.domains import Choice, Domain, Integer
-from peftnas.spaces.fields import held
+from peftnas.spaces.domains import Choice, Domain, Integer, Real
+from peftnas.spaces.fields import default_of, held, settings
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
@@ -114,42 +115,78 @@ def prepare(
         backbone.check()
         anatomy = backbone.anatomy()
         _check_reads_texts(backbone.name, anatomy)
-        bound = study.space.bind(anatomy)
+        opened = _Opened(study, backbone, data, base)
+        predictions = Predictions(backbone, opened.outputs, opened.longest)
+        bound = study.space.bind(
+            anatomy,
+            train_memory_bytes=lambda one: predictions.train_memory_bytes(
+                one, heaviest(study.recipe)
+            ),
+        )
         constraints = tuple(map(parse_constraint, study.constraints))
         Limits(bound, study.recipe, constraints).check_feasible()
         objectives = study.named_objectives(bound.anatomy.backbone_parameters)
         dimensions = distributions.dimensions(bound, study.recipe)
         check_sampler(sampler, [(known.path, known.domain) for known in dimensions])
-        opened = study.task.open(data, base, study.seed)
-        _check_data(opened)
-        content = study.to_dict(backbone) | {"data": data_identity(opened)}
-        predictions = _predictions(study, backbone, opened)
+        content = study.to_dict(backbone) | {"data": data_identity(opened.data)}
         _check_decodes(backbone.name, predictions, objectives, constraints)
         Limits(bound, study.recipe, constraints, predictions).check_feasible()
-    return Prepared(study, backbone, opened, bound, objectives, constraints, content, predictions)
+    return Prepared(
+        study, backbone, opened.data, bound, objectives, constraints, content, predictions
+    )
 
 
-def _predictions(study: Study, backbone: Backbone, data: TaskData) -> Predictions:
-    """Of a study whose data is open; its texts are tokenised when a prediction needs them."""
+class _Opened:
+    """The data of a study, opened and tokenised when it is first needed."""
 
-    @cache
-    def longest() -> int:
+    def __init__(self, study: Study, backbone: Backbone, folder: Path | None, base: Path) -> None:
+        self._study = study
+        self._backbone = backbone
+        self._places = folder, base
+
+    @cached_property
+    def data(self) -> TaskData:
+        """Train and validation examples, checked."""
+        opened = self._study.task.open(*self._places, self._study.seed)
+        _check_data(opened)
+        return opened
+
+    def outputs(self) -> int:
+        """Width of the head."""
+        return self.data.n_outputs
+
+    def longest(self, max_length: int) -> int:
+        """Tokens of the longest training example that is cut to ``max_length``."""
+        return min(max_length, self._longest)
+
+    @cached_property
+    def _longest(self) -> int:
         from peftnas.search.trial.bench import BenchSpec
 
-        bench = BenchSpec(backbone, study.task, data).build()
-        return int(bench.examples(_largest(study.recipe.max_length)).train.lengths.max())
+        bench = BenchSpec(self._backbone, self._study.task, self.data).build()
+        lengths = bench.examples(held(heaviest(self._study.recipe).max_length)).train.lengths
+        return int(lengths.max())
 
-    return Predictions(backbone, data.n_outputs, lambda length: min(length, longest()))
+
+def heaviest(recipe: Recipe) -> Recipe:
+    """The recipe that takes most memory of those that a recipe with domains stands for."""
+    constants: dict[str, Any] = {}
+    for name in settings(Recipe):
+        domain = getattr(recipe, name)
+        if isinstance(domain, Domain):
+            sized = name in ("batch_size", "max_length", "dropout")
+            constants[name] = _most(domain) if sized else default_of(Recipe, name)
+    return recipe.replace(**constants)
 
 
-def _largest(held_or_domain: int | Domain[int]) -> int:
-    """The largest value that a field of a recipe can take."""
+def _most(held_or_domain: Any) -> Any:
+    """The largest number of a domain."""
     match held_or_domain:
-        case Integer(high=high):
+        case Integer(high=high) | Real(high=high):
             return high
         case Choice(options=options):
-            return max(options)
-    return int(held(held_or_domain))
+            return max(map(_most, options))
+    return held_or_domain
 
 
 def _check_decodes(

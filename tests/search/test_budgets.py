@@ -18,7 +18,7 @@ from peftnas.search.errors import UsageError
 from peftnas.search.inline_pool import InlinePool
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.predictions import Predicts
-from peftnas.search.preflight import Prepared, prepare
+from peftnas.search.preflight import Prepared, heaviest, prepare
 from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records, outcome, within_limits
 from peftnas.search.report import report_html
@@ -27,7 +27,15 @@ from peftnas.search.runner import RunSummary, run_study
 from peftnas.search.samplers import SAMPLERS, make_sampler
 from peftnas.search.storage import quiet_optuna
 from peftnas.search.trial.fine_tune import run_trial
-from peftnas.spaces import Architecture, Integer, Maybe, Real, SearchSpace
+from peftnas.spaces import (
+    Architecture,
+    Choice,
+    Integer,
+    Maybe,
+    Real,
+    SearchSpace,
+    max_train_memory_bytes,
+)
 from tests.search.conftest import GoodOrBad
 from tests.search.toys import BACKBONE, RECIPE, ToyAnatomy, conditional_space, objectives, train
 
@@ -122,6 +130,23 @@ def test_an_architecture_over_memory_never_starts(bert: Backbone, tmp_path: Path
         assert row.costs["train_memory_bytes"] <= limit and not row.over
     (full,) = (row for row in results.baselines if row.baseline == "full fine-tuning")
     assert full.state == "refused" and "does not fit: train_memory_bytes" in full.reason
+
+
+def test_a_limit_of_the_space_itself_counts_too(bert: Backbone, tmp_path: Path) -> None:
+    """``max_train_memory_bytes`` of a space takes the largest batch that the recipe can have."""
+    recipe = replace(study_on(bert).recipe, batch_size=Choice(2, 8))
+    free = prepare(study_on(bert, recipe=recipe))
+    heavy = heaviest(recipe)
+    assert (heavy.batch_size, heavy.max_length) == (8, 32)
+    limit = free.predictions.train_memory_bytes(Architecture(LoRA(rank=4)), heavy)
+    space = SearchSpace(*SPACE.items, constraints=(max_train_memory_bytes(limit),))
+    results, jobs, _ = run(
+        study_on(bert, space=space, recipe=recipe, objectives=("accuracy",)), tmp_path, 6
+    )
+    assert any("predicted training memory must be <=" in row.reason for row in results.trials)
+    for job in jobs:
+        architecture = Architecture.from_dict(job.architecture)
+        assert free.predictions.train_memory_bytes(architecture, heavy) <= limit
 
 
 def test_no_overhead_at_all_refuses_what_cannot_be_merged(bert: Backbone, tmp_path: Path) -> None:

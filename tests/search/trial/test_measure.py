@@ -25,7 +25,7 @@ def bench(request: pytest.FixtureRequest, spec_of: SpecOf) -> Bench:
 
 def predicted(bench: Bench, method: Method, recipe: dict[str, object]) -> int:
     longest = int(bench.examples(32).train.lengths.max())
-    predictions = Predictions(bench.backbone, 2, lambda length: min(length, longest))
+    predictions = Predictions(bench.backbone, lambda: 2, lambda length: min(length, longest))
     return predictions.train_memory_bytes(
         Architecture(method), Recipe.from_dict({"max_length": 32} | recipe)
     )
@@ -100,7 +100,7 @@ def test_no_meter_stays_on_after_a_step_that_failed() -> None:
 
 
 def test_a_prediction_of_a_shorter_text(bert: Backbone) -> None:
-    predictions = Predictions(bert, 2, lambda length: min(length, 20))
+    predictions = Predictions(bert, lambda: 2, lambda length: min(length, 20))
     architecture = Architecture(LoRA(rank=2))
     long, cut, small = (
         predictions.train_memory_bytes(architecture, Recipe(max_length=length, batch_size=batch))
