@@ -141,7 +141,7 @@ def test_a_limit_of_the_space_itself_counts_too(bert: Backbone, tmp_path: Path) 
     limit = free.predictions.train_memory_bytes(Architecture(LoRA(rank=4)), heavy)
     space = SearchSpace(*SPACE.items, constraints=(max_train_memory_bytes(limit),))
     results, jobs, _ = run(
-        study_on(bert, space=space, recipe=recipe, objectives=("accuracy",)), tmp_path, 6
+        study_on(bert, space=space, recipe=recipe, objectives=("accuracy",)), tmp_path, 14
     )
     assert any("predicted training memory must be <=" in row.reason for row in results.trials)
     for job in jobs:

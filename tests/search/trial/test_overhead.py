@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Any
 
 import pytest
@@ -89,14 +88,19 @@ def test_a_trial_measures_what_its_job_asks_for(encoder: Bench, job_of: JobOf) -
 
 def test_the_slower_of_two_calls_has_the_overhead() -> None:
     calls: list[str] = []
+    matrix = torch.eye(100)
+
+    def work(times: int) -> None:
+        for _ in range(times):
+            torch.mm(matrix, matrix)
 
     def slow() -> None:
         calls.append("slow")
-        time.sleep(0.004)
+        work(40)
 
     def fast() -> None:
         calls.append("fast")
-        time.sleep(0.001)
+        work(10)
 
     assert overhead(slow, fast, 12) > 0
     assert overhead(fast, slow, 12) == 0.0
