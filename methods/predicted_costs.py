@@ -198,14 +198,21 @@ def predicted_train_memory(
     dropout: float = 0.0,
     checkpointing: bool = False,
     family: Family | None = None,
+    words: bool = False,
 ) -> TrainMemory:
-    """The ``train_memory`` of :func:`costs` alone, several times faster; same arguments."""
+    """The ``train_memory`` of :func:`costs` alone, several times faster.
+
+    The arguments are the same; ``words``: whether each position is answered by a word of the
+    vocabulary, by a frozen head as large as the table of words (which it shares if the config ties
+    them).
+    """
     architecture = as_architecture(architecture)
     _check(config, dtype, optimiser, outputs, dropout, family)
     backbone = fake_backbone(config, dtype, family)
     attached = backbone.attach(architecture, dropout)
     try:
-        trace = trace_training(backbone, attached, Reads(batch, tokens, padded), outputs)
+        reads = Reads(batch, tokens, padded)
+        trace = trace_training(backbone, attached, reads, outputs, words=words)
         return _memory(backbone, attached, trace, OPTIMISER_STATES[optimiser], checkpointing)
     finally:
         attached.detach()
@@ -283,7 +290,8 @@ def _memory(
     head = 4 * trace.head_parameters
     trainable = _bytes(trained) + head
     return TrainMemory(
-        weights=_bytes([tensor for tensor in rest if id(tensor) not in own]),
+        weights=_bytes([tensor for tensor in rest if id(tensor) not in own])
+        + trace.frozen_head_bytes,
         trainable=trainable,
         gradients=_bytes([one for one in trained if id(one) in trace.reached]) + head,
         optimiser=states * trainable,

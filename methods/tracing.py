@@ -60,6 +60,7 @@ class Trace:
         lowest_layer: the first layer whose output has a gradient; ``None``: no layer has.
         head_parameters: trained in the head on top.
         reached: identities of the parameters that get a gradient.
+        frozen_head_bytes: of a head over the vocabulary that shares no table with the backbone.
     """
 
     saved: int
@@ -67,10 +68,16 @@ class Trace:
     lowest_layer: int | None
     head_parameters: int
     reached: frozenset[int]
+    frozen_head_bytes: int = 0
 
 
 def trace_training(
-    backbone: FakeBackbone, attached: AttachedModules, reads: Reads, outputs: int = 0
+    backbone: FakeBackbone,
+    attached: AttachedModules,
+    reads: Reads,
+    outputs: int = 0,
+    *,
+    words: bool = False,
 ) -> Trace:
     """The forward passes of a training step, penalties of the modules included.
 
@@ -82,18 +89,22 @@ def trace_training(
         attached: the modules; they are put into training mode.
         reads: what the backbone is called with.
         outputs: of a linear float32 head on the mean over tokens, cross-entropy included; 0: none.
+        words: whether a frozen head gives a word of the vocabulary at each position, cross-entropy
+            included.
     """
     recorder = saved_by(backbone.base, attached, backbone.layers)
     workspaces = Workspaces()
     attached.train()
     roots: list[Tensor] = []
-    head_parameters = 0
+    head_parameters, frozen = 0, 0
     with torch.enable_grad(), recorder, workspaces.counting(attached):
         for draw in range(1 + attached.steps.wants_two_passes):
             _draw(attached, draw)
             answer = answer_of(_call(backbone, reads))
             if outputs:
                 answer, head_parameters = _run_head(attached, answer, outputs)
+            if words:
+                answer, frozen = _tell_words(backbone, attached, answer)
             roots.append(answer)
         penalty = attached.steps.penalty()
     roots += [] if penalty is None else [penalty]
@@ -103,6 +114,7 @@ def trace_training(
         recorder.lowest_layer,
         head_parameters,
         _reached(roots),
+        frozen,
     )
 
 
@@ -188,6 +200,25 @@ def positions(backbone: FakeBackbone, reads: Reads) -> int:
 
 def _call(backbone: FakeBackbone, reads: Reads, **more: Any) -> Any:
     return backbone.base(**inputs_for(backbone.base, backbone.anatomy, reads) | more)
+
+
+def _tell_words(
+    backbone: FakeBackbone, attached: AttachedModules, answer: Tensor
+) -> tuple[Tensor, int]:
+    """The loss of a word at each position, and the bytes of a head of its own."""
+    config = backbone.base.config.get_text_config(decoder=True)
+    hidden = attached.real(answer).flatten(0, 1)
+    # a head is no tensor that autograd saves anew, so it is a view of one that exists anyway
+    table = next(
+        part
+        for part in backbone.base.parameters()
+        if part.dim() == 2 and part.shape[0] == config.vocab_size
+    ).detach()
+    narrow = hidden[:, : table.shape[1]]
+    logits = nn.functional.linear(narrow, table).float()
+    loss = nn.functional.cross_entropy(logits, torch.zeros(len(hidden), dtype=torch.long))
+    tied = getattr(config, "tie_word_embeddings", False)
+    return loss, 0 if tied else table.numel() * table.itemsize
 
 
 def _run_head(attached: AttachedModules, answer: Tensor, outputs: int) -> tuple[Tensor, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,22 +27,35 @@ class Predicts(Protocol):
         """Modules that cannot be merged, as ``site: kind``; without any, there is no overhead."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a backbone reads in the heaviest step of a study, and what is asked of it.
+
+    Attributes:
+        tokens: of the longest training example; what a recipe cuts is shorter.
+        outputs: width of the head.
+        sequences: that one example is read as (a choice of several answers: several).
+        words: whether the answer is a word of the vocabulary at each position, by the head that
+            the model was pretrained with.
+    """
+
+    tokens: int
+    outputs: int
+    sequences: int = 1
+    words: bool = False
+
+
 class Predictions:
     """Traces architectures on fake tensors; nothing is loaded or computed.
 
     Args:
         backbone: of the study.
-        n_outputs: gives the width of the head; asked when a prediction needs it.
-        longest: ``max_length`` of a recipe -> tokens of the longest training example under it;
-            the batch that holds it is the one that needs most.
+        reading: gives what is read; asked when a prediction needs it.
     """
 
-    def __init__(
-        self, backbone: Backbone, n_outputs: Callable[[], int], longest: Callable[[int], int]
-    ) -> None:
+    def __init__(self, backbone: Backbone, reading: Callable[[], Reading]) -> None:
         self._backbone = backbone
-        self._outputs = n_outputs
-        self._longest = longest
+        self._reading = reading
         self._memory: dict[tuple[Any, ...], int] = {}
         self._remaining: dict[str, tuple[str, ...]] = {}
 
@@ -49,8 +63,9 @@ class Predictions:
         """Peak memory of a training step with AdamW, head included, on the longest batch."""
         from peftnas.methods.predicted_costs import predicted_train_memory
 
-        tokens = self._longest(held(recipe.max_length))
-        dtype, batch = held(recipe.dtype), held(recipe.batch_size)
+        reading = self._reading()
+        tokens = min(held(recipe.max_length), reading.tokens)
+        dtype, batch = held(recipe.dtype), reading.sequences * held(recipe.batch_size)
         dropout = float(held(recipe.dropout))
         key = (architecture.to_json(), batch, tokens, dtype, dropout > 0)
         if key not in self._memory:
@@ -61,7 +76,8 @@ class Predictions:
                 batch=batch,
                 tokens=tokens,
                 dtype=types,
-                outputs=self._outputs(),
+                outputs=0 if reading.words else reading.outputs,
+                words=reading.words,
                 padded=batch > 1,
                 dropout=dropout,
                 family=self._backbone.family,

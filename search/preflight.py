@@ -18,7 +18,7 @@ from peftnas.search.constraints import Constraint, parse_constraint
 from peftnas.search.errors import UsageError
 from peftnas.search.limits import Limits
 from peftnas.search.objectives import Objective
-from peftnas.search.predictions import Predictions
+from peftnas.search.predictions import Predictions, Reading
 from peftnas.search.recipe import Recipe
 from peftnas.search.samplers import check_sampler
 from peftnas.search.study import Study
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
     from peftnas.search.backbone import Backbone
     from peftnas.search.trial.bench import BenchSpec
+
+# forms of examples whose answers are words of the vocabulary
+_OF_WORDS = ("language", "generation", "label_words")
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def prepare(
         anatomy = backbone.anatomy()
         _check_reads_texts(backbone.name, anatomy)
         opened = _Opened(study, backbone, data, base)
-        predictions = Predictions(backbone, opened.outputs, opened.longest)
+        predictions = Predictions(backbone, opened.reading)
         bound = study.space.bind(
             anatomy,
             train_memory_bytes=lambda one: predictions.train_memory_bytes(
@@ -151,21 +154,21 @@ class _Opened:
         _check_data(opened)
         return opened
 
-    def outputs(self) -> int:
-        """Width of the head."""
-        return self.data.n_outputs
-
-    def longest(self, max_length: int) -> int:
-        """Tokens of the longest training example that is cut to ``max_length``."""
-        return min(max_length, self._longest)
+    def reading(self) -> Reading:
+        """What the heaviest training step reads."""
+        return self._reading
 
     @cached_property
-    def _longest(self) -> int:
+    def _reading(self) -> Reading:
         from peftnas.search.trial.bench import BenchSpec
 
         bench = BenchSpec(self._backbone, self._study.task, self.data).build()
-        lengths = bench.examples(held(heaviest(self._study.recipe).max_length)).train.lengths
-        return int(lengths.max())
+        train = bench.examples(held(heaviest(self._study.recipe).max_length)).train
+        longest = train.batch(np.array([train.lengths.argmax()])).inputs()
+        # what reads no words (images) is as large as its config says
+        sequences, tokens = longest["input_ids"].shape if "input_ids" in longest else (1, 1)
+        form = getattr(getattr(self._study.task, "form", None), "kind", "text")
+        return Reading(tokens, self.data.n_outputs, sequences, form in _OF_WORDS)
 
 
 def heaviest(recipe: Recipe) -> Recipe:

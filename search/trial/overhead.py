@@ -18,7 +18,7 @@ from torch import Tensor
 
 from peftnas.methods import Anatomy, Architecture, attach
 from peftnas.methods.gates import Gate
-from peftnas.methods.reads import Reads, inputs_for
+from peftnas.methods.reads import Reads, arguments_of, inputs_for
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -144,8 +144,14 @@ def _prefill(model: PreTrainedModel, anatomy: Anatomy, tokens: int) -> Callable[
 def _decode(model: PreTrainedModel, anatomy: Anatomy, tokens: int) -> Callable[[], object]:
     """Adds one token to a text each time, from its cache."""
     inputs = _on(model, inputs_for(model, anatomy, Reads(1, tokens))) | {"use_cache": True}
-    cache = model(**inputs).past_key_values
-    step = {"input_ids": inputs["input_ids"][:, :1], "use_cache": True}
+    found = model(**inputs)
+    cache, one = found.past_key_values, inputs["input_ids"][:, :1]
+    step: dict[str, Any] = {"use_cache": True}
+    if "encoder_outputs" in arguments_of(model):
+        encoded = (found.encoder_last_hidden_state,)
+        step |= {"encoder_outputs": encoded, "decoder_input_ids": one}
+    else:
+        step["input_ids"] = one
 
     def decode() -> object:
         nonlocal cache

@@ -9,7 +9,7 @@ import torch
 
 from peftnas.methods import AdaMix, Adapter, FullFineTuning, LoRA, Method
 from peftnas.search.backbone import Backbone
-from peftnas.search.predictions import Predictions
+from peftnas.search.predictions import Predictions, Reading
 from peftnas.search.recipe import Recipe
 from peftnas.search.trial.bench import Bench
 from peftnas.search.trial.fine_tune import run_trial
@@ -25,7 +25,7 @@ def bench(request: pytest.FixtureRequest, spec_of: SpecOf) -> Bench:
 
 def predicted(bench: Bench, method: Method, recipe: dict[str, object]) -> int:
     longest = int(bench.examples(32).train.lengths.max())
-    predictions = Predictions(bench.backbone, lambda: 2, lambda length: min(length, longest))
+    predictions = Predictions(bench.backbone, lambda: Reading(longest, 2))
     return predictions.train_memory_bytes(
         Architecture(method), Recipe.from_dict({"max_length": 32} | recipe)
     )
@@ -100,7 +100,7 @@ def test_no_meter_stays_on_after_a_step_that_failed() -> None:
 
 
 def test_a_prediction_of_a_shorter_text(bert: Backbone) -> None:
-    predictions = Predictions(bert, lambda: 2, lambda length: min(length, 20))
+    predictions = Predictions(bert, lambda: Reading(20, 2))
     architecture = Architecture(LoRA(rank=2))
     long, cut, small = (
         predictions.train_memory_bytes(architecture, Recipe(max_length=length, batch_size=batch))
@@ -108,3 +108,17 @@ def test_a_prediction_of_a_shorter_text(bert: Backbone) -> None:
     )
     assert long > cut and long > small
     assert not predictions.decodes
+
+
+def test_a_prediction_of_several_sequences_an_example_and_of_words(llama: Backbone) -> None:
+    architecture, recipe = Architecture(LoRA(rank=2)), Recipe(max_length=40, batch_size=4)
+    plain, choices, words = (
+        Predictions(llama, lambda reading=reading: reading).train_memory_bytes(  # type: ignore[misc]
+            architecture, recipe
+        )
+        for reading in (Reading(20, 2), Reading(20, 1, sequences=3), Reading(20, 1, words=True))
+    )
+    vocabulary = llama.config().vocab_size
+    assert choices > plain
+    # the probabilities of all words at each position
+    assert words - plain >= 4 * 4 * 20 * vocabulary - 4 * 4 * 32

@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from peftnas.methods import IA3, Adapter, Architecture, BitFit, LoRA, Method, Prefix, Prompt
+from peftnas.methods import (
+    IA3,
+    Adapter,
+    Architecture,
+    BitFit,
+    LoRA,
+    Method,
+    Prefix,
+    Prompt,
+    describe,
+)
+from peftnas.methods.testing.tiny import build
 from peftnas.search.backbone import Backbone
 from peftnas.search.trial.bench import Bench
 from peftnas.search.trial.fine_tune import run_trial
@@ -66,6 +77,20 @@ def test_what_remains_is_timed_for_texts_and_for_words(
 
 def test_a_merged_decoder_has_none(decoder: Bench) -> None:
     assert measured(decoder, LoRA(rank=2)) == {PREFILL: 0.0, DECODE: 0.0}
+
+
+def test_an_encoder_decoder_adds_words_to_its_own_cache() -> None:
+    model = build("t5").eval().requires_grad_(False)
+    found = measure_overheads(
+        model,
+        Architecture(Adapter(bottleneck=2)),
+        describe(model),
+        OVERHEADS,
+        tokens=6,
+        longest=40,
+    )
+    assert set(found) == {PREFILL, DECODE}
+    assert all(0 <= value < math.inf for value in found.values())
 
 
 def test_a_gate_over_a_whole_text_cannot_decode(decoder: Bench) -> None:
