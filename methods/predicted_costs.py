@@ -262,8 +262,8 @@ def _check(
             f"optimiser must be one of {', '.join(OPTIMISER_STATES)}, got {optimiser!r}; "
             f"{did_you_mean(optimiser, OPTIMISER_STATES)}"
         )
-    if outputs < 0:
-        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs}; take 0")
+    if not isinstance(outputs, int) or outputs < 0:
+        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs!r}; take 0")
 
 
 @functools.lru_cache(maxsize=8)
