@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from peftnas.search import distributions
 from peftnas.search.errors import UsageError
@@ -24,7 +21,6 @@ from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.domains import Choice
 
 if TYPE_CHECKING:
-    from peftnas.methods.anatomy import Anatomy
     from peftnas.search.backbone import Backbone
     from peftnas.search.trial.bench import BenchSpec
 
@@ -102,13 +98,16 @@ def prepare(
         UsageError: for the first thing that is wrong, in one sentence.
     """
     from peftnas.search.backbone import find_backbone
+    from peftnas.search.trial.forms.form import form_of
 
     base = base or Path.cwd()
     with _one_sentence():
         backbone = find_backbone(study.backbone, base=base)
         backbone.check()
         anatomy = backbone.anatomy()
-        _check_reads_texts(backbone.name, anatomy)
+        form = form_of(study.task)
+        form.check_backbone(backbone.name, anatomy)
+        form.check_recipe(study.recipe)
         bound = study.space.bind(anatomy)
         constraints = tuple(map(parse_constraint, study.constraints))
         Limits(bound, study.recipe, constraints).check_feasible()
@@ -117,17 +116,9 @@ def prepare(
         check_sampler(sampler, [(known.path, known.domain) for known in dimensions])
         opened = study.task.open(data, base, study.seed)
         _check_data(opened)
+        form.check_data(opened)
         content = study.to_dict(backbone) | {"data": data_identity(opened)}
     return Prepared(study, backbone, opened, bound, objectives, constraints, content)
-
-
-def _check_reads_texts(name: str, anatomy: Anatomy) -> None:
-    """Tasks are texts here, answered from the hidden states of one stack."""
-    if len(anatomy.stacks) > 1 or anatomy.stacks[0].word_embeddings is None:
-        raise UsageError(
-            f"a trial needs a backbone that is one stack of layers over words, got {name!r} of "
-            f"type {anatomy.model_type!r}; take an encoder (bert) or a decoder (llama)"
-        )
 
 
 @contextmanager
@@ -142,12 +133,11 @@ def _one_sentence() -> Iterator[None]:
 
 
 def data_identity(data: TaskData) -> dict[str, Any]:
-    """What tells two states of the data apart: rows, and a hash of all texts and labels."""
+    """What tells two states of the data apart: rows, and a hash of all examples and labels."""
     digest = hashlib.sha256()
     for split in (data.train, data.validation):
-        for texts in (split.texts, split.pairs or []):
-            digest.update(json.dumps(texts).encode())
-        digest.update(split.labels.tobytes())
+        for part in split.content():
+            digest.update(part)
     rows = {"train_rows": len(data.train), "validation_rows": len(data.validation)}
     return rows | {"sha256": digest.hexdigest()}
 
@@ -156,11 +146,6 @@ def _check_data(data: TaskData) -> None:
     for name, split in (("train", data.train), ("validation", data.validation)):
         if not len(split):
             raise UsageError(f"the {name} split must hold examples, got none; check its source")
-    if data.label_names and len(np.unique(data.train.labels)) < 2:
-        raise UsageError(
-            "the train split must show at least two classes, got one only "
-            f"({data.label_names[int(data.train.labels[0])]!r}); check the label column"
-        )
 
 
 def _plain(held: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from peftnas.search.seeds import child_seed
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from peftnas.search.trial.batches import Batch
 
 INIT_STD = 0.02
 
@@ -28,8 +27,11 @@ class Attached(Protocol):
 class Head(nn.Module):
     """Gives the answer for a batch. Its parameters are trained with every architecture."""
 
-    def answer(self, base: PreTrainedModel, attached: Attached, batch: Batch) -> Tensor:
-        """Logits (B, n_outputs), float32, of the backbone with its attached modules."""
+    def answer(self, base: PreTrainedModel, attached: Attached, batch: Any) -> Tensor:
+        """Logits, float32, of the backbone with its attached modules; of texts (B, n_outputs).
+
+        ``batch`` is what the rows of the head's form give.
+        """
         raise NotImplementedError
 
     def count(self) -> int:
@@ -56,7 +58,7 @@ class PooledHead(Head):
         self.dropout = nn.Dropout(dropout)
         self.score = nn.Linear(width, n_outputs, bias=bias)
 
-    def answer(self, base: PreTrainedModel, attached: Attached, batch: Batch) -> Tensor:
+    def answer(self, base: PreTrainedModel, attached: Attached, batch: Any) -> Tensor:
         hidden = base(**batch.inputs(), **_without_cache(base)).last_hidden_state
         logits: Tensor = self(attached.real(hidden), batch.attention_mask)
         return logits
@@ -93,7 +95,7 @@ class NativeHead(Head):
         setattr(whole, whole.base_model_prefix, base)
         self._whole = (whole,)  # in a tuple: not a submodule, which would own the backbone
 
-    def answer(self, base: PreTrainedModel, attached: Attached, batch: Batch) -> Tensor:
+    def answer(self, base: PreTrainedModel, attached: Attached, batch: Any) -> Tensor:
         logits: Tensor = self._whole[0](**batch.inputs()).logits
         return logits.float()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from peftnas.search.task_protocol import Labels
 from peftnas.studies.tasks import labels as read_labels
 from peftnas.studies.tasks.errors import DataError
+from peftnas.studies.tasks.metrics import Kind
 from peftnas.studies.tasks.tables import Table
 from peftnas.studies.tasks.text import TextTask
 
@@ -42,7 +42,7 @@ class TextClassification(TextTask):
     """
 
     kind: ClassVar[str] = "text_classification"
-    compares: ClassVar[Literal["classes", "numbers"]] = "classes"
+    compares: ClassVar[Kind] = "classes"
     usual_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
 
     def _answers(self, predictions: NDArray[np.float32]) -> NDArray[Any]:
@@ -60,6 +60,3 @@ class TextClassification(TextTask):
 
     def _labels(self, table: Table, names: tuple[str, ...]) -> Labels:
         return read_labels.class_numbers(table, self.label, names)
-
-    def _strata(self, labels: Labels) -> Sequence[Hashable]:
-        return [int(label) for label in labels]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
+# what a metric compares with labels: class ids; real numbers; ...
+Kind = Literal["classes", "numbers"]
 
 
 @dataclass(frozen=True)
@@ -20,17 +22,17 @@ class Metric:
         name: the objective's name.
         direction: which way it is better.
         worst: the value of a useless prediction, told for predictions that are not finite.
-        of: ``classes`` compares class ids, ``numbers`` compares real numbers.
-        compute: (predictions (n,), labels (n,)) -> value.
+        of: what it compares: ``classes`` are class ids (n,), ``numbers`` real numbers (n,).
+        compute: (predictions, labels) -> value.
     """
 
     name: str
     direction: Literal["maximize", "minimize"]
     worst: float
-    of: Literal["classes", "numbers"]
-    compute: Callable[[Array, Array], float]
+    of: Kind
+    compute: Callable[[Any, Any], float]
 
-    def __call__(self, predictions: Array, labels: Array) -> float:
+    def __call__(self, predictions: Any, labels: Any) -> float:
         return float(self.compute(predictions, labels))
 
 
@@ -97,9 +99,7 @@ def metric_named(name: str) -> Metric:
     return METRICS[name]
 
 
-def check_metrics(
-    names: str | Sequence[str], of: Literal["classes", "numbers"]
-) -> tuple[str, ...]:
+def check_metrics(names: str | Sequence[str], of: Kind) -> tuple[str, ...]:
     """The metric names of a task as a tuple, each known and made for its kind of labels.
 
     Raises:
@@ -115,12 +115,12 @@ def check_metrics(
     return chosen
 
 
-def score(names: Sequence[str], predictions: Array, labels: Array) -> dict[str, float]:
+def score(names: Sequence[str], predictions: Any, labels: Any) -> dict[str, float]:
     """The values of the named metrics.
 
     Args:
         names: metric names.
-        predictions: shape (n,), class ids or numbers.
-        labels: shape (n,), of the same kind.
+        predictions: of the kind that the metrics compare, such as class ids (n,).
+        labels: of the same kind.
     """
     return {name: METRICS[name](predictions, labels) for name in names}
