@@ -59,8 +59,7 @@ class PooledHead(Head):
         self.score = nn.Linear(width, n_outputs, bias=bias)
 
     def answer(self, base: PreTrainedModel, attached: Attached, batch: Any) -> Tensor:
-        hidden = base(**batch.inputs(), **_without_cache(base)).last_hidden_state
-        logits: Tensor = self(attached.real(hidden), batch.attention_mask)
+        logits: Tensor = self(last_hidden(base, attached, batch), batch.attention_mask)
         return logits
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -118,11 +117,16 @@ def build_head(
     """
     head: Head
     if pooling != "native":
-        head = PooledHead(_output_width(base), n_outputs, pooling, dropout)
+        head = PooledHead(output_width(base), n_outputs, pooling, dropout)
     elif causal:
-        head = PooledHead(_output_width(base), n_outputs, "last", dropout, bias=False)
+        head = PooledHead(output_width(base), n_outputs, "last", dropout, bias=False)
     else:
         head = NativeHead(base, n_outputs, dropout)
+    return start_head(head, seed)
+
+
+def start_head(head: Head, seed: int) -> Head:
+    """The same head, freshly drawn: matrices from N(0, 0.02), vectors 0."""
     generator = torch.Generator().manual_seed(child_seed(seed, "head"))
     with torch.no_grad():
         for parameter in head.parameters():
@@ -152,13 +156,19 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
 
 
-def _output_width(base: PreTrainedModel) -> int:
+def last_hidden(base: PreTrainedModel, attached: Attached, batch: Any) -> Tensor:
+    """The last hidden states of a batch at its own positions, (B, T, d)."""
+    hidden = base(**batch.inputs(), **without_cache(base)).last_hidden_state
+    return attached.real(hidden)
+
+
+def output_width(base: PreTrainedModel) -> int:
     """Width of the last hidden states; some backbones (opt) project them to that of the words."""
     width: int = getattr(base.config, "word_embed_proj_dim", base.config.hidden_size)
     return width
 
 
-def _without_cache(base: PreTrainedModel) -> dict[str, bool]:
+def without_cache(base: PreTrainedModel) -> dict[str, bool]:
     """Keeps a decoder from filling a cache that nobody reads."""
     return {"use_cache": False} if getattr(base.config, "use_cache", False) else {}
 

@@ -1,39 +1,16 @@
-"""Metrics of tasks: what each is called, which way it is better, and its worst value."""
+"""Metrics of tasks: scikit-learn's, SciPy's, and those of ``sequence_metrics.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.generic]
-# what a metric compares with labels: class ids; real numbers; ...
-Kind = Literal["classes", "numbers"]
+from peftnas.studies.tasks.metric import Array, Kind, Metric
+from peftnas.studies.tasks.sequence_metrics import SEQUENCE_METRICS
 
-
-@dataclass(frozen=True)
-class Metric:
-    """One number that compares predictions with labels.
-
-    Attributes:
-        name: the objective's name.
-        direction: which way it is better.
-        worst: the value of a useless prediction, told for predictions that are not finite.
-        of: what it compares: ``classes`` are class ids (n,), ``numbers`` real numbers (n,).
-        compute: (predictions, labels) -> value.
-    """
-
-    name: str
-    direction: Literal["maximize", "minimize"]
-    worst: float
-    of: Kind
-    compute: Callable[[Any, Any], float]
-
-    def __call__(self, predictions: Any, labels: Any) -> float:
-        return float(self.compute(predictions, labels))
+__all__ = ["METRICS", "Kind", "Metric", "check_metrics", "metric_named", "score"]
 
 
 def _accuracy(predictions: Array, labels: Array) -> float:
@@ -78,6 +55,7 @@ def _constant(*arrays: Array) -> bool:
 METRICS = {
     metric.name: metric
     for metric in (
+        *SEQUENCE_METRICS,
         Metric("accuracy", "maximize", 0.0, "classes", _accuracy),
         Metric("macro_f1", "maximize", 0.0, "classes", _macro_f1),
         Metric("f1", "maximize", 0.0, "classes", _f1),

@@ -170,11 +170,9 @@ def _read_parquet(path: Path) -> Table:
 
 def from_dataset(dataset: Any, where: str) -> Table:
     """A table from a ``datasets.Dataset``, its ClassLabel names included."""
-    names = {
-        column: tuple(feature.names)
-        for column, feature in dataset.features.items()
-        if hasattr(feature, "names")
-    }
+    # of a column of lists, the classes are those of what the lists hold
+    inner = {name: getattr(one, "feature", one) for name, one in dataset.features.items()}
+    names = {name: tuple(one.names) for name, one in inner.items() if hasattr(one, "names")}
     columns = {column: list(dataset[column]) for column in dataset.column_names}
     return Table(columns, where, names)
 

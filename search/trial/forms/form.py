@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # where the forms that come with the package are; their classes load when they are asked for
 HOMES = {
     "text": "texts.Texts",
+    "tagging": "tagging.Tagging",
+    "language": "language.Language",
+    "generation": "generation.Generation",
 }
 
 
