@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
@@ -10,7 +9,7 @@ from peftnas.search.splits import TargetSplit
 from peftnas.search.task_protocol import AnySplit
 from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.metric import Kind
-from peftnas.studies.tasks.source_task import Options, SourceTask, texts_in
+from peftnas.studies.tasks.source_task import Options, SourceTask, columns_in, texts_in
 from peftnas.studies.tasks.tables import Table
 
 if TYPE_CHECKING:
@@ -53,16 +52,14 @@ class TextGeneration(SourceTask):
         replace: dict[str, str] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        inputs = [name for _, name, _, _ in string.Formatter().parse(template) if name]
-        if not inputs:
+        if "{" not in template or not columns_in(template):
             raise DataError(
                 f"template must name a column in braces, got {template!r}; such as '{{input}}\\n'"
             )
         if max_new_tokens < 1:
             raise DataError(f"max_new_tokens must be at least 1, got {max_new_tokens!r}")
-        columns = {f"input {name}": name for name in dict.fromkeys(inputs)} | {"target": target}
-        super().__init__(source, columns, **options)
-        self.template, self.target, self.inputs = template, target, inputs
+        super().__init__(source, {"template": template, "target": target}, **options)
+        self.template, self.target = template, target
         self.max_new_tokens = max_new_tokens
         self.replace = dict(replace or {})
 
@@ -76,21 +73,15 @@ class TextGeneration(SourceTask):
     def to_dict(self) -> dict[str, Any]:
         """What makes it this task."""
         return super().to_dict() | {
-            "template": self.template,
             "max_new_tokens": self.max_new_tokens,
             "replace": self.replace,
         }
 
     def _split(self, table: Table, names: tuple[str, ...]) -> TargetSplit:
-        columns = {name: [v or "" for v in table.columns[name]] for name in self.inputs}
-        inputs = [
-            self.template.format(**{name: columns[name][row] for name in columns})
-            for row in range(len(table))
-        ]
         targets = texts_in(table, self.target)
         for before, after in self.replace.items():
             targets = [target.replace(before, after) for target in targets]
-        return TargetSplit(inputs, targets)
+        return TargetSplit(texts_in(table, self.template), targets)
 
     def _keys(self, split: AnySplit) -> Sequence[str]:
         assert isinstance(split, TargetSplit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -43,8 +44,9 @@ class SourceTask(ABC):
 
     Args:
         source: see :class:`~peftnas.studies.tasks.classification.TextClassification`.
-        columns: name of the column of each role, ``None``: the task does without it. The role
-            "label" may be missing in a test split of the hub.
+        columns: name of the column of each role, or a text with names of columns in braces;
+            ``None``: the task does without it. The role "label" may be missing in a test split of
+            the hub.
         metrics: names; by default ``usual_metrics``.
         name, config, validation, test, splits: see :class:`Options`.
     Raises:
@@ -161,8 +163,8 @@ class SourceTask(ABC):
         for role, column in self.columns.items():
             # a hub may withhold the labels of its test split; a file of one's own does not
             withheld = (split, role) == ("test", "label") and not isinstance(parts[split], Path)
-            if column is not None and not withheld:
-                table.column(column, role)
+            for name in columns_in(column) if not withheld else ():
+                table.column(name, role)
         return table
 
     def _hold_out(self, train: AnySplit, purpose: str, seed: int) -> tuple[AnySplit, AnySplit]:
@@ -171,12 +173,27 @@ class SourceTask(ABC):
         return train.take(kept), train.take(held)
 
 
+def columns_in(text: str | None) -> tuple[str, ...]:
+    """The names in a text such as ``"{word}: {sentence}"``; without braces it is one itself."""
+    if text is None:
+        return ()
+    if "{" not in text:
+        return (text,)
+    return tuple(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(text) if name))
+
+
 def texts_in(table: Table, column: str) -> list[str]:
-    """A column of texts.
+    """A column of texts, or the texts that a text with names in braces makes of several.
 
     Raises:
         DataError: if a row holds none.
     """
+    if "{" in column:
+        parts = {name: table.columns[name] for name in columns_in(column)}
+        return [
+            column.format(**{name: _written(values[row]) for name, values in parts.items()})
+            for row in range(len(table))
+        ]
     values = table.columns[column]
     for row, value in enumerate(values, start=1):
         if not isinstance(value, str):
@@ -185,3 +202,7 @@ def texts_in(table: Table, column: str) -> list[str]:
                 "name another column or drop the row"
             )
     return values
+
+
+def _written(value: Any) -> str:
+    return "" if value is None else str(value)

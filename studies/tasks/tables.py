@@ -49,7 +49,7 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read one csv, tsv, json, jsonl or parquet file.
+    """Read one csv, tsv, json, jsonl or parquet file, or images in an npz file.
 
     Raises:
         DataError: if it has no rows, a broken row, another encoding than UTF-8 or another format.
@@ -168,6 +168,14 @@ def _read_parquet(path: Path) -> Table:
         raise DataError(f"{path} must be a parquet file, but {error}") from error
 
 
+def _read_npz(path: Path) -> Table:
+    """Images; see ``pictures.py``."""
+    from peftnas.studies.tasks.pictures import images_of
+
+    images, labels, classes = images_of(path)
+    return Table({"image": images, "label": labels}, path.name, {"label": classes})
+
+
 def from_dataset(dataset: Any, where: str) -> Table:
     """A table from a ``datasets.Dataset``, its ClassLabel names included."""
     # of a column of lists, the classes are those of what the lists hold
@@ -188,4 +196,5 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".jsonl": _read_json,
     ".json": _read_json,
     ".parquet": _read_parquet,
+    ".npz": _read_npz,
 }

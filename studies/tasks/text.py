@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from peftnas.search.task_protocol import AnySplit, Labels, Split
-from peftnas.studies.tasks.source_task import SourceTask, texts_in
+from peftnas.studies.tasks.source_task import Options, SourceTask, texts_in
 from peftnas.studies.tasks.tables import Table
 
 
@@ -20,16 +20,10 @@ class TextTask(SourceTask):
         text: str = "text",
         text_pair: str | None = None,
         label: str = "label",
-        *,
-        metrics: str | Sequence[str] | None = None,
-        name: str | None = None,
-        config: str | None = None,
-        validation: float = 0.1,
-        test: float = 0.1,
-        splits: dict[str, str] | None = None,
+        **options: Unpack[Options],
     ) -> None:
         columns = {"text": text, "text_pair": text_pair, "label": label}
-        super().__init__(source, columns, metrics, name, config, validation, test, splits)
+        super().__init__(source, columns, **options)
         self.text, self.text_pair, self.label = text, text_pair, label
 
     @abstractmethod

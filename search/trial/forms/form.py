@@ -36,6 +36,12 @@ HOMES = {
     "tagging": "tagging.Tagging",
     "language": "language.Language",
     "generation": "generation.Generation",
+    "choices": "choices.Choices",
+    "spans": "spans.Spans",
+    "label_sets": "label_sets.LabelSets",
+    "label_words": "label_words.LabelWords",
+    "images": "images.Images",
+    "image_names": "image_names.ImageNames",
 }
 
 
