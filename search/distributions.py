@@ -15,8 +15,9 @@ from optuna.trial import Trial
 from peftnas.search.recipe import Recipe
 from peftnas.spaces import Architecture
 from peftnas.spaces.bound_space import BoundSpace
+from peftnas.spaces.dimensions import Dimension, field_dimensions
 from peftnas.spaces.domains import Integer, Real
-from peftnas.spaces.tree import Ask, Choose, Dimension, Primitive, draw_fields, field_dimensions
+from peftnas.spaces.tree import Ask, Choose, Primitive, draw_fields
 
 RECIPE = "recipe"
 

@@ -29,6 +29,9 @@ class Placement(Protocol):
     def count(self) -> int:
         """Trainable parameters of the module."""
 
+    def stored_bytes(self, bytes_each: int = 4) -> int:
+        """Bytes that must be kept after training, at ``bytes_each`` a parameter."""
+
     def identity(self) -> dict[str, Any]:
         """What distinguishes its training; JSON values."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,12 @@ from peftnas.spaces import encoding, keys, words
 from peftnas.spaces.architecture import Anatomy, Architecture, Placement, as_architecture
 from peftnas.spaces.budget import resolve_budget
 from peftnas.spaces.choosers import cover, uniform
+from peftnas.spaces.dimensions import Dimension, dimensions
 from peftnas.spaces.feasible import smallest_point
 from peftnas.spaces.membership import Inversion
 from peftnas.spaces.sizes.counting import Count, count_points
 from peftnas.spaces.sizes.size import Size
-from peftnas.spaces.tree import Ask, Choose, Dimension, Point, Primitive, dimensions, draw
+from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
 from peftnas.spaces.tree_nodes import build
 
 if TYPE_CHECKING:
@@ -47,7 +48,13 @@ class BoundSpace:
         max_parameters: the budget in trainable parameters; ``None``: no limit.
     """
 
-    def __init__(self, space: SearchSpace, anatomy: Anatomy) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        anatomy: Anatomy,
+        train_memory_bytes: Callable[[Architecture], float] | None = None,
+    ) -> None:
+        self._train_memory_bytes = train_memory_bytes
         self.space = space
         self.anatomy = anatomy
         self.max_parameters = resolve_budget(space.max_parameters, anatomy.backbone_parameters)
@@ -147,7 +154,7 @@ class BoundSpace:
     def broken_constraint(self, architecture: Architecture) -> str | None:
         """The constraint that an architecture breaks, in one sentence; ``None`` if it breaks none.
 
-        Constraints are ``max_parameters`` and ``at_least_one_method``.
+        The space's ``constraints``, after ``max_parameters`` and ``at_least_one_method``.
         """
         placed = self.placed(architecture)
         if self.max_parameters is not None and placed.count > self.max_parameters:
@@ -157,7 +164,21 @@ class BoundSpace:
             )
         if self.space.at_least_one_method and not placed.placements:
             return "at least one method must be present, got the bare head"
-        return None
+        found = (constraint.broken(placed, self) for constraint in self.space.constraints)
+        return next((sentence for sentence in found if sentence is not None), None)
+
+    def train_memory_bytes(self, architecture: Architecture) -> float:
+        """Predicted memory of a training step.
+
+        Raises:
+            ValueError: if the space was bound without a prediction.
+        """
+        if self._train_memory_bytes is None:
+            raise ValueError(
+                "max_train_memory_bytes needs a batch and a length of texts, got a space bound to "
+                "a backbone alone; let a study bind it, or pass bind(..., train_memory_bytes=...)"
+            )
+        return self._train_memory_bytes(architecture)
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether some point gives this architecture (up to its spelling) and meets the limits."""

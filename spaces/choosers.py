@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.dimensions import dimensions
 from peftnas.spaces.domains import Choice, Inclusion, Integer, Real
 from peftnas.spaces.encoding import from_unit
-from peftnas.spaces.tree import Ask, Choose, dimensions, draw
+from peftnas.spaces.tree import Ask, Choose, draw
 from peftnas.spaces.tree_nodes import Node, leaves
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from peftnas.spaces.dimensions import Dimension
 from peftnas.spaces.domains import Choice, Integer, Real
-from peftnas.spaces.tree import Ask, Choose, Dimension, Primitive
+from peftnas.spaces.tree import Ask, Choose, Primitive
 
 _STEPS = 16
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from peftnas.spaces.dimensions import Dimension
 from peftnas.spaces.domains import Choice, Integer, Real
-from peftnas.spaces.tree import Ask, Choose, Dimension, Point, Primitive
+from peftnas.spaces.tree import Ask, Choose, Point, Primitive
 from peftnas.spaces.tree_nodes import ABSENT, Fork, Leaf, Node, Presence, leaves
 
 if TYPE_CHECKING:

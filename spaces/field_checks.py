@@ -7,7 +7,8 @@ from typing import Any
 
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.refusals import refusal
-from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.structure import ByGroup, ByLayer, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch
 from peftnas.spaces.values import Layers, Values
 
 
@@ -20,12 +21,21 @@ def check_value(name: str, values: Values, by_layer: bool, value: Any) -> None:
         by_layer: whether values layer by layer are allowed.
         value: what is given.
     """
-    if isinstance(value, PerLayer | PerGroup | ByLayer):
+    if isinstance(value, Shared):
+        check_value(name, values, by_layer, value.domain)
+    elif isinstance(value, Switch):
+        for _, case in value.cases:
+            check_value(name, values, by_layer, case)
+    elif isinstance(value, PerLayer | PerGroup | ByGroup | ByLayer):
         if not by_layer:
             raise ValueError(
                 f"{name} is one value for the whole backbone, got {value!r}; "
                 "drop the per-layer wrapper"
             )
+        if isinstance(value, ByGroup):
+            for option in value.values:
+                check_value(name, values, by_layer, option)
+            return
         if not isinstance(value, ByLayer):
             check_value(name, values, by_layer, value.domain)
             return

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
 from peftnas.spaces.field_checks import check_value
 from peftnas.spaces.refusals import misnamed
-from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.structure import ByGroup, ByLayer, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch
 from peftnas.spaces.values import (
     AnyOf,
     Layers,
@@ -285,8 +286,12 @@ def is_resolved(config: Configurable) -> bool:
 def may_hold(held: Any, allowed: tuple[Any, ...]) -> bool:
     """Whether one of the allowed values is, or could be drawn from, what a field holds."""
     match held:
-        case PerLayer() | PerGroup():
+        case PerLayer() | PerGroup() | Shared():
             return may_hold(held.domain, allowed)
+        case Switch():
+            return any(may_hold(case, allowed) for _, case in held.cases)
+        case ByGroup():
+            return any(may_hold(value, allowed) for value in held.values)
         case Choice():
             return any(may_hold(option, allowed) for option in held.options)
         case Integer() | Real() | Subset():
@@ -303,10 +308,17 @@ def _holds(value: Any, allowed: tuple[Any, ...]) -> bool:
 
 
 def possible_values(value: Any) -> Iterable[Any]:
-    """The values a rule has to be asked for: all options of a Choice, the ends of a range."""
+    """The values a rule has to be asked for: all options of a Choice, the ends of a range.
+
+    Fields that a ``Shared`` draw ties are asked for every combination all the same.
+    """
     match value:
-        case PerLayer() | PerGroup():
+        case PerLayer() | PerGroup() | Shared():
             return possible_values(value.domain)
+        case Switch():
+            return [inner for _, case in value.cases for inner in possible_values(case)]
+        case ByGroup():
+            return value.values
         case Choice():
             return [inner for option in value.options for inner in possible_values(option)]
         case Integer() | Real():

@@ -7,7 +7,8 @@ this finds nothing in a small space, all its points are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,11 @@ from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.enumerate import all_points, walks
 from peftnas.spaces.fields import Configurable
-from peftnas.spaces.membership_fields import Outside, fit, spellings, vanish
-from peftnas.spaces.membership_variants import variants
+from peftnas.spaces.membership_fields import Outside, fit, spellings, vanish, wanted_layers
+from peftnas.spaces.membership_groups import strategies
+from peftnas.spaces.membership_variants import merge, variants
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
-from peftnas.spaces.tree_nodes import Fork, Leaf, Node, Presence, leaves
+from peftnas.spaces.tree_nodes import Fork, Groups, Leaf, Node, Presence, leaves
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -30,6 +32,11 @@ _SMALL_SPACE = 2000
 _TRIED = 300
 
 Values = dict[str, Primitive]
+Taken = frozenset[int]
+"""Which of the wanted methods some values give."""
+
+_NONE: Taken = frozenset()
+_LEFT_OUT = -1
 
 
 class Inversion:
@@ -116,56 +123,100 @@ class _Search:
                 extra = next(m for i, m in enumerate(self._wanted) if i not in used)
                 self.reasons.append(f"the space has no place for this many {extra.kind}")
             return
-        for values, index in self._node(nodes[0], used, gate):
-            taken = used if index is None else used | {index}
-            for rest in self._items(nodes[1:], taken, gate):
-                yield values | rest
+        for values, taken in self._node(nodes[0], used, gate):
+            for rest in self._items(nodes[1:], used | taken, gate):
+                joined = dict(rest)
+                if merge(joined, values):
+                    yield joined
 
     def _node(
         self, node: Node | None, used: frozenset[int], gate: Any
-    ) -> Iterator[tuple[Values, int | None]]:
+    ) -> Iterator[tuple[Values, Taken]]:
         """Values of one item, and which of the wanted methods they give."""
         match node:
             case None:
-                yield {}, None
+                yield {}, _NONE
             case Leaf():
                 yield from self._leaf(node, used, gate)
             case Presence(path, leaf):
-                for values, index in self._leaf(leaf, used, gate, may_vanish=False):
-                    yield {path: True} | values, index
-                yield {path: False}, None
+                for values, taken in self._leaf(leaf, used, gate, may_vanish=False):
+                    yield {path: True} | values, taken
+                yield {path: False}, _NONE
             case Fork(path, options):
                 for label, option in sorted(options, key=lambda pair: pair[1] is None):
-                    for values, index in self._node(option, used, gate):
-                        yield {**values, path: label}, index
+                    for values, taken in self._node(option, used, gate):
+                        yield {**values, path: label}, taken
+            case Groups():
+                yield from self._groups(node, used, gate)
+
+    def _groups(
+        self, node: Groups, used: frozenset[int], gate: Any
+    ) -> Iterator[tuple[Values, Taken]]:
+        n_layers = self._bound.anatomy.n_layers
+        candidates: list[list[int]] = []
+        for leaf in node.leaves:
+            found = [i for i, m in enumerate(self._wanted) if m.kind == leaf.method.kind]
+            candidates.append([*(i for i in found if i not in used), _LEFT_OUT])
+        for indices in itertools.product(*candidates):
+            pairs = zip(node.leaves, indices, strict=True)
+            chosen = [(leaf, index) for leaf, index in pairs if index != _LEFT_OUT]
+            active = {
+                leaf.method.kind: wanted_layers(self._wanted[index], n_layers)
+                for leaf, index in chosen
+            }
+            for answers in strategies(node, active):
+                for values in self._each(chosen, active, gate):
+                    if merge(values, answers):
+                        yield values, frozenset(index for _, index in chosen)
+
+    def _each(
+        self, chosen: list[tuple[Leaf, Any]], active: Mapping[str, tuple[int, ...]], gate: Any
+    ) -> Iterator[Values]:
+        """Values of several methods, each in its own layers."""
+        if not chosen:
+            yield {}
+            return
+        (leaf, index), *others = chosen
+        layers = active[leaf.method.kind]
+        here = Leaf(leaf.path, leaf.method.replace(layers=layers))
+        for values in self._fits(here, index, gate):
+            for rest in self._each(others, active, gate):
+                joined = dict(rest)
+                if merge(joined, values):
+                    yield joined
 
     def _leaf(
         self, leaf: Leaf, used: frozenset[int], gate: Any, may_vanish: bool = True
-    ) -> Iterator[tuple[Values, int | None]]:
+    ) -> Iterator[tuple[Values, Taken]]:
         n_layers = self._bound.anatomy.n_layers
         for index, method in enumerate(self._wanted):
-            if index in used or method.kind != leaf.method.kind:
-                continue
-            tied = gate if self._bound.space.gate is not None else _UNTIED
-            equal = self._equal(index)
-            for variant in variants(leaf):
-                for spelling in spellings(variant.leaf, method, equal):
-                    try:
-                        yield fit(variant, spelling, n_layers, equal, tied), index
-                        break
-                    except Outside as outside:
-                        self.reasons.append(str(outside))
+            if index not in used and method.kind == leaf.method.kind:
+                for values in self._fits(leaf, index, gate):
+                    yield values, frozenset({index})
         if may_vanish:
-            absent = [vanish(variant, n_layers) for variant in variants(leaf)]
-            values = next((one for one in absent if one is not None), None)
-            if values is not None:
-                yield values, None
+            absent = [vanish(variant, n_layers) for variant in variants(leaf, n_layers)]
+            vanishing = [one for one in absent if one is not None]
+            if vanishing:
+                yield vanishing[0], _NONE
             # a method may be without effect in other ways too
             tried = self._without_effect(leaf)
             if tried is not None:
-                yield tried, None
-            elif values is None and all(m.kind != leaf.method.kind for m in self._wanted):
+                yield tried, _NONE
+            elif not vanishing and all(m.kind != leaf.method.kind for m in self._wanted):
                 self.reasons.append(f"{leaf.path} must be present, got an architecture without it")
+
+    def _fits(self, leaf: Leaf, index: int, gate: Any) -> Iterator[Values]:
+        """Values of one leaf that give one of the wanted methods."""
+        n_layers = self._bound.anatomy.n_layers
+        tied = gate if self._bound.space.gate is not None else _UNTIED
+        equal = self._equal(index)
+        for variant in variants(leaf, n_layers):
+            for spelling in spellings(variant.leaf, self._wanted[index], equal):
+                try:
+                    yield fit(variant, spelling, n_layers, equal, tied)
+                    break
+                except Outside as outside:
+                    self.reasons.append(str(outside))
 
     def _without_effect(self, leaf: Leaf) -> Values | None:
         """Answers under which a method adds nothing to the wanted ones, among its first points."""

@@ -122,9 +122,10 @@ class _Fitting:
     def layers(self) -> None:
         """Choose the layers to draw: those wanted, and others that can be emptied."""
         held = self._leaf.method.layers  # type: ignore[attr-defined]
-        if not self._layers(f"{self._leaf.path}.layers", held):
+        path = self._path("layers")
+        if not self._layers(path, held):
             got = "no layer" if not self._active else f"layers {self._active}"
-            raise Outside(f"{self._leaf.path}.layers must be {held!r}, got {got}")
+            raise Outside(f"{path} must be {held!r}, got {got}")
 
     def _layers(self, path: str, held: Any) -> bool:
         if isinstance(held, Choice):

@@ -13,7 +13,8 @@ from typing import Any
 
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.fields import settings
-from peftnas.spaces.structure import PerGroup, PerLayer
+from peftnas.spaces.structure import ByGroup, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch, unshared
 from peftnas.spaces.tree import Primitive
 from peftnas.spaces.tree_nodes import Leaf, label_options
 
@@ -37,34 +38,78 @@ class Variant:
         return self.paths.get(name, f"{self.leaf.path}.{name}")
 
 
-def variants(leaf: Leaf) -> Iterator[Variant]:
-    """All variants of a leaf; the leaf itself where no field chooses a per-layer draw."""
+def variants(leaf: Leaf, n_layers: int) -> Iterator[Variant]:
+    """All variants of a leaf; the leaf itself where no field chooses its structure."""
     method = leaf.method
-    choosing = [name for name in settings(type(method)) if _by_layer(getattr(method, name))]
-    found = [list(_options(f"{leaf.path}.{name}", getattr(method, name))) for name in choosing]
+    choosing = [name for name in settings(type(method)) if _branches(getattr(method, name))]
+    found = [
+        list(_options(f"{leaf.path}.{name}", getattr(method, name), n_layers)) for name in choosing
+    ]
     for combination in itertools.product(*found):
+        chosen: dict[str, Primitive] = {}
+        if not all(merge(chosen, answers) for answers, _, _ in combination):
+            continue
         options = dict(zip(choosing, combination, strict=True))
+        held = {name: option for name, (_, _, option) in options.items()}
         yield Variant(
-            Leaf(
-                leaf.path, method.replace(**{k: option for k, (_, _, option) in options.items()})
-            ),
-            {path: label for chosen, _, _ in combination for path, label in chosen.items()},
+            Leaf(leaf.path, method.replace(**held)),
+            chosen,
             {name: path for name, (_, path, _) in options.items()},
         )
 
 
-def _by_layer(held: Any) -> bool:
-    """Whether a field holds a choice with a per-layer draw among its options."""
-    return isinstance(held, Choice) and any(
-        isinstance(option, PerLayer | PerGroup) or _by_layer(option) for option in held.options
-    )
+def merge(values: dict[str, Primitive], more: Mapping[str, Primitive]) -> bool:
+    """Put answers into ``values``; whether none contradicts one that is there."""
+    agrees = all(values.get(path, value) == value for path, value in more.items())
+    values.update(more)
+    return agrees
 
 
-def _options(path: str, held: Any) -> Iterator[tuple[dict[str, Primitive], str, Any]]:
+def _branches(held: Any) -> bool:
+    """Whether what a field holds depends on another answer than its own, or on a choice."""
+    match held:
+        case Shared() | Switch() | ByGroup():
+            return True
+        case PerGroup():
+            return not isinstance(held.grouping, str)
+        case Choice():
+            return any(isinstance(o, PerLayer | PerGroup) or _branches(o) for o in held.options)
+    return False
+
+
+def _options(
+    path: str, held: Any, n_layers: int
+) -> Iterator[tuple[dict[str, Primitive], str, Any]]:
     """The answers that lead to each option, the path of its own questions, and the option."""
-    if not _by_layer(held):
+    if not _branches(held):
         yield {}, path, held
         return
-    for (_, label), option in label_options(held).items():
-        for chosen, below, inner in _options(f"{path}.{label}", option):
-            yield {path: label} | chosen, below, inner
+    below: list[tuple[str, Primitive, str, Any]] = []
+    match held:
+        case Shared(name, domain):
+            yield from _options(name, domain, n_layers)
+        case Switch(on=on, cases=cases):
+            below = [(on.name, option, f"{path}.{option}", case) for option, case in cases]
+        case Choice():
+            labels = label_options(held).items()
+            below = [(path, label, f"{path}.{label}", option) for (_, label), option in labels]
+        case PerGroup(n, domain, grouping):
+            for answers, cut in groupings(path, grouping):
+                yield answers, path, PerGroup(n, domain, cut)
+        case ByGroup():
+            for answers, cut in groupings(path, held.grouping):
+                yield answers, path, held.table(range(n_layers), n_layers, cut)
+    for asked, answer, inner_path, option in below:
+        for chosen, at, inner in _options(inner_path, option, n_layers):
+            answers = {asked: answer}
+            if merge(answers, chosen):
+                yield answers, at, inner
+
+
+def groupings(path: str, grouping: Any) -> Iterator[tuple[dict[str, Primitive], str]]:
+    asked = grouping.name if isinstance(grouping, Shared) else f"{path}.grouping"
+    domain = unshared(grouping)
+    if isinstance(domain, Choice):
+        yield from (({asked: option}, option) for option in domain.options)
+    else:
+        yield {}, domain

@@ -12,7 +12,9 @@ from typing import Any
 
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.fields import Configurable, kind_named, settings
-from peftnas.spaces.structure import ByLayer, Maybe, PerGroup, PerLayer
+from peftnas.spaces.grouped import Grouped
+from peftnas.spaces.structure import ByGroup, ByLayer, Maybe, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch
 
 
 def to_json(value: Any) -> Any:
@@ -40,16 +42,37 @@ def to_json(value: Any) -> Any:
             return {"subset": {"items": items, "min_size": value.min_size}}
         case Maybe(content):
             return {"maybe": to_json(content)}
+        case Grouped():
+            content = {"methods": to_json(value.methods), "n": value.n}
+            content |= {"tuned": to_json(value.tuned), "min_size": value.min_size}
+            return {"grouped": content | _grouping_to_json(value.grouping)}
         case PerLayer(domain):
             return {"per_layer": to_json(domain)}
-        case PerGroup(n, domain):
-            return {"per_group": {"n": n, "domain": to_json(domain)}}
+        case PerGroup(n, domain, grouping):
+            content = {"n": n, "domain": to_json(domain)}
+            return {"per_group": content | _grouping_to_json(grouping)}
+        case ByGroup():
+            content = {"values": to_json(value.values)}
+            return {"by_group": content | _grouping_to_json(value.grouping)}
+        case Shared(name, domain):
+            return {"shared": {"name": name, "domain": to_json(domain)}}
+        case Switch():
+            cases = [[to_json(option), to_json(held)] for option, held in value.cases]
+            return {"switch": {"on": to_json(value.on), "cases": cases}}
         case ByLayer():
             return {"by_layer": {str(layer): to_json(inner) for layer, inner in value.items()}}
     raise ValueError(
         "only plain values, domains, structure, methods and recipes have a JSON form, got "
         f"{value!r}; hold one of these"
     )
+
+
+UNIFORM = "uniform"
+
+
+def _grouping_to_json(grouping: Any) -> dict[str, Any]:
+    """Left out where it is the usual one, so that a space keeps the form that it had."""
+    return {} if grouping == UNIFORM else {"grouping": to_json(grouping)}
 
 
 def from_json(data: Any) -> Any:
@@ -98,7 +121,24 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "subset": _subset,
     "maybe": lambda content: Maybe(from_json(content)),
     "per_layer": lambda content: PerLayer(from_json(content)),
-    "per_group": lambda content: PerGroup(content["n"], from_json(content["domain"])),
+    "per_group": lambda content: PerGroup(
+        content["n"], from_json(content["domain"]), from_json(content.get("grouping", UNIFORM))
+    ),
+    "by_group": lambda content: ByGroup(
+        *from_json(content["values"]), grouping=from_json(content.get("grouping", UNIFORM))
+    ),
+    "grouped": lambda content: Grouped(
+        *from_json(content["methods"]),
+        n=content["n"],
+        grouping=from_json(content.get("grouping", UNIFORM)),
+        tuned=from_json(content["tuned"]),
+        min_size=content["min_size"],
+    ),
+    "shared": lambda content: Shared(content["name"], from_json(content["domain"])),
+    "switch": lambda content: Switch(
+        from_json(content["on"]),
+        {from_json(option): from_json(held) for option, held in content["cases"]},
+    ),
     "by_layer": lambda content: ByLayer(
         {int(layer): from_json(value) for layer, value in content.items()}
     ),

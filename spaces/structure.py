@@ -1,12 +1,14 @@
-"""Structure over domains: presence, a fresh draw for each layer, and the values they leave."""
+"""Structure over domains: presence, draws layer by layer or tied together, what they leave."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
+from peftnas.spaces.groupings import check_grouping, group_of
+from peftnas.spaces.ties import unshared
 
 T = TypeVar("T", covariant=True)
 
@@ -36,25 +38,71 @@ class PerLayer(Domain[T], Generic[T]):
 class PerGroup(Domain[T], Generic[T]):
     """A fresh draw of ``domain`` for each of ``n`` contiguous groups of layers.
 
-    With L layers the first ``L mod n`` groups take one layer more. A group in which the method is
-    active in no layer draws nothing.
+    A group in which the method is active in no layer draws nothing.
+
+    Args:
+        n: groups, at most the layers of the backbone.
+        domain: an ``Integer``, ``Real``, ``Choice`` or ``Subset``.
+        grouping: how the layers are cut, one of ``groupings.GROUPINGS``; or a ``Choice`` of
+            these, or a ``Shared`` one. "uniform": equal groups, the first ones a layer larger
+            where they do not come out even.
     """
 
     n: int
     domain: Domain[T]
+    grouping: Any = "uniform"
 
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
             raise ValueError(f"PerGroup needs n >= 1 groups, got {self.n!r}")
         _check_inner("PerGroup", self.domain)
+        check_grouping("PerGroup", unshared(self.grouping))
 
     def group_of(self, layer: int, n_layers: int) -> int:
-        """The group (0-based) of ``layer`` in a stack of ``n_layers``."""
-        size, larger = divmod(n_layers, self.n)
-        boundary = larger * (size + 1)
-        if layer < boundary:
-            return layer // (size + 1)
-        return larger + (layer - boundary) // size
+        """The group (0-based) of ``layer`` in a stack of ``n_layers``; for a fixed grouping."""
+        return group_of(layer, self.n, n_layers, self.grouping)
+
+
+class ByGroup(Domain[T], Generic[T]):
+    """One given value for each of several contiguous groups of layers, such as growing ranks.
+
+    Nothing is drawn, unless the grouping is. In a ``Choice`` it makes a whole profile an option:
+    ``Choice(ByGroup(2, 4, 8), 4, ByGroup(8, 4, 2))``.
+
+    Args:
+        values: plain values, for the groups from the lowest layers up.
+        grouping: as of :class:`PerGroup`.
+    """
+
+    def __init__(self, *values: T, grouping: Any = "uniform") -> None:
+        if not values:
+            raise ValueError("ByGroup needs at least one value, got none; name one a group")
+        for value in values:
+            if isinstance(value, Domain):
+                raise ValueError(
+                    f"ByGroup takes plain values, got {value!r}; use PerGroup to draw them"
+                )
+        check_grouping("ByGroup", unshared(grouping))
+        self.values, self.grouping = values, grouping
+
+    def table(self, layers: Iterable[int], n_layers: int, grouping: str) -> ByLayer[T]:
+        """The values of some layers (at least one) under a grouping."""
+        n = len(self.values)
+        return ByLayer({i: self.values[group_of(i, n, n_layers, grouping)] for i in layers})
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, ByGroup)
+            and [(type(v), v) for v in self.values] == [(type(v), v) for v in other.values]
+            and self.grouping == other.grouping
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.values, self.grouping))
+
+    def __repr__(self) -> str:
+        grouping = [] if self.grouping == "uniform" else [f"grouping={self.grouping!r}"]
+        return f"ByGroup({', '.join([*map(repr, self.values), *grouping])})"
 
 
 class ByLayer(Generic[T]):

@@ -3,8 +3,9 @@
 Random sampling, Optuna's suggestions, decoding, enumeration and replay differ only in who answers.
 A path is readable and unique: ``adapter`` (present?), ``adapter.bottleneck``,
 ``lora.targets.query`` (an item of a subset), ``adapter.layers.3``, ``layers[3].lora.rank``
-(``PerLayer``), ``groups[1].lora.rank`` (``PerGroup``), ``gate``, ``adapter2...`` (the second of a
-kind), ``method`` (which of several whole methods) with ``method.lora.rank`` below it.
+(``PerLayer``), ``groups[1].lora.rank`` (``PerGroup``), ``gate``, ``size`` (a ``Shared`` draw of
+that name), ``groups[1].adapter`` (in the second group of a ``Grouped``?), ``adapter2...`` (the
+second of a kind), ``method`` (which of several whole methods) with ``method.lora.rank`` below it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import Any
 
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice, Inclusion, Integer, Real, Subset
-from peftnas.spaces.fields import PLAIN, Configurable, default_of, may_hold, settings
-from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
-from peftnas.spaces.tree_nodes import Fork, Leaf, Node, Presence, label_options, possible_layers
+from peftnas.spaces.fields import PLAIN, Configurable, default_of, settings
+from peftnas.spaces.groupings import group_of
+from peftnas.spaces.structure import ByGroup, ByLayer, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch
+from peftnas.spaces.tree_nodes import Fork, Groups, Leaf, Node, Presence, label_options
 
 Primitive = bool | int | float | str | None
 Ask = Integer | Real | Choice
@@ -82,6 +85,7 @@ class Walk:
         self._n_layers = n_layers
         self._gate = gate
         self._tied: list[Any] = []
+        self._shared: dict[str, Any] = {}
 
     def node(self, node: Node | None) -> list[Configurable]:
         """The methods that a node yields: none, or one."""
@@ -94,6 +98,21 @@ class Walk:
                 return [self.method(leaf)] if self.ask(path, _PRESENT) else []
             case Fork(path):
                 return self.node(node.option(self.ask(path, node.labels)))
+            case Groups():
+                return self._groups(node)
+
+    def _groups(self, node: Groups) -> list[Configurable]:
+        path, item = node.path, node.item
+        cut = self.value(f"{path}.grouping", item.grouping, ())
+        tuned = self.value(f"{path}.tuned", item.tuned, ())
+        drawn = [self.value(f"{path}[{group}]", item.choices(), ()) for group in range(item.n)]
+        methods = []
+        for leaf in node.leaves:
+            groups = [i for i, kinds in enumerate(drawn) if leaf.method.kind in kinds]
+            layers = node.layers([i for i in groups if tuned is None or i in tuned], cut)
+            if layers:
+                methods.append(self.method(Leaf(leaf.path, leaf.method.replace(layers=layers))))
+        return methods
 
     def method(self, leaf: Leaf) -> Configurable:
         """The method with every domain replaced by a draw."""
@@ -133,8 +152,22 @@ class Walk:
                 return self._per_layer(path, inner, layers)
             case PerGroup():
                 return self._per_group(path, domain, layers)
+            case ByGroup():
+                cut = self.value(f"{path}.grouping", domain.grouping, ())
+                return domain.table(layers, self._n_layers, cut) if layers else _NOWHERE
+            case Shared():
+                return self.shared(domain)
+            case Switch(on=on):
+                option = self.shared(on)
+                return self.value(f"{path}.{option}", domain.case(option), layers)
             case _:
                 return domain
+
+    def shared(self, tie: Shared[Any]) -> Any:
+        """The draw of a name, asked when the first field needs it."""
+        if tie.name not in self._shared:
+            self._shared[tie.name] = self.value(tie.name, tie.domain, ())
+        return self._shared[tie.name]
 
     def gate(self) -> Any:
         """The gate tied across methods, asked when the first method needs it."""
@@ -176,7 +209,8 @@ class Walk:
         return ByLayer(drawn) if drawn else _NOWHERE
 
     def _per_group(self, path: str, domain: PerGroup[Any], layers: Sequence[int]) -> Any:
-        groups = {layer: domain.group_of(layer, self._n_layers) for layer in layers}
+        cut = self.value(f"{path}.grouping", domain.grouping, ())
+        groups = {layer: group_of(layer, domain.n, self._n_layers, cut) for layer in layers}
         drawn = {
             group: self.value(f"groups[{group}].{path}", domain.domain, layers)
             for group in sorted(set(groups.values()))
@@ -190,95 +224,6 @@ def _outside(path: str, domain: Ask, value: Any) -> ValueError:
 
 _NOWHERE = object()
 """A per-layer draw of a method that is active in no layer."""
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """One question that the walk can ask: its path and its domain (plain values only)."""
-
-    path: str
-    domain: Ask
-
-
-def dimensions(nodes: Iterable[Node], n_layers: int, gate: Any) -> tuple[Dimension, ...]:
-    """Every question that some walk asks, once, in the order of the walk."""
-    listing = _Listing(n_layers, gate)
-    for node in nodes:
-        listing.node(node)
-    return tuple(listing.found.values())
-
-
-def field_dimensions(config: Configurable, path: str) -> tuple[Dimension, ...]:
-    """The questions of :func:`draw_fields`."""
-    listing = _Listing(0, None)
-    listing.node(Leaf(path, config))
-    return tuple(listing.found.values())
-
-
-class _Listing:
-    """Visits all branches where the walk takes one."""
-
-    def __init__(self, n_layers: int, gate: Any) -> None:
-        self.found: dict[str, Dimension] = {}
-        self._n_layers = n_layers
-        self._gate = gate
-
-    def node(self, node: Node | None) -> None:
-        match node:
-            case Presence(path, leaf):
-                self._add(path, Choice(False, True))
-                self.node(leaf)
-            case Fork(path):
-                self._add(path, node.labels)
-                for _, option in node.options:
-                    self.node(option)
-            case Leaf(path, method):
-                layers = possible_layers(getattr(method, "layers", None), self._n_layers)
-                for name in field_order(method):
-                    if not self._needed(method, name):
-                        continue
-                    if name == "gate" and self._gate is not None:
-                        self.value("gate", self._gate, ())
-                    else:
-                        self.value(f"{path}.{name}", getattr(method, name), layers)
-
-    def value(self, path: str, domain: Any, layers: Sequence[int]) -> None:
-        match domain:
-            case Integer() | Real():
-                self._add(path, domain)
-            case Choice():
-                labels = label_options(domain)
-                self._add(path, Choice(*(label for _, label in labels)))
-                for (_, label), option in labels.items():
-                    self.value(f"{path}.{label}", option, layers)
-            case Subset():
-                free = domain.items if domain.min_size < len(domain.items) else ()
-                for item in free:
-                    self._add(f"{path}.{item}", Choice(False, True))
-            case PerLayer(inner):
-                for layer in layers:
-                    self.value(f"layers[{layer}].{path}", inner, layers)
-            case PerGroup(_, inner):
-                groups = {domain.group_of(layer, self._n_layers) for layer in layers}
-                for group in sorted(groups):
-                    self.value(f"groups[{group}].{path}", inner, layers)
-
-    def _needed(self, method: Configurable, name: str) -> bool:
-        """Whether some walk reaches a field: its conditions can be met."""
-        return all(
-            may_hold(self._possible(method, controlling), allowed)
-            for controlling, allowed in settings(type(method))[name].when.items()
-        )
-
-    def _possible(self, method: Configurable, name: str) -> Any:
-        """What a field that others depend on can come to hold."""
-        if not self._needed(method, name):
-            return inactive_value(method, name)
-        tied = name == "gate" and self._gate is not None
-        return self._gate if tied else getattr(method, name)
-
-    def _add(self, path: str, domain: Ask) -> None:
-        self.found.setdefault(path, Dimension(path, domain))
 
 
 def field_order(method: Configurable) -> list[str]:
@@ -321,8 +266,12 @@ def _first(domain: Any) -> Any:
             return _first(domain.options[0])
         case Subset():
             return domain.items
-        case PerLayer(inner) | PerGroup(_, inner):
+        case PerLayer(inner) | PerGroup(_, inner) | Shared(_, inner):
             return _first(inner)
+        case ByGroup():
+            return domain.values[0]
+        case Switch():
+            return _first(domain.cases[0][1])
         case _:
             return domain
 

@@ -9,7 +9,10 @@ from typing import Any
 
 from peftnas.spaces.domains import Choice, Subset
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.structure import ByLayer, Maybe, PerGroup, PerLayer
+from peftnas.spaces.grouped import Grouped
+from peftnas.spaces.groupings import layers_of
+from peftnas.spaces.structure import ByGroup, ByLayer, Maybe, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch
 
 ABSENT = "none"
 """Label of the option ``None`` in a choice of whole methods."""
@@ -46,7 +49,25 @@ class Fork:
         return dict(self.options)[label]
 
 
-Node = Leaf | Presence | Fork
+@dataclass(frozen=True)
+class Groups:
+    """Methods by groups of layers."""
+
+    path: str
+    item: Grouped
+    leaves: tuple[Leaf, ...]
+    n_layers: int
+
+    def layers(self, groups: Iterable[int], grouping: str) -> tuple[int, ...]:
+        """The layers of some groups, ascending."""
+        return tuple(
+            layer
+            for group in sorted(groups)
+            for layer in layers_of(group, self.item.n, self.n_layers, grouping)
+        )
+
+
+Node = Leaf | Presence | Fork | Groups
 
 
 def build(items: Iterable[Any], n_layers: int) -> tuple[Node, ...]:
@@ -59,7 +80,7 @@ def build(items: Iterable[Any], n_layers: int) -> tuple[Node, ...]:
         ValueError: if a method names a layer that the backbone does not have.
     """
     return tuple(
-        _node(item, name, n_layers) for item, name in zip(items, _names(items), strict=True)
+        _node(item, name, n_layers) for item, name in zip(items, item_names(items), strict=True)
     )
 
 
@@ -70,6 +91,8 @@ def leaves(nodes: Iterable[Node | None]) -> Iterator[Leaf]:
             yield node
         elif isinstance(node, Presence):
             yield node.leaf
+        elif isinstance(node, Groups):
+            yield from node.leaves
         elif isinstance(node, Fork):
             yield from leaves(inner for _, inner in node.options)
 
@@ -82,6 +105,11 @@ def possible_layers(layers: Any, n_layers: int) -> tuple[int, ...]:
         case Choice():
             found = {i for option in layers.options for i in possible_layers(option, n_layers)}
             return tuple(sorted(found))
+        case Switch(cases=cases):
+            found = {i for _, case in cases for i in possible_layers(case, n_layers)}
+            return tuple(sorted(found))
+        case Shared(_, inner):
+            return possible_layers(inner, n_layers)
         case Subset():
             return tuple(sorted(layers.items))
         case _:
@@ -119,6 +147,8 @@ def _label(option: Any) -> str:
             return "per_group"
         case ByLayer():
             return "by_layer"
+        case ByGroup():
+            return "by_group"
         case _:
             return type(option).__name__.lower()
 
@@ -129,13 +159,13 @@ def _unique(label: str, taken: set[str]) -> str:
     return next(f"{label}{i}" for i in range(2, len(taken) + 3) if f"{label}{i}" not in taken)
 
 
-def _names(items: Iterable[Any]) -> list[str]:
+def item_names(items: Iterable[Any]) -> list[str]:
     """One name an item, numbered from the second of a kind on: adapter, adapter2, method."""
     seen: Counter[str] = Counter()
     names = []
     for item in items:
         content = item.content if isinstance(item, Maybe) else item
-        kind = content.kind if isinstance(content, Configurable) else "method"
+        kind = content.kind if isinstance(content, Configurable | Grouped) else "method"
         kind = ABSENT if content is None else kind
         seen[kind] += 1
         names.append(kind if seen[kind] == 1 else f"{kind}{seen[kind]}")
@@ -145,14 +175,24 @@ def _names(items: Iterable[Any]) -> list[str]:
 def _node(item: Any, path: str, n_layers: int) -> Node:
     if isinstance(item, Configurable):
         return Leaf(path, _bound(item, n_layers))
+    if isinstance(item, Grouped):
+        if item.n > n_layers:
+            raise ValueError(
+                f"{path} must be at most {n_layers} groups (the backbone's layers), got n={item.n}"
+                "; lower it"
+            )
+        inner = (Leaf(f"{path}.{one.kind}", _bound(one, n_layers)) for one in item.methods)
+        return Groups(path, item, tuple(inner), n_layers)
     if isinstance(item, Maybe) and isinstance(item.content, Configurable):
         return Presence(path, Leaf(path, _bound(item.content, n_layers)))
-    options = item.content.options if isinstance(item, Maybe) else item.options
     if isinstance(item, Maybe):
-        options = (None, *options)
+        content = item.content
+        options = (None, *(content.options if isinstance(content, Choice) else (content,)))
+    else:
+        options = item.options
     nodes = [
         (name, None if option is None else _node(option, f"{path}.{name}", n_layers))
-        for option, name in zip(options, _names(options), strict=True)
+        for option, name in zip(options, item_names(options), strict=True)
     ]
     return Fork(path, tuple(nodes))
 
@@ -161,8 +201,8 @@ def _bound(method: Configurable, n_layers: int) -> Configurable:
     """The method with every ``Subset.of_layers()`` over the backbone's layers."""
     for name in settings(type(method)):
         value = getattr(method, name)
-        if isinstance(value, PerLayer | PerGroup | ByLayer):
-            _check_structure(method, name, value, n_layers)
+        for inner in within(value):
+            _check_structure(method, name, inner, n_layers)
     if "layers" not in settings(type(method)):
         return method
     layers = _bound_layers(method.layers, n_layers)  # type: ignore[attr-defined]
@@ -176,9 +216,36 @@ def _bound(method: Configurable, n_layers: int) -> Configurable:
 
 
 def _bound_layers(layers: Any, n_layers: int) -> Any:
-    if isinstance(layers, Choice):
-        return Choice(*(_bound_layers(option, n_layers) for option in layers.options))
-    return layers.bind(n_layers) if isinstance(layers, Subset) else layers
+    match layers:
+        case Choice():
+            return Choice(*(_bound_layers(option, n_layers) for option in layers.options))
+        case Shared(name, domain):
+            return Shared(name, _bound_layers(domain, n_layers))
+        case Switch(on=on, cases=cases):
+            return Switch(on, {option: _bound_layers(case, n_layers) for option, case in cases})
+        case Subset():
+            return layers.bind(n_layers)
+    return layers
+
+
+def within(held: Any) -> Iterator[Any]:
+    """What a field holds, and everything inside it that it can come to hold."""
+    yield held
+    match held:
+        case Choice():
+            inner = held.options
+        case Switch(on=on, cases=cases):
+            inner = (on, *(case for _, case in cases))
+        case PerGroup(_, domain, grouping):
+            inner = (domain, grouping)
+        case ByGroup(grouping=grouping):
+            inner = (grouping,)
+        case Shared(_, domain) | PerLayer(domain):
+            inner = (domain,)
+        case _:
+            return
+    for one in inner:
+        yield from within(one)
 
 
 def _check_structure(method: Configurable, name: str, value: Any, n_layers: int) -> None:
@@ -186,6 +253,11 @@ def _check_structure(method: Configurable, name: str, value: Any, n_layers: int)
         raise ValueError(
             f"{method.kind}.{name} must have at most {n_layers} groups (the backbone's layers), "
             f"got PerGroup({value.n}, ...); lower n or use PerLayer"
+        )
+    if isinstance(value, ByGroup) and len(value.values) > n_layers:
+        raise ValueError(
+            f"{method.kind}.{name} must have at most {n_layers} groups (the backbone's layers), "
+            f"got {value!r}; leave values out"
         )
     if isinstance(value, ByLayer) and value.layers[-1] >= n_layers:
         raise ValueError(

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.fields import Configurable, default_of, settings
-from peftnas.spaces.structure import Maybe, PerGroup, PerLayer
+from peftnas.spaces.grouped import Grouped
+from peftnas.spaces.structure import ByGroup, Maybe, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch
 
 if TYPE_CHECKING:
     from peftnas.spaces.space import SearchSpace
@@ -30,6 +32,7 @@ def tree(space: SearchSpace, max_parameters: int | None) -> str:
         limits.append(f"at most {max_parameters:,} trainable parameters{note}")
     if space.at_least_one_method:
         limits.append("at least one method")
+    limits += [constraint.words() for constraint in space.constraints]
     blocks += [[limit] for limit in limits]
     return "\n".join(lines + _branches(blocks))
 
@@ -50,14 +53,26 @@ def domain_words(value: Any) -> str:
             return f"a subset of {', '.join(map(str, items))}, at least {size}"
         case PerLayer(inner):
             return f"for each layer {domain_words(inner)}"
-        case PerGroup(n, inner):
-            return f"for each of {n} groups of layers {domain_words(inner)}"
+        case PerGroup(n, inner, grouping):
+            cut = _grouping_words(grouping)
+            return f"for each of {n} groups of layers{cut} {domain_words(inner)}"
+        case ByGroup(values=values, grouping=grouping):
+            return f"{', '.join(map(str, values))} by groups of layers{_grouping_words(grouping)}"
+        case Shared(name, inner):
+            return f"{name}, shared: {domain_words(inner)}"
+        case Switch(on=on, cases=cases):
+            parts = [f"{domain_words(held)} where {on.name} is {option}" for option, held in cases]
+            return ", ".join(parts)
         case None:
             return "none"
         case tuple():
             return "(" + ", ".join(map(str, value)) + ")"
         case _:
             return str(value)
+
+
+def _grouping_words(grouping: Any) -> str:
+    return "" if grouping == "uniform" else f" ({domain_words(grouping)})"
 
 
 def _item(item: Any) -> list[str]:
@@ -71,8 +86,14 @@ def _item(item: Any) -> list[str]:
             return ["one of", *_branches(blocks)]
         case Choice(options=options):
             return ["one of", *_branches([_item(option) for option in options])]
+        case Grouped():
+            note = f"at least {item.min_size} of these in each of {item.n} groups of layers"
+            tuned = [] if item.tuned is None else [[f"tuned groups: {domain_words(item.tuned)}"]]
+            blocks = [*tuned, *map(_item, item.methods)]
+            return [f"{note}{_grouping_words(item.grouping)}", *_branches(blocks)]
         case Maybe(content):
-            return _item(content)
+            head, *rest = _item(content)
+            return [f"{head}, or absent", *rest]
         case _:
             return [item.kind, *_branches(_fields(item))]
 

@@ -16,9 +16,10 @@ from peftnas.spaces.fields import settings
 from peftnas.spaces.sizes.assign import Unstructured
 from peftnas.spaces.sizes.size import Size
 from peftnas.spaces.sizes.structural import Structural, apart, count_structure, count_unlimited
-from peftnas.spaces.structure import PerGroup, PerLayer
+from peftnas.spaces.structure import ByGroup, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch
 from peftnas.spaces.tree import Point
-from peftnas.spaces.tree_nodes import Fork, Leaf, Node, Presence
+from peftnas.spaces.tree_nodes import Fork, Groups, Leaf, Node, Presence
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -121,6 +122,10 @@ def _at_most(node: Node | None, n_layers: int) -> int:
             return 1 + _at_most(node.leaf, n_layers)
         case Fork():
             return sum(_at_most(option, n_layers) for _, option in node.options)
+        case Groups(item=item, leaves=inner):
+            drawn = [item.grouping, item.tuned, *[item.choices()] * item.n]
+            inside = [_at_most(leaf, n_layers) for leaf in inner]
+            return math.prod([*inside, *(_values_at_most(held, n_layers) for held in drawn)])
         case Leaf():
             fields = [getattr(node.method, name) for name in settings(type(node.method))]
             return math.prod(_values_at_most(held, n_layers) for held in fields)
@@ -137,7 +142,15 @@ def _values_at_most(held: Any, n_layers: int) -> int:
             return sum(math.comb(n, size) for size in range(held.min_size, n + 1))
         case PerLayer(inner):
             return math.prod([_values_at_most(inner, n_layers)] * n_layers)
-        case PerGroup(n, inner):
-            return math.prod([_values_at_most(inner, n_layers)] * n)
+        case PerGroup(n, inner, grouping):
+            number: int = _values_at_most(inner, n_layers) ** n
+            return number * _values_at_most(grouping, n_layers)
+        case ByGroup(grouping=grouping):
+            return _values_at_most(grouping, n_layers)
+        case Shared(_, inner):
+            return _values_at_most(inner, n_layers)
+        case Switch(on=on, cases=cases):
+            inside = max(_values_at_most(case, n_layers) for _, case in cases)
+            return _values_at_most(on, n_layers) * inside
         case _:
             return 1

@@ -19,7 +19,7 @@ from transformers import LlamaConfig
 
 from peftnas.methods import METHODS, Adapter, Anatomy, Architecture, LoRA, Prefix, count, describe
 from peftnas.spaces.choosers import uniform
-from peftnas.spaces.space import methods_in
+from peftnas.spaces.space_checks import methods_in
 from peftnas.studies.benchmarks import record
 from peftnas.studies.benchmarks.widest import widest_space
 

@@ -28,7 +28,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def show_space(arguments: argparse.Namespace) -> int:
     """Print the space of FILE on its backbone; needs the backbone's config, no data."""
     from peftnas.search.distributions import RECIPE
-    from peftnas.spaces.tree import field_dimensions
+    from peftnas.spaces.dimensions import field_dimensions
     from peftnas.spaces.words import domain_words
 
     with output.stdout_for_json(arguments.json), options.as_usage():

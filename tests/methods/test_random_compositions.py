@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import tempfile
 from typing import Any
 
@@ -31,6 +32,7 @@ from peftnas.spaces.structure import ByLayer
 from tests.methods.conftest import assert_same
 
 FAMILIES = ("bert", "llama", "gpt2", "t5", "vit")
+TOKENS = 7  # of the texts of ``inputs_of``
 EAGER = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
 
 
@@ -107,6 +109,12 @@ def live(name: str, data: st.DataObject) -> None:
     whole_life(model, architecture)
 
 
+def room(model: PreTrainedModel) -> int:
+    """Positions for a prompt and the text behind it, whose length no construction knows."""
+    learned = describe(model).positions == "learned" and hasattr(model.config, "vocab_size")
+    return model.config.max_position_embeddings if learned else sys.maxsize
+
+
 def whole_life(model: PreTrainedModel, architecture: Architecture) -> None:
     """Counted, trained, copied, pickled, merged, taken off, saved, loaded again."""
     inputs = inputs_of(model)
@@ -115,6 +123,12 @@ def whole_life(model: PreTrainedModel, architecture: Architecture) -> None:
     attached = attach(model, architecture)
     assert expected == attached.count == sum(p.numel() for p in attached.parameters())
     assert Architecture.from_json(architecture.to_json()) == architecture
+    if attached.prompt_length + TOKENS > room(model):
+        with pytest.raises(ValueError, match="positions; shorten the prompt or the texts"):
+            output(model, inputs)
+        attached.detach()
+        assert torch.equal(output(model, inputs), bare)
+        return
     if expected:
         train(model, attached, inputs)
     attached.eval()

@@ -25,7 +25,8 @@ from peftnas.spaces import (
     Subset,
 )
 from peftnas.spaces.choosers import uniform
-from peftnas.spaces.tree import draw_fields, field_dimensions
+from peftnas.spaces.dimensions import field_dimensions
+from peftnas.spaces.tree import draw_fields
 from tests.spaces.strategies import ANATOMIES, spaces
 from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy
 

@@ -27,9 +27,13 @@ class Part:
     facts: tuple[Any, ...]
     size: int
     training: tuple[Any, ...] = ()
+    layers: tuple[int, ...] = ()
 
     def count(self) -> int:
         return self.size
+
+    def stored_bytes(self, bytes_each: int = 4) -> int:
+        return bytes_each * self.size
 
     def identity(self) -> dict[str, Any]:
         return self.function() | {"training": list(self.training)}
@@ -109,7 +113,7 @@ class Span(Configurable):
         if self.length and layers:
             count = 2 * self.length * WIDTH * len(layers) + (7 if self.shared else 0)
             facts = (self.length, self.shared, self.gate, layers)
-            yield Part(self.kind, "attention", facts, count)
+            yield Part(self.kind, "attention", facts, count, layers=layers)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,67 @@
+"""From methods of an architecture back to the groups of layers of a ``Grouped`` item."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
+
+from peftnas.spaces.domains import Subset
+from peftnas.spaces.membership_variants import groupings
+from peftnas.spaces.ties import Shared, unshared
+from peftnas.spaces.tree import Primitive
+from peftnas.spaces.tree_nodes import Groups
+
+Values = dict[str, Primitive]
+
+
+def strategies(node: Groups, layers: Mapping[str, Sequence[int]]) -> Iterator[Values]:
+    """Answers under which each method acts in just the wanted layers, one for each grouping.
+
+    Args:
+        node: the item.
+        layers: the layers of each wanted method, by its kind; none of a method that is absent.
+    """
+    item = node.item
+    for answers, cut in groupings(node.path, item.grouping):
+        wanted: dict[int, set[str]] = {group: set() for group in range(item.n)}
+        for kind, active in layers.items():
+            for group in range(item.n):
+                here = set(node.layers([group], cut))
+                if here <= set(active):
+                    wanted[group].add(kind)
+                elif here & set(active):
+                    break
+            else:
+                continue
+            break
+        else:
+            yield from _drawn(node, wanted, answers)
+
+
+def _drawn(node: Groups, wanted: Mapping[int, set[str]], answers: Values) -> Iterator[Values]:
+    """Answers for the sets of methods, and for the tuned groups."""
+    item = node.item
+    kinds = [method.kind for method in item.methods]
+    values = dict(answers)
+    full = [group for group, some in wanted.items() if some]
+    tuned: Any = unshared(item.tuned)
+    if tuned is None:
+        tuned_groups: list[int] = list(wanted)
+    else:
+        spare = [group for group in tuned.items if group not in full and item.min_size == 0]
+        missing = max(tuned.min_size - len(full), 0)
+        tuned_groups = [*full, *spare[:missing]]
+        if not set(full) <= set(tuned.items) or len(tuned_groups) < tuned.min_size:
+            return
+        path = item.tuned.name if isinstance(item.tuned, Shared) else f"{node.path}.tuned"
+        values |= _subset(path, tuned, tuned_groups)
+    for group, some in wanted.items():
+        if group in tuned_groups and len(some) < item.min_size:
+            return
+        drawn = some if group in tuned_groups else kinds[: item.min_size]
+        values |= _subset(f"{node.path}[{group}]", item.choices(), drawn)
+    yield values
+
+
+def _subset(path: str, domain: Subset, taken: Container[Any]) -> Values:
+    return {f"{path}.{one}": one in taken for one in domain.items}

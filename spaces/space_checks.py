@@ -1,0 +1,152 @@
+"""What a space refuses when it is made, each in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from peftnas.spaces.domains import Choice
+from peftnas.spaces.fields import Configurable, default_of, settings
+from peftnas.spaces.grouped import Grouped
+from peftnas.spaces.refusals import refusal
+from peftnas.spaces.structure import Maybe, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch
+from peftnas.spaces.tree_nodes import is_primitive, within
+
+
+def methods_in(item: Any) -> Iterator[Configurable]:
+    """Every method in an item of a space."""
+    if isinstance(item, Configurable):
+        yield item
+    elif isinstance(item, Maybe):
+        yield from methods_in(item.content)
+    elif isinstance(item, Grouped):
+        yield from item.methods
+    elif isinstance(item, Choice):
+        for option in item.options:
+            yield from methods_in(option)
+
+
+def check_item(item: Any, top: bool) -> None:
+    """Raise ValueError unless it can stand in a space; ``top``: as an item of its own."""
+    match item:
+        case None if not top:
+            return
+        case Configurable() if hasattr(item, "place"):
+            for name in settings(type(item)):
+                _check_nesting(f"{type(item).__name__}.{name}", getattr(item, name))
+        case Grouped() if top:
+            for method in item.methods:
+                check_item(method, top)
+        case Maybe(Choice() as content):
+            if None in content.options:
+                raise ValueError(
+                    f"Maybe(Choice(..., None)) says absent twice, got {item!r}; drop the None"
+                )
+            check_item(content, top)
+        case Maybe(content):
+            check_item(content, top)
+        case Choice():
+            if set(item.options) == {None}:
+                raise ValueError(f"a Choice of methods needs a method, got {item!r}; add one")
+            if None in item.options and any(isinstance(o, Maybe) for o in item.options):
+                raise ValueError(
+                    f"Choice(None, Maybe(...)) says absent twice, got {item!r}; drop the None"
+                )
+            for option in item.options:
+                check_item(option, top=False)
+        case _:
+            remedy = f"write {item.__name__}(...)" if isinstance(item, type) else "drop it"
+            raise ValueError(
+                "SearchSpace takes methods, Maybe(method), Choice(method, ..., None) and Grouped, "
+                f"got {item!r}; {remedy}"
+            )
+
+
+def _check_nesting(name: str, value: Any, inside: bool = False) -> None:
+    if isinstance(value, PerLayer | PerGroup):
+        if inside:
+            raise ValueError(
+                f"{name} must have one PerLayer or PerGroup, got {value!r} inside another; "
+                "drop one"
+            )
+        _check_nesting(name, value.domain, inside=True)
+    elif isinstance(value, Choice):
+        for option in value.options:
+            _check_nesting(name, option, inside)
+    elif isinstance(value, Switch):
+        for _, case in value.cases:
+            _check_nesting(name, case, inside)
+
+
+def check_ties(items: tuple[Any, ...], names: Iterable[str]) -> None:
+    """Raise ValueError where a name is shared by different domains, or stands for something else.
+
+    Args:
+        items: of the space.
+        names: of the items, as dimensions are called after them.
+    """
+    domains: dict[str, Any] = {}
+    for tie in ties(items):
+        if tie.name == "gate" or tie.name in names:
+            raise ValueError(
+                f"Shared needs a name of its own, got {tie.name!r}, which names another "
+                "dimension of the space; rename it"
+            )
+        if domains.setdefault(tie.name, tie.domain) != tie.domain:
+            raise ValueError(
+                f"Shared({tie.name!r}) must draw from one domain wherever it stands, got "
+                f"{domains[tie.name]!r} and {tie.domain!r}; rename one of them"
+            )
+
+
+def ties(items: Iterable[Any]) -> Iterator[Shared[Any]]:
+    """Every ``Shared`` in the items of a space."""
+    for item in items:
+        for group in _grouped(item):
+            for held in (group.grouping, group.tuned):
+                yield from (one for one in within(held) if isinstance(one, Shared))
+        for method in methods_in(item):
+            for name in settings(type(method)):
+                held = getattr(method, name)
+                yield from (one for one in within(held) if isinstance(one, Shared))
+
+
+def _grouped(item: Any) -> Iterator[Grouped]:
+    match item:
+        case Grouped():
+            yield item
+        case Maybe(content):
+            yield from _grouped(content)
+        case Choice(options=options):
+            for option in options:
+                yield from _grouped(option)
+
+
+def check_gate(gate: Any, items: tuple[Any, ...]) -> None:
+    """Raise ValueError unless the gate is a value, or a ``Choice``, that some method takes."""
+    options = gate.options if isinstance(gate, Choice) else (gate,)
+    if not all(is_primitive(option) for option in options):
+        raise ValueError(
+            f'gate must be a value or a Choice of values such as Choice(None, "unipelt"), got '
+            f"{gate!r}"
+        )
+    gated = [
+        method for item in items for method in methods_in(item) if "gate" in settings(type(method))
+    ]
+    if not gated:
+        raise ValueError(
+            f"gate needs a method that can carry one, got gate={gate!r} and none in the space; "
+            "drop it"
+        )
+    for method in gated:
+        name, declared = type(method).__name__, settings(type(method))["gate"]
+        held = method.gate  # type: ignore[attr-defined]
+        if held != default_of(type(method), "gate"):
+            raise ValueError(
+                f"the gate is drawn once for the whole space, got {name}(gate={held!r}) beside "
+                f"SearchSpace(gate={gate!r}); drop one of them"
+            )
+        for option in options:
+            if not declared.values.takes(option):
+                raise ValueError(refusal(f"{name}.gate", declared.values, option))
