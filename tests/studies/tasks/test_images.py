@@ -145,3 +145,20 @@ def test_vtab_tasks_by_name() -> None:
     assert all(vtab(name).metrics == ("accuracy",) for name in VTAB)
     with pytest.raises(DataError, match="caltech101"):
         vtab("imagenet")
+
+
+def test_a_vit_pretrained_by_our_script(tmp_path: Path) -> None:
+    """One step of it is enough to see that what it saves is a backbone for images."""
+    from peftnas.search.backbone import Backbone
+    from peftnas.search.trial.forms.form import Reader, form_of
+    from peftnas.studies.benchmarks.small_vit import main
+
+    write_arrays(tmp_path / "t")
+    sizes = ["--width", "32", "--layers", "1", "--minutes", "0"]
+    main(["--images", str(tmp_path / "t/train.npz"), "--to", str(tmp_path / "vit"), *sizes])
+    backbone, task = Backbone(tmp_path / "vit"), ImageClassification("t")
+    form_of(task).check_backbone("vit", backbone.anatomy())
+    data = task.open(tmp_path, tmp_path, 0)
+    rows = form_of(task).rows(data.train, Reader.of(backbone), 0, data.label_names)
+    assert rows.mean == (0.5,) * 3 and rows.std == (0.25,) * 3  # type: ignore[attr-defined]
+    assert rows.lengths[0] == 65
