@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from transformers import GenerationConfig
 
 from peftnas.search.errors import UsageError
 from peftnas.search.splits import TargetSplit
@@ -79,7 +80,10 @@ class Generation(Form):
     def load(self, backbone: Backbone, dtype: str, device: str) -> PreTrainedModel:
         both = backbone.config().is_encoder_decoder
         auto = "AutoModelForSeq2SeqLM" if both else "AutoModelForCausalLM"
-        return backbone.load(dtype, device, auto=auto)
+        model = backbone.load(dtype, device, auto=auto)
+        # its own file may ask for beams or punish repeats; trials are compared on plain decoding
+        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+        return model
 
     def rows(self, split: AnySplit, reader: Reader, length: int, names: Sequence[str]) -> Rows:
         assert isinstance(split, TargetSplit)
@@ -134,18 +138,21 @@ class Generation(Form):
         device = model.base.device
         for numbers in _of_equal_length(prompts, EVALUATION_TOKENS[device.type]):
             ids = torch.from_numpy(np.stack([prompts[number] for number in numbers]).astype(int))
-            written = self._written(model.base, ids.to(device), rows.tokenizer)
+            begin = rows.begin if isinstance(rows, SequenceRows) else None
+            written = self._written(model.base, ids.to(device), rows.tokenizer, begin)
             texts = rows.tokenizer.batch_decode(written, skip_special_tokens=True)
             for number, text in zip(numbers, texts, strict=True):
                 found[number] = text.strip()
         return found
 
     def _written(
-        self, model: PreTrainedModel, ids: Tensor, tokenizer: PreTrainedTokenizerBase
+        self,
+        model: PreTrainedModel,
+        ids: Tensor,
+        tokenizer: PreTrainedTokenizerBase,
+        begin: int | None,
     ) -> Tensor:
         """The new tokens (B, t) behind inputs (B, T) of equal length."""
-        from transformers import GenerationConfig
-
         last = tokenizer.eos_token_id
         settings = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
@@ -155,7 +162,7 @@ class Generation(Form):
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=last,
             pad_token_id=last if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
-            decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
+            decoder_start_token_id=begin,
         )
         with torch.no_grad():
             out = model.generate(  # type: ignore[operator]

@@ -22,7 +22,7 @@ from transformers import (
     ViTConfig,
 )
 
-from peftnas import Integer, Maybe, Recipe, SearchSpace, Study
+from peftnas import Integer, Recipe, SearchSpace, Study
 from peftnas.methods import LoRA
 from peftnas.search import open_results, run_study
 from peftnas.search.backbone import Backbone
@@ -147,7 +147,7 @@ def two_trials(backbone_named: Callable[[str], Backbone], tmp_path: Path) -> Cal
             "two",
             backbone_named(name),
             task,
-            SearchSpace(LoRA(rank=Integer(1, 8)), *map(Maybe, methods)),
+            SearchSpace(LoRA(rank=Integer(1, 8)), *methods),
             recipe=Recipe(**(settings | recipe)),
         )
         benches: list[Bench] = []
