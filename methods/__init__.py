@@ -18,6 +18,7 @@ from peftnas.methods.describe import UnsupportedBackboneError, describe
 from peftnas.methods.dora import DoRA
 from peftnas.methods.dylora import DyLoRA
 from peftnas.methods.full import FullFineTuning
+from peftnas.methods.handles import attached_to
 from peftnas.methods.ia3 import IA3
 from peftnas.methods.linear_adapter import LinearAdapter
 from peftnas.methods.llama_adapter import LlamaAdapter
@@ -98,6 +99,7 @@ __all__ = [
     "SideBySide",
     "attach",
     "attach_side_by_side",
+    "attached_to",
     "costs",
     "count",
     "describe",

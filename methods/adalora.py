@@ -151,6 +151,11 @@ class AdaLoRABundle(Bundle):
     @torch.no_grad()
     def end_step(self, step: int, steps: int) -> None:
         """Take away the least important ranks beyond the budget of this step (0-based)."""
+        if all(parameter.grad is None for parameter in self.parts.parameters()):
+            raise RuntimeError(
+                "AdaLoRA scores its ranks by the gradients of a step, and there are none; call "
+                "end(step, steps) behind loss.backward() and before zero_grad()"
+            )
         importance = [cast(Importance, one) for one in self.importance]
         for part, one in zip(self._deltas(), importance, strict=True):
             one.watch(part)

@@ -245,7 +245,7 @@ class Adapter(Method):
     def place(self, anatomy: Anatomy) -> Iterator[AdapterPlacement]:
         scale: float | Literal["learned"] = held(self.scale)
         sublayers = _SUBLAYERS[held(self.site)]
-        anatomy.check_sublayers(sublayers)
+        anatomy.check_sublayers(sublayers, among=SUBLAYERS)
         reads, gate, tokens = self._reads(anatomy.norm_order), held(self.gate), self.gate_tokens
         norm, bias, drop_below = held(self.norm), held(self.bias), held(self.drop_below)
         scale = "learned" if scale == "learned" else float(scale)

@@ -25,6 +25,9 @@ SUBLAYERS = names.SUBLAYERS
 TARGETS = names.TARGETS
 """Names of the linears that a layer of some family has, in the order of methods' fields."""
 
+LEAVE_OUT = "leave the method out"
+"""The remedy where a backbone has nothing that a method could take."""
+
 
 @dataclass(frozen=True)
 class Anatomy:
@@ -117,13 +120,19 @@ class Anatomy:
         """Those of the targets that a layer has, with their sites."""
         return self.known(_linears, targets)[layer]
 
-    def check_targets(self, names: Sequence[str]) -> None:
-        """Raise ``ValueError`` if one of the target names does not exist in this backbone."""
+    def check_targets(self, names: Sequence[str], among: Sequence[str] = TARGETS) -> None:
+        """Raise ``ValueError`` if one of the target names does not exist in this backbone.
+
+        Args:
+            names: of linears.
+            among: those that whoever asks can take at all; the remedy names no other.
+        """
         missing = [name for name in names if name not in self.targets]
         if missing:
+            there = [name for name in self.targets if name in among]
+            remedy = f"take some of {', '.join(there)}" if there else LEAVE_OUT
             raise ValueError(
-                f"targets {missing} do not exist in {self.model_type} backbones; "
-                f"take some of {', '.join(self.targets)}"
+                f"targets {missing} do not exist in {self.model_type} backbones; {remedy}"
             )
 
     def sublayer(self, layer: int, name: str) -> SublayerSite:
@@ -134,14 +143,20 @@ class Anatomy:
         """Those of the named sublayers that a layer has."""
         return self.known(_sublayers, names)[layer]
 
-    def check_sublayers(self, names: Sequence[str]) -> None:
-        """Raise ``ValueError`` if no layer has one of the named sublayers."""
+    def check_sublayers(self, names: Sequence[str], among: Sequence[str] = ()) -> None:
+        """Raise ``ValueError`` if no layer has one of the named sublayers.
+
+        Args:
+            names: of sublayers.
+            among: those that whoever asks could take instead, which the remedy names.
+        """
         there = self.known(_sublayer_names)
         missing = [name for name in names if name not in there]
         if missing:
-            known = ", ".join(name for name in SUBLAYERS if name in there)
+            others = [name for name in SUBLAYERS if name in there and name in among]
+            remedy = f"take {', '.join(others)}" if others else LEAVE_OUT
             raise ValueError(
-                f"sublayers {missing} do not exist in {self.model_type} backbones; take {known}"
+                f"sublayers {missing} do not exist in {self.model_type} backbones; {remedy}"
             )
 
     def check_core(self, what: str) -> None:
@@ -149,7 +164,7 @@ class Anatomy:
         if not any(site.core for site in self.sublayers.values()):
             raise ValueError(
                 f"the attention of {self.model_type} backbones takes no keys and values from "
-                f"outside, so no {what.removeprefix('a ')}; leave it out"
+                f"outside, so no {what.removeprefix('a ')}; {LEAVE_OUT}"
             )
 
     def canonical(self, architecture: Architecture) -> Architecture:

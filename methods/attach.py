@@ -17,11 +17,12 @@ from peftnas.methods.backbone_parameters import backbone_parameters
 from peftnas.methods.base import Method, Placement
 from peftnas.methods.call import Call, Mode
 from peftnas.methods.canonical import in_order
-from peftnas.methods.checks import check_dropout, check_fits, check_model, check_seed
+from peftnas.methods.checks import check_dropout, check_fits, check_model, check_seed, named
 from peftnas.methods.costs import place
 from peftnas.methods.describe import describe
 from peftnas.methods.folding import keep_folded
 from peftnas.methods.full import WholeBackbone
+from peftnas.methods.handles import forget, remember
 from peftnas.methods.hooks import Hooks, Placed, is_attached
 from peftnas.methods.lanes import Lane
 from peftnas.methods.merge import Merged, Merger
@@ -71,11 +72,18 @@ class AttachedModules(nn.Module):
         self.steps = TrainingSteps([module for _, module in placed])
         self._merger: Merger | None = None
         self._attached = True
+        if lane is None:  # else all of them have one handle
+            remember(base, self)
 
     @property
     def base(self) -> PreTrainedModel:
         """The base model that they are attached to."""
         return self._hooks.base
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The model that was given to ``attach``, with its task head where it has one."""
+        return self._hooks.model
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -180,6 +188,8 @@ class AttachedModules(nn.Module):
             return
         self.unmerge()
         self._hooks.remove()
+        if self._hooks.lane is None:
+            forget(self.base)
         for _, module in self.placed:
             if isinstance(module, WholeBackbone):
                 module.release()
@@ -218,8 +228,9 @@ def attach(
 
     Args:
         model: a transformers model, with or without a task head.
-        architecture: methods holding values, or one such method; none: nothing is added, the
-            backbone is frozen.
+        architecture: methods holding values, or one such method; none, or all of them absent (a
+            size of 0, no layers, no targets): nothing is added, the backbone is frozen, ``count``
+            is 0.
         seed: of the initial values, from 0 on; each module draws from its own generator, whatever
             else is attached.
         anatomy: of this model, if it has been described already.
@@ -236,12 +247,22 @@ def attach(
     return AttachedModules(base, anatomy, architecture, placed, dropout, model)
 
 
+def check_attached(attached: AttachedModules, caller: str) -> None:
+    """Raise ``TypeError`` unless it is what ``attach`` returned."""
+    if not isinstance(attached, AttachedModules):
+        raise TypeError(
+            f"{caller} takes what attach returned, got {named(attached)}; "
+            "attach the architecture to a model first"
+        )
+
+
 def check_free(base: PreTrainedModel, dropout: float) -> None:
     """Raise ``ValueError`` if a model carries an architecture, or dropout is no probability."""
     if is_attached(base):
         raise ValueError(
-            "one architecture at a time can be attached to a model, and one is; detach it first, "
-            "or attach one Architecture that holds the methods of both"
+            "one architecture at a time can be attached to a model, and one is; detach it first "
+            "(attached_to(model).detach()), or attach one Architecture that holds the methods of "
+            "both"
         )
     check_dropout(dropout)
 

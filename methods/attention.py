@@ -251,7 +251,8 @@ def _prepend(
         # no mask stands for the causal one, over as many keys as queries: a static cache has
         # room for more, which nobody may see yet
         key, value = key[:, :, :steps], value[:, :, :steps]
-        mask = torch.ones(1, 1, steps, steps, dtype=torch.bool, device=query.device).tril()
+        # made of the query: fake where that is fake
+        mask = query.new_ones((1, 1, steps, steps), dtype=torch.bool).tril()
         if PREFIX_NAMES["eager"] == module.config._attn_implementation:  # type: ignore[union-attr]
             lowest = torch.finfo(query.dtype).min
             mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, lowest)
@@ -261,9 +262,8 @@ def _prepend(
         bias = bias[..., -key.shape[2] :]
         kwargs["position_bias"] = nn.functional.pad(bias, (keys.shape[2], 0))
     if mask is not None:
-        visible = torch.ones if mask.dtype == torch.bool else torch.zeros
-        shape = (*mask.shape[:-1], keys.shape[2])
-        mask = torch.cat([visible(shape, dtype=mask.dtype, device=mask.device), mask], dim=-1)
+        visible = mask.new_ones if mask.dtype == torch.bool else mask.new_zeros
+        mask = torch.cat([visible((*mask.shape[:-1], keys.shape[2])), mask], dim=-1)
     return torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2), mask
 
 

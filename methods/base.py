@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
@@ -113,11 +113,15 @@ class Method(Configurable):
         source: paper, and library where it settles a detail.
         changes_weight: whether it replaces the weight of a linear, and not only adds to its
             product; such a method has fields ``targets`` and ``layers``.
+        elsewhere: what other libraries have among the fields -> where it is given here.
     """
 
     formula: ClassVar[str]
     source: ClassVar[str]
     changes_weight: ClassVar[bool] = False
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "dropout": "give it to attach(..., dropout=0.1), or to the Recipe of a study"
+    }
 
     @abstractmethod
     def place(self, anatomy: Anatomy) -> Iterator[Placement]:

@@ -124,6 +124,7 @@ class GatedLoRAPrefix(Method):
     )
 
     def place(self, anatomy: Anatomy) -> Iterator[Placement]:
+        anatomy.check_sublayers(("attention",))
         loras: dict[int, list[LoRAPlacement]] = {}
         for lora in self._lora().place(anatomy):
             loras.setdefault(layer_of(lora.site), []).append(lora)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -120,6 +121,25 @@ def _size(site: LinearSite | NormSite) -> int:
     if isinstance(site, NormSite):
         return site.width
     return site.n_in * site.n_out * (1 if site.rows is None else site.rows.parts)
+
+
+def check_site(anatomy: Anatomy, placement: Any, site: str, there: Collection[str]) -> None:
+    """Raise ``ValueError`` if a method's own file places a module where the backbone has nothing.
+
+    Args:
+        anatomy: of the backbone.
+        placement: of the module.
+        site: its address.
+        there: addresses at which a module of its role can act.
+    """
+    if site in there:
+        return
+    first = [one for one in there if one.startswith("layers[0]")] or list(there)
+    raise ValueError(
+        f"{type(placement).__name__} names the site {site!r}, which this {anatomy.model_type} "
+        f"backbone does not have (it has {', '.join(first[:8])}); leave the method out, and let "
+        "its place() refuse such a backbone by anatomy.check_sublayers or check_targets"
+    )
 
 
 def named(given: Any) -> str:

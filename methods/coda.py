@@ -169,6 +169,7 @@ class CoDA(Method):
     )
 
     def place(self, anatomy: Anatomy) -> Iterator[CoDAPlacement | AdapterPlacement]:
+        anatomy.check_sublayers(("ffn",))
         plain = self._adapter()
         by_layer = {layer_of(adapter.site): adapter for adapter in plain.place(anatomy)}
         if self.token_keep_ratio == 1:

@@ -148,7 +148,7 @@ class Compacter(Method):
     def place(self, anatomy: Anatomy) -> Iterator[CompacterPlacement]:
         bottleneck, parts = held(self.bottleneck), held(self.parts)
         names = _SUBLAYERS[held(self.site)]
-        anatomy.check_sublayers(names)
+        anatomy.check_sublayers(names, among=tuple(_SUBLAYERS))
         by_width: dict[int, list[str]] = {}
         for layer in active_layers(self, anatomy) if bottleneck else ():
             sites = [site.address for site in anatomy.sublayers_of(layer, names)]

@@ -17,6 +17,8 @@ from peftnas.methods.anatomy import TARGETS, Anatomy
 from peftnas.methods.backbone_parameters import backbone_parameters
 from peftnas.methods.checks import check_backbone, check_family
 from peftnas.methods.family_fit import UnsupportedBackboneError, check_family_fits
+from peftnas.methods.family_probe import check_by_running
+from peftnas.methods.hooks import is_attached
 from peftnas.methods.read_stack import StackReader
 from peftnas.methods.sites import LayerSite, LinearSite, NormSite, StackSite, SublayerSite
 
@@ -31,7 +33,8 @@ def describe(
     Args:
         backbone: a model (its own modules are read, so a pooler that its head leaves out is
             absent), or a config (the base model is laid out without weights; cached).
-        family: description of a family that the package does not know.
+        family: description of a family that the package does not know. Its names are checked, and
+            where a model with weights is given, also what they do: two calls of a few tokens.
     Raises:
         TypeError: if an argument is of another kind.
         UnsupportedBackboneError: if no family describes it, or the given one does not fit.
@@ -39,7 +42,12 @@ def describe(
     check_backbone(backbone)
     check_family(family)
     if isinstance(backbone, PreTrainedModel):
-        return _read(backbone.base_model, backbone.config, family or family_of(backbone.config))
+        base = backbone.base_model
+        anatomy = _read(base, backbone.config, family or family_of(backbone.config))
+        own = family is not None and not any(family is known for known in FAMILIES)
+        if own and isinstance(base, PreTrainedModel) and not is_attached(base):
+            check_by_running(base, anatomy)
+        return anatomy
     return _described(ConfigKey(backbone, family or family_of(backbone)))
 
 
@@ -54,7 +62,8 @@ def family_of(config: PreTrainedConfig) -> Family:
     raise UnsupportedBackboneError(
         f"no anatomy describes backbones of type {config.model_type!r}; known: {known}. Write a "
         "peftnas.methods.Family literal (CONTRIBUTING.md, Add a backbone family) and pass it: "
-        "attach(model, ..., anatomy=describe(model, family)), costs(..., family=family), in a "
+        "attach(model, ..., anatomy=describe(model, family)), load(folder, model, "
+        "anatomy=describe(model, family)), costs(..., family=family), in a "
         "study backbone=peftnas.search.Backbone(folder, family=family), whose file "
         "`peftnas doctor --backbone FILE` takes too"
     )

@@ -121,6 +121,11 @@ class DoRA(Method):
 
     def clash(self, other: Configurable) -> str | None:
         if isinstance(other, Method) and other.changes_weight and may_meet(self, other):
+            if isinstance(other, DoRA):
+                return (
+                    "DoRA normalises the frozen weight of a linear, got it twice at one; keep one "
+                    "of them, or give them other targets or layers"
+                )
             return (
                 f"DoRA normalises the frozen weight of a linear, which {type(other).__name__} "
                 "changes; keep one of them there"

@@ -8,10 +8,13 @@ backbone is called with is real, so masks and positions are computed as in any o
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
-from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from peftnas.methods.anatomies.family import Family
@@ -21,6 +24,39 @@ from peftnas.methods.costs import place
 from peftnas.methods.describe import ConfigKey, describe, family_of
 from peftnas.methods.reads import arguments_of
 from peftnas.spaces.architecture import Architecture
+
+LARGE = 1 << 24
+"""Elements from which on what is computed of real tensors alone is made of shapes only."""
+
+
+class LargeIsFake(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While it is entered, no large tensor comes into being: masks of tokens by tokens.
+
+    Small ones stay real, since models decide by their values (whether anything is padded).
+    """
+
+    def __init__(self, mode: FakeTensorMode) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._mode = mode
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+        if any(isinstance(one, FakeTensor) for one in given) or func in _READS_VALUES:
+            return func(*args, **kwargs)
+        with self._mode:
+            fake = func(*args, **kwargs)
+        made = [one for one in tree_leaves(fake) if isinstance(one, Tensor)]
+        return fake if any(one.numel() > LARGE for one in made) else func(*args, **kwargs)
+
+
+_READS_VALUES = (
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.equal.default,
+    torch.ops.aten.nonzero.default,
+)
 
 
 class FakeBackbone:
@@ -54,6 +90,13 @@ class FakeBackbone:
             for number, site in enumerate(self.anatomy.layers)
         }
         self.arguments = arguments_of(self.base)
+
+    def call(self, batch: int, tokens: int, inputs: dict[str, Any]) -> Any:
+        """What the model answers; ``inputs`` are real, and nothing large is computed of them."""
+        if batch * tokens**2 <= LARGE:
+            return self.base(**inputs)
+        with LargeIsFake(self._mode):
+            return self.base(**inputs)
 
     @property
     def decodes(self) -> bool:

@@ -7,10 +7,10 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from peftnas.methods.anatomies.family import Family, Fused, Stack, Tap
+from peftnas.methods.anatomies.family import Family, Fused, Positions, Stack, Tap
 from peftnas.methods.places import INNER_NORMS, OUTER_NORMS
 
 ATTRIBUTE = "name of an attribute of the config"
@@ -19,6 +19,17 @@ LAYER = re.compile(r"\.\d+(\.|$)")
 
 class UnsupportedBackboneError(ValueError):
     """No family describes the backbone."""
+
+
+def check_not_quantised(module: nn.Module, path: str) -> None:
+    """Raise ``UnsupportedBackboneError`` for a linear whose weight is in whole numbers."""
+    weight = getattr(module, "weight", None)
+    packed = isinstance(weight, Tensor) and not weight.is_floating_point()
+    if packed or "quantized" in type(module).__module__:
+        raise UnsupportedBackboneError(
+            f"backbones of quantised weights are not supported, got a {type(module).__module__}."
+            f"{type(module).__name__} at {path!r}; load the backbone in float32 or bfloat16"
+        )
 
 
 def check_family_fits(
@@ -42,7 +53,7 @@ def check_family_fits(
         )
     for stack in stacks:
         title = f" of stack {stack.name!r}" if stack.name else ""
-        for misfit in StackFit(base, config, stack).misfits():
+        for misfit in StackFit(base, config, stack, family.positions).misfits():
             raise UnsupportedBackboneError(
                 f"family {family.name!r} does not fit this {type(base).__name__}: "
                 f"{misfit}{title}; correct the literal"
@@ -52,8 +63,11 @@ def check_family_fits(
 class StackFit:
     """One stack of a literal beside a model."""
 
-    def __init__(self, base: nn.Module, config: PreTrainedConfig, stack: Stack) -> None:
+    def __init__(
+        self, base: nn.Module, config: PreTrainedConfig, stack: Stack, positions: Positions
+    ) -> None:
         self._config = config
+        self._positions = positions
         self._stack = stack
         self._modules = dict(base.named_modules())
 
@@ -61,6 +75,12 @@ class StackFit:
         """Everything that does not fit, from the outside in; later ones may follow from it."""
         stack = self._stack
         yield from self._attributes()
+        rotary = [path for path in self._modules if "rotary" in path.rpartition(".")[2]]
+        if rotary and self._positions in ("learned", "none"):
+            yield (
+                f"positions must be 'rotary', since there is {rotary[0]!r}, got "
+                f"{self._positions!r}"
+            )
         yield from self._path("entry", stack.entry)
         layers = list(self._layers())
         if not layers:
@@ -119,13 +139,23 @@ class StackFit:
             yield from self._path(f"{field_name}.residual", paths.residual.module, layer)
             yield from self._tap(f"{field_name}.residual", paths.residual, layer)
             yield from self._path(f"{field_name}.core", paths.core, layer)
-            if paths.core is not None and not hasattr(
-                self._modules[f"{layer}.{paths.core}"], "config"
-            ):
-                yield (
-                    f"{field_name}.core must be the module that calls the attention function, "
-                    f"which has a config, got {paths.core!r}"
-                )
+            if paths.core is not None:
+                yield from self._core(name, paths.core, layer)
+
+    def _core(self, name: str, core: str, layer: str) -> Iterator[str]:
+        """Whether a module can be the one that calls the attention function."""
+        module = self._modules[f"{layer}.{core}"]
+        taken = inspect.signature(module.forward).parameters.values()
+        hands_down = any(one.kind is one.VAR_KEYWORD for one in taken)
+        if not hasattr(module, "config") or not hands_down:
+            yield (
+                f"sublayers[{name!r}].core must be the module that calls the attention function, "
+                "which has a config and hands keywords (**kwargs) down to it, got "
+                f"{core!r}; or None, where no prefix can enter"
+            )
+        causal = self._stack.causal or getattr(self._config, "is_decoder", False)
+        if name == "attention" and getattr(module, "is_causal", False) is True and not causal:
+            yield f"causal must be True, since {core!r} says is_causal, got False"
 
     def _of(self, kind: type[nn.Module]) -> list[str]:
         """Paths of the modules of a class."""

@@ -34,6 +34,7 @@ from peftnas.methods.base import (
 )
 from peftnas.methods.call import Call, Mode
 from peftnas.methods.checkpointing import PassState
+from peftnas.methods.checks import check_site
 from peftnas.methods.gates import Gate
 from peftnas.methods.head_port import HeadPort
 from peftnas.methods.lanes import Lane, LaneHook
@@ -73,7 +74,7 @@ class Hooks:
         anatomy: Anatomy,
         placed: Sequence[Placed],
         mode: Mode,
-        model: nn.Module | None = None,
+        model: PreTrainedModel | None = None,
         lane: Lane | None = None,
     ) -> None:
         self.lane = lane
@@ -144,6 +145,7 @@ class Hooks:
     def _sort(self, placed: Sequence[Placed]) -> dict[str, list[SublayerDelta | SublayerScale]]:
         sublayers: dict[str, list[SublayerDelta | SublayerScale]] = {}
         for placement, site, module in unbundled(placed):
+            self._check_there(placement, site, module)
             self._connect_gates(placement, site, module)
             if isinstance(module, SublayerDelta | SublayerScale):
                 sublayers.setdefault(site, []).append(module)
@@ -161,6 +163,16 @@ class Hooks:
                     f"{type(module).__name__} has none of the roles of methods/base.py"
                 )
         return sublayers
+
+    def _check_there(self, placement: Placement, site: str, module: nn.Module) -> None:
+        anatomy = self.anatomy
+        if isinstance(module, SublayerDelta | SublayerScale):
+            check_site(anatomy, placement, site, anatomy.sublayers)
+        elif isinstance(module, BlockDelta):
+            check_site(anatomy, placement, site, [f"layers[{n}]" for n in range(anatomy.n_layers)])
+        elif isinstance(module, AT_ONE_PLACE) and not site.endswith("embeddings.patches"):
+            if site not in anatomy.linears:
+                check_site(anatomy, placement, site, anatomy.norms)
 
     def _connect_gates(self, placement: Placement, site: str, module: nn.Module) -> None:
         for gate in module.modules():

@@ -19,6 +19,7 @@ from peftnas.spaces.fields import (
     held_at,
     possible_values,
     setting,
+    settings,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def sites_of(method: Method, anatomy: Anatomy) -> list[tuple[int, LinearSite]]:
         ValueError: if the backbone does not have one of the targets or layers.
     """
     targets: tuple[str, ...] = held(method.targets)  # type: ignore[attr-defined]
-    anatomy.check_targets(targets)
+    anatomy.check_targets(targets, among=_targets_of(type(method)))
     return [
         (layer, site)
         for layer in active_layers(method, anatomy)
@@ -65,10 +66,16 @@ def sites_of(method: Method, anatomy: Anatomy) -> list[tuple[int, LinearSite]]:
     ]
 
 
+def _targets_of(method: type[Method]) -> tuple[str, ...]:
+    """Names that the field ``targets`` of a method takes."""
+    values = settings(method)["targets"].values
+    return values.items if isinstance(values, SomeOf) else TARGETS
+
+
 def ranked_sites(method: Method, anatomy: Anatomy) -> list[tuple[int, LinearSite]]:
     """The rank in its layer, where it is not 0, and the site of each linear that is named."""
     targets: tuple[str, ...] = held(method.targets)  # type: ignore[attr-defined]
-    anatomy.check_targets(targets)
+    anatomy.check_targets(targets, among=_targets_of(type(method)))
     ranks: Any = method.rank  # type: ignore[attr-defined]
     return [
         (rank, site)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from peftnas.methods.anatomy import linear_address, outer_norm_address
+from peftnas.methods.anatomy import LEAVE_OUT, linear_address, outer_norm_address
 from peftnas.methods.sites import LinearSite, NormSite
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def places_there(
     there = anatomy.known(names_there, known)
     missing = [name for name in targets if name not in there]
     if missing:
+        remedy = f"take some of {', '.join(there)}" if there else LEAVE_OUT
         raise ValueError(
-            f"{method} targets {missing} do not exist in {anatomy.model_type} backbones; "
-            f"take some of {', '.join(there)}"
+            f"{method} targets {missing} do not exist in {anatomy.model_type} backbones; {remedy}"
         )
     return tuple(name for name in there if name in targets)

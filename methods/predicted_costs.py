@@ -158,8 +158,8 @@ def costs(
             f"optimiser must be one of {', '.join(OPTIMISER_STATES)}, got {optimiser!r}; "
             f"{did_you_mean(optimiser, OPTIMISER_STATES)}"
         )
-    if outputs < 0:
-        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs}; take 0")
+    if not isinstance(outputs, int) or outputs < 0:
+        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs!r}; take 0")
     reads = Reads(batch, tokens, padded)
     backbone = fake_backbone(config, dtype, family)
     per_call, per_step, n_positions = _bare(backbone, batch, tokens)

@@ -22,6 +22,29 @@ if TYPE_CHECKING:
 
 Layers = tuple[int, ...] | None
 
+__all__ = [
+    "houlsby",
+    "pfeiffer",
+    "adapter_drop",
+    "ptuning_v2",
+    "mam",
+    "unipelt_ap",
+    "unipelt_apl",
+    "unipelt_central",
+    "autopeft",
+    "llm_adapters_series",
+    "llm_adapters_parallel",
+    "llm_adapters_lora",
+    "compacter_plus_plus",
+    "bitfit_subset",
+    "s4",
+    "noah",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__  # what can be used, without what this file imports
+
 
 def houlsby(bottleneck: int = 64, activation: str = "gelu") -> Architecture:
     """Two serial adapters a layer, behind attention and FFN. Houlsby et al. 1902.00751.
@@ -43,10 +66,15 @@ def adapter_drop(anatomy: Anatomy, dropped: int, bottleneck: int = 48) -> Archit
 
     Args:
         anatomy: of the backbone.
-        dropped: how many of the lowest layers go without, from 0 to all.
+        dropped: how many of the lowest layers go without, from 0 to all but one.
         bottleneck: width of an adapter.
     """
     check_anatomy(anatomy)
+    if dropped == anatomy.n_layers:
+        raise ValueError(
+            f"dropped must leave at least one of the {dropped} layers an adapter, got {dropped}; "
+            f"take {dropped - 1} at the most"
+        )
     _check_range("dropped", dropped, anatomy.n_layers)
     return Architecture(
         Adapter(bottleneck=bottleneck, layers=tuple(range(dropped, anatomy.n_layers)))

@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from peftnas.methods.anatomies.family import Family, Fused, Stack, SublayerPaths, Tap
 from peftnas.methods.anatomy import linear_address, outer_norm_address, sublayer_address
+from peftnas.methods.family_fit import check_not_quantised
 from peftnas.methods.sites import LayerSite, LinearSite, NormSite, Rows, StackSite, SublayerSite
 
 Modules = Mapping[str, nn.Module]
@@ -136,6 +137,7 @@ class StackReader:
         path = where.path if isinstance(where, Fused) else where
         path = f"{layer}.{path}" if layer else path
         module = _module(self._modules, path)
+        check_not_quantised(module, path)
         if not isinstance(module, nn.Linear | Conv1D):
             raise AttributeError(f"{path} is a {type(module).__name__}, not a Linear")
         weight = module.weight

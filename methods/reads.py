@@ -33,7 +33,7 @@ class Reads:
         for name in ("batch", "tokens"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number from 1 on, got {value!r}")
+                raise ValueError(f"{name} must be a whole number from 1 on, got {value!r}; take 1")
 
 
 def arguments_of(base: PreTrainedModel) -> frozenset[str]:

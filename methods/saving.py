@@ -14,8 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from peftnas.methods.attach import AttachedModules, attach
-from peftnas.methods.checks import named
+from peftnas.methods.attach import AttachedModules, attach, check_attached
 from peftnas.methods.costs import count, stored_parameters
 from peftnas.spaces.architecture import Architecture
 
@@ -48,11 +47,7 @@ def save(
         TypeError: if ``attached`` is something else.
         ValueError: if there is a file in the folder's place.
     """
-    if not isinstance(attached, AttachedModules):
-        raise TypeError(
-            f"save takes what attach returned, got {named(attached)}; "
-            "attach the architecture to a model first"
-        )
+    check_attached(attached, "save")
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"save writes into a folder, got the file {folder}; name another place")
@@ -120,8 +115,9 @@ def _check_shape(saved: dict[str, Any], anatomy: Anatomy) -> None:
         if saved[name] != here[name]
     ]
     if differing:
+        called = f" ({saved['name']})" if saved["name"] else ""
         raise ValueError(
-            f"the checkpoint was made for another backbone ({saved['name'] or 'unnamed'}): "
+            f"the checkpoint was made for another backbone{called}: "
             f"{'; '.join(differing)}; load it into a model of that shape"
         )
 

@@ -19,6 +19,7 @@ from peftnas.methods.attach import AttachedModules, base_of, build_placed, check
 from peftnas.methods.base import PromptVectors, TrainsBackbone
 from peftnas.methods.call import Call, Mode
 from peftnas.methods.describe import describe
+from peftnas.methods.handles import forget, remember
 from peftnas.methods.hooks import Placed, has_bare_keys, unbundled
 from peftnas.methods.lanes import Lanes
 from peftnas.methods.stack_port import StackPort, keep_sums
@@ -41,12 +42,14 @@ class SideBySide:
     ) -> None:
         self.members = tuple(members)
         self._lanes = lanes
+        self._base = base
         self._handles = []
         for number, port in enumerate(_stack_ports(base, anatomy, self.members)):
             hook, entry = StackHook(port, number, lanes, self.members), port.stack.entry
             stack = base.get_submodule(entry)
             self._handles.append(stack.register_forward_pre_hook(hook, with_kwargs=True))
             self._handles.append(stack.register_forward_hook(hook.finish))
+        remember(base, self)
 
     @contextmanager
     def rows(self, numbers: Sequence[int], *, repeats: int = 1) -> Iterator[None]:
@@ -81,6 +84,8 @@ class SideBySide:
 
     def detach(self) -> None:
         """Take all of them off; the backbone is bit for bit what it was; again: no effect."""
+        if self._handles:
+            forget(self._base)
         for handle in self._handles:
             handle.remove()
         self._handles = []

@@ -120,9 +120,17 @@ class SparseMatrix(nn.Module):
             whole = self._start.to(self.values).index_put((self.get_buffer("index"),), self.values)
             self._whole = whole.requires_grad_()
 
+    @property
+    def has_scores(self) -> bool:
+        """Whether a backward pass since :meth:`begin_pruning` has left a gradient."""
+        return self._whole is not None and self._whole.grad is not None
+
     @torch.no_grad()
     def prune(self) -> None:
-        """Keep the entries with the largest ``|w dL/dw|`` of the backward pass before."""
+        """Keep the entries with the largest ``|w dL/dw|`` of the backward pass before.
+
+        One that the pass did not reach keeps those with the largest ``|w|``.
+        """
         if self._whole is not None and self._whole.grad is not None:
             sensitivity = (self._whole * self._whole.grad).abs()
             index = sensitivity.topk(len(self.values)).indices.sort().values

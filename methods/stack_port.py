@@ -131,6 +131,12 @@ class StackPort:
         """``hidden`` (B, l + T, ...) without the positions of the prompts."""
         if not self.length:
             return hidden
+        if hidden.dim() < 2 or hidden.shape[1] <= self.length:
+            raise ValueError(
+                f"real takes hidden states with the {self.length} positions of prompts in them, "
+                f"(batch, {self.length} + tokens, ...), got {tuple(hidden.shape)}; give what the "
+                "backbone itself returned"
+            )
         after = self.start + self.length
         return torch.cat([hidden[:, : self.start], hidden[:, after:]], dim=1)
 

@@ -131,7 +131,7 @@ def decoding_flop(backbone: FakeBackbone, reads: Reads) -> int:
         else:
             step["input_ids"] = one
         with counter:
-            backbone.base(**step)
+            backbone.call(reads.batch, reads.tokens, step)
     return counter.flop
 
 
@@ -146,7 +146,8 @@ def positions(backbone: FakeBackbone, reads: Reads) -> int:
 
 
 def _call(backbone: FakeBackbone, reads: Reads, **more: Any) -> Any:
-    return backbone.base(**inputs_for(backbone.base, backbone.anatomy, reads) | more)
+    inputs = inputs_for(backbone.base, backbone.anatomy, reads) | more
+    return backbone.call(reads.batch, reads.tokens, inputs)
 
 
 def _run_head(attached: AttachedModules, found: Any, outputs: int) -> int:

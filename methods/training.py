@@ -14,6 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from peftnas.methods.checks import check_seed
+
 
 @runtime_checkable
 class BeginsStep(Protocol):
@@ -51,9 +53,11 @@ class Prunes(Protocol):
 
     Attributes:
         unpruned: whether it has not chosen yet.
+        has_scores: whether a backward pass since ``begin_pruning`` has left what it chooses by.
     """
 
     unpruned: bool
+    has_scores: bool
 
     def begin_pruning(self) -> None:
         """Compute with all entries from now on."""
@@ -86,11 +90,12 @@ class TrainingSteps:
         Args:
             step: its number, 0-based.
             steps: of the whole training.
-            seed: of what modules draw; together with ``step`` it fixes their draws.
+            seed: of what modules draw, from 0 on; together with ``step`` it fixes their draws.
         Raises:
-            ValueError: if the step is not one of the steps.
+            ValueError: if the step is not one of the steps, or the seed is no seed.
         """
         _check_step(step, steps)
+        check_seed(seed)
         if self._begin:
             digest = hashlib.sha256(f"{seed}|{step}".encode()).digest()
             for module in self._begin:
@@ -102,7 +107,11 @@ class TrainingSteps:
         return torch.stack(terms).sum() if terms else None
 
     def end(self, step: int, steps: int) -> None:
-        """The optimiser has moved, gradients are still there; as :meth:`begin`."""
+        """The optimiser has moved, gradients are still there; as :meth:`begin`.
+
+        Raises:
+            RuntimeError: if AdaLoRA, which scores ranks by the gradients, finds none.
+        """
         _check_step(step, steps)
         for module in self._end:
             module.end_step(step, steps)
@@ -126,13 +135,26 @@ class TrainingSteps:
             module.begin_pruning()
 
     def prune(self) -> None:
-        """They choose what is trained, by the gradients of a backward pass."""
+        """They choose what is trained, by the gradients of a backward pass; again: no effect.
+
+        Raises:
+            RuntimeError: if there is something to choose, and no gradient to choose by.
+        """
+        left = [module for module in self._prune if module.unpruned]
+        if left and not any(module.has_scores for module in left):
+            raise RuntimeError(
+                "prune chooses by the gradient of a backward pass, and no module has one; call "
+                "begin_pruning(), then loss.backward() of one batch, then prune()"
+            )
         for module in self._prune:
             module.prune()
 
 
 def _check_step(step: int, steps: int) -> None:
     """Raise ``ValueError`` unless a step is one of the steps."""
+    for name, value in (("step", step), ("steps", steps)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{name} must be a whole number, got {value!r}; count from 0")
     if not 0 <= step < steps:
         raise ValueError(
             f"step must be below the number of steps, got step {step} of {steps} steps; count "

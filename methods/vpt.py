@@ -134,7 +134,7 @@ class VPT(Method):
         if anatomy.stacks[number].embeddings is None:
             raise ValueError(
                 f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
-                "VPT cannot enter after it; take Prompt"
+                "VPT cannot enter after it; leave the method out, or take Prompt"
             )
         return number
 
@@ -148,7 +148,11 @@ class VPT(Method):
     def clash(self, other: Configurable) -> str | None:
         """All prompts enter together, as one kind."""
         if isinstance(other, VPT | EnteringPrompt):
-            return "VPT is the only prompt of an architecture, got another beside it; keep one"
+            return (
+                "VPT is the only prompt of an architecture, got "
+                f"{'another VPT' if isinstance(other, VPT) else type(other).__name__} beside it; "
+                "keep one"
+            )
         return None
 
     def words(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Never, Protocol, Self
 
 from peftnas.spaces.fields import (
     Configurable,
@@ -79,7 +79,12 @@ class Architecture:
 
     methods: tuple[Configurable, ...]
 
-    def __init__(self, *methods: Configurable) -> None:
+    def __init__(self, *methods: Configurable, **fields: Never) -> None:
+        for name in fields:
+            raise TypeError(
+                f"Architecture takes methods alone, got {name}=; give it to each method that has "
+                f"such a field, as in LoRA({name}=...)"
+            )
         for method in methods:
             if not isinstance(method, Configurable):
                 raise ValueError(f"Architecture takes methods, got {_mistaken(method)}")

@@ -17,13 +17,13 @@ def smallest_point(bound: BoundSpace) -> Point:
     """The point with the fewest trainable parameters that descents find.
 
     They start from as few methods as possible, and from each method alone with its sets empty or
-    full, all with the smallest sizes; one dimension at a time is changed while that helps. With
-    ``at_least_one_method`` the bare head counts as worse than everything else.
+    full, all with the smallest sizes; one dimension at a time is changed while that helps. Each
+    constraint that is broken, the budget aside, counts as worse than any number of parameters.
     """
     best = bound.draw(_small({}))
     for path in (None, *(leaf.path for leaf in leaves(bound.nodes))):
         for full in (False, True):
-            if _cost(bound, best) == (False, 0):
+            if _cost(bound, best) == (0, 0):
                 return best
             start = bound.draw(_small(_only(bound.nodes, path), full))
             best = min(best, _descend(bound, start), key=lambda point: _cost(bound, point))
@@ -43,10 +43,11 @@ def _descend(bound: BoundSpace, point: Point) -> Point:
     return point
 
 
-def _cost(bound: BoundSpace, point: Point) -> tuple[bool, int]:
+def _cost(bound: BoundSpace, point: Point) -> tuple[int, int]:
     placed = bound.placed(point.architecture)
     empty = bound.space.at_least_one_method and not placed.placements
-    return (empty, placed.count)
+    broken = [one.broken(placed, bound) for one in bound.space.constraints]
+    return (empty + sum(sentence is not None for sentence in broken), placed.count)
 
 
 def _alternatives(dimension: Dimension, values: dict[str, Primitive]) -> list[Any]:

@@ -7,6 +7,18 @@ from collections.abc import Iterable
 from typing import Any
 
 _ALIKE = 0.6  # as in difflib
+_KNOWN_ELSEWHERE = {
+    "mlp": "ffn",
+    "feed_forward": "ffn",
+    "attn": "attention",
+    "self_attn": "attention",
+    "self_attention": "attention",
+    # one of several norms
+    "layernorm": None,
+    "layer_norm": None,
+    "rmsnorm": None,
+}
+"""What models of transformers call it -> our name, where there is one."""
 
 
 def nearest(given: Any, known: Iterable[str]) -> str | None:
@@ -19,6 +31,9 @@ def nearest(given: Any, known: Iterable[str]) -> str | None:
     if not isinstance(given, str) or not given:
         return None
     lower = given.lower()
+    if lower in _KNOWN_ELSEWHERE:
+        ours = _KNOWN_ELSEWHERE[lower]
+        return ours if ours in names else None
     for name in names:
         words = name.split("_")
         if len(words) > 1 and "".join(word[:1] for word in words) == lower:

@@ -59,6 +59,9 @@ def misnamed(cls: type[Any], values: tuple[Any, ...], names: Iterable[str]) -> s
         )
     wrong = next(name for name in names if name not in known)
     fields = ", ".join(known)
+    place = getattr(cls, "elsewhere", {}).get(wrong)
+    if place is not None:
+        return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {place}"
     return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {did_you_mean(wrong, known)}"
 
 
@@ -173,6 +176,8 @@ def _into_range(values: Whole | Number, given: float, called: str = "it") -> str
 
 def _one_of(values: OneOf, given: Any) -> str:
     names = [one for one in values.values if isinstance(one, str)]
+    if isinstance(given, tuple | list) and "both" in names and {*given} == {"attention", "ffn"}:
+        return "write 'both'"
     found = nearest(given, names)
     if found is not None:
         return f"did you mean {found!r}?"

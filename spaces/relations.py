@@ -62,19 +62,28 @@ class Relation(Constraint):
                 return f"{self.words()} must hold, got {one!r} and {other!r}"
         return None
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The fields that it looks at."""
+        return tuple(side for side in (self.left, self.right) if is_field(side))
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of methods that it looks at."""
+        return frozenset(path.partition(".")[0] for path in self.paths)
+
     def check(self, methods: Iterable[Configurable]) -> None:
         methods = list(methods)
-        for side in (self.left, self.right):
-            if _is_field(side):
-                _check_field(f"constraint {self.words()!r}", side, methods)
+        for path in self.paths:
+            _check_field(f"constraint {self.words()!r}", path, methods)
 
     def words(self) -> str:
-        right = self.right if _is_field(self.right) else repr(self.right)
+        right = self.right if is_field(self.right) else repr(self.right)
         return f"{self.left} {self.sign} {right}"
 
     def _pairs(self, architecture: Architecture) -> Iterator[tuple[Any, Any]]:
         lefts = list(values_of(architecture, self.left))
-        fixed = not _is_field(self.right)
+        fixed = not is_field(self.right)
         rights = [self.right] if fixed else list(values_of(architecture, self.right))
         for left, right in itertools.product(lefts, rights):
             tables = [side for side in (left, right) if isinstance(side, ByLayer)]
@@ -113,6 +122,16 @@ class Forbid(Constraint):
             if not any(same_value(value, option) for value in found for option in options):
                 return None
         return f"{self.words()}, got {placed.architecture.words()}"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The fields that it looks at."""
+        return tuple(path for path, _ in self.values)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of methods that it looks at."""
+        return frozenset([*self.present, *(path.partition(".")[0] for path in self.paths)])
 
     def check(self, methods: Iterable[Configurable]) -> None:
         methods = list(methods)
@@ -186,7 +205,8 @@ def _one_by_one(value: Any) -> list[Any]:
     return [inner for _, inner in value.items()] if isinstance(value, ByLayer) else [value]
 
 
-def _is_field(side: Any) -> bool:
+def is_field(side: Any) -> bool:
+    """Whether a side of a relation names a field, METHOD.FIELD."""
     return isinstance(side, str) and re.fullmatch(_FIELD, side) is not None
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from peftnas.studies.method_listing import LEGEND, condition, listing
+from peftnas.studies.method_listing import LEGEND, condition, listing, presets_listing
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomies import Family
@@ -57,6 +57,13 @@ MATRIX = """\
 refused. `no`: refused; the note is the sentence that says why.
 
 """
+PRESETS = """\
+## Published combinations
+
+`from peftnas.methods import presets`; each function gives an `Architecture`, `help(presets.mam)`
+says what its arguments are. Where an `anatomy` is taken, it is `describe(model)`.
+
+"""
 SUMMARY = """\
 ## At a glance
 
@@ -91,7 +98,16 @@ def markdown() -> str:
     for kind, method in METHODS.items():
         home = _home(facts[kind], backbones)
         parts += [described(method), _measured(method, facts[kind], home), fields_table(method)]
+    parts.append(_presets())
     return "".join(parts).rstrip("\n") + "\n"
+
+
+def _presets() -> str:
+    """The published combinations."""
+    rows = [
+        [f"`{one['call']}`", _escaped(one["says"]), one["source"]] for one in presets_listing()
+    ]
+    return PRESETS + _table(["preset", "what it is", "source"], rows)
 
 
 def described(method: type[Method]) -> str:

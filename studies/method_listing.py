@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import inspect
+import re
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.fields import settings
 
 if TYPE_CHECKING:
     from peftnas.methods.base import Method
+
+_SOURCE = re.compile(r"[A-Z][\w ]* (?:et al\. )?\d{4}\.\d{5}")
+"""Authors and number of a paper, as docstrings name it."""
 
 LEGEND = """\
 A field takes a value, or a domain of values to search (Integer, Real, Choice,
@@ -39,6 +44,34 @@ def listing(method: type[Method]) -> dict[str, Any]:
             for name, declared in settings(method).items()
         ],
     }
+
+
+def presets_listing() -> list[dict[str, str]]:
+    """Call, first sentence and source of each published combination."""
+    from peftnas.methods import presets
+
+    found = []
+    for name in presets.__all__:
+        made = getattr(presets, name)
+        text = " ".join((made.__doc__ or "").split())
+        source = _SOURCE.search(text)
+        found.append(
+            {
+                "name": name,
+                "call": f"{name}({_arguments(made)})",
+                "says": text.partition(". ")[0],
+                "source": source[0] if source else "",
+            }
+        )
+    return found
+
+
+def _arguments(function: Callable[..., Any]) -> str:
+    """Its arguments by name, those that may be left out as ``...``."""
+    parameters = inspect.signature(function).parameters.values()
+    needed = [one for one in parameters if one.default is one.empty]
+    names = [f"{one.name}=" if one.kind is one.KEYWORD_ONLY else one.name for one in needed]
+    return ", ".join([*names, *(["..."] if len(needed) < len(parameters) else [])])
 
 
 def condition(when: Mapping[str, list[Any]]) -> str:

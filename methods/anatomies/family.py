@@ -175,6 +175,17 @@ class Stack:
         for name, where in self.linears.items():
             if not isinstance(where, Fused):
                 check_text(f"Stack.linears[{name!r}]", where)
+        held: dict[Any, str] = {}
+        for name, where in self.linears.items():
+            # what a part is of, and which part
+            place = (where.path, where.part) if isinstance(where, Fused) else (where, None)
+            if place in held:
+                raise ValueError(
+                    "Stack.linears must name each linear once, got "
+                    f"{(place[0] if isinstance(where, Fused) else where)!r} as {held[place]!r} "
+                    f"and {name!r}; correct one of the two"
+                )
+            held[place] = name
         if not {"up", "in_proj"} & set(self.linears):
             raise ValueError(
                 "Stack.linears must have 'up' (or 'in_proj' of a mixer), whose outputs are the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from peftnas.methods.attach import AttachedModules
+from peftnas.methods.attach import AttachedModules, check_attached
 from peftnas.methods.interchange.compare import (
     ROUNDING,
     Inputs,
@@ -36,23 +37,41 @@ def save_merged(
 ) -> None:
     """Write a folder that transformers loads without peftnas and peft.
 
-    It has the class of the backbone (``AutoModel`` for what ``AutoModel`` gives) and the parts of
-    the backbone: of one without a pooler it has no pooler. The folder is loaded again and
-    compared; the backbone is left as it was.
+    It has the class of the model that ``attach`` was given, its task head with the head's values
+    (``AutoModel`` reads the backbone alone from it), and the parts of that model: of one without a
+    pooler it has no pooler. The folder is loaded again and compared; the model is left as it was.
 
     Args:
         attached: modules with their trained values.
         folder: new or empty; missing after an error.
         batch: what to compare on; by default random words, images or sounds.
     Raises:
-        ValueError: if a module cannot be merged, plain transformers cannot hold what is merged, or
-            the outputs of the folder differ from ours.
+        TypeError: if ``attached`` is not what ``attach`` returned.
+        ValueError: if the folder holds something, a module cannot be merged, plain transformers
+            cannot hold what is merged, or the outputs of the folder differ from ours.
     """
+    check_attached(attached, "save_merged")
+    _check_empty(Path(folder))
     batch = sample(attached) if batch is None else batch
-    base = attached.base
+    base, model = attached.base, attached.model
+    if model is not base and model.config is not base.config:
+        raise ValueError(
+            f"the head of a {type(model).__name__} has a config apart from its backbone's, so one "
+            "folder cannot hold both; attach to model.base_model, and save the head beside it"
+        )
     with merged_weights(attached, batch) as (config, state):
-        write_plain(_empty(base, config), state, folder)
-        check_plain(type(base), folder, base, hidden_of(attached, batch), batch)
+        whole = state if model is base else model.state_dict()
+        write_plain(_empty(model, config), whole, folder)
+        check_plain(type(model), folder, base, hidden_of(attached, batch), batch, whole)
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "holds files" if folder.is_dir() else "is a file"
+        raise ValueError(
+            f"save_merged writes a new or empty folder, got {folder}, which {what}; "
+            "name another one"
+        )
 
 
 def check_mergeable(attached: AttachedModules) -> None:
@@ -132,7 +151,12 @@ def write_plain(model: PreTrainedModel, state: Mapping[str, Tensor], folder: str
 
 
 def check_plain(
-    factory: Any, folder: str | Path, base: PreTrainedModel, ours: Tensor, batch: Inputs
+    factory: Any,
+    folder: str | Path,
+    base: PreTrainedModel,
+    ours: Tensor,
+    batch: Inputs,
+    head: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Load a folder again and compare; one that answers otherwise is removed.
 
@@ -142,6 +166,8 @@ def check_plain(
         base: says data type, device and attention to compare with.
         ours: last hidden states, or logits of a classifier.
         batch: what they come from.
+        head: tensors of a model around its backbone; then ``ours`` are last hidden states, and
+            tensors of the head are compared one by one.
     Raises:
         ValueError: if the answers differ.
     """
@@ -149,10 +175,22 @@ def check_plain(
         again = factory.from_pretrained(
             folder, dtype=base.dtype, attn_implementation=base.config._attn_implementation
         ).to(base.device)
-    apart = difference(ours, answer_of(again, batch), batch, base.dtype)
+    theirs = answer_of(again if head is None else again.base_model, batch)
+    apart = difference(ours, theirs, batch, base.dtype)
+    if head is not None and not _same_head(again, head):
+        apart = math.inf
     if apart > 1.0:
         shutil.rmtree(folder)
         raise _differs(apart, "loaded with transformers")
+
+
+def _same_head(model: PreTrainedModel, head: Mapping[str, Tensor]) -> bool:
+    inside = f"{model.base_model_prefix}."
+    return all(
+        name in head and torch.equal(value, head[name].to(value))
+        for name, value in model.state_dict().items()
+        if model.base_model is not model and not name.startswith(inside)
+    )
 
 
 def _differs(apart: float, how: str) -> ValueError:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from peftnas.methods.attach import AttachedModules
+from peftnas.methods.attach import AttachedModules, base_of, check_attached
 from peftnas.methods.hooks import is_attached
 from peftnas.methods.interchange import to_peft
 from peftnas.methods.interchange.compare import (
@@ -55,15 +55,19 @@ def save_as_peft(
         attached: modules with their trained values, attached and not merged.
         folder: made when missing; other files in it stay.
         base: name or folder of the backbone, as ``AutoModel.from_pretrained`` takes it.
-        fresh: an untouched copy of the backbone, which is used up.
+        fresh: an untouched copy of the backbone with the same weights, with or without a head. It
+            is used up: peft's modules stay in it, so load another one for other work.
         batch: what to compare on; by default random words, images or sounds.
     Raises:
         ImportError: if peft is not installed.
-        ValueError: if peft cannot express the architecture, or its outputs differ from ours.
+        TypeError: if ``attached`` is not what ``attach`` returned, or ``fresh`` is no model.
+        ValueError: if peft cannot express the architecture, ``fresh`` has other weights than the
+            backbone, or peft's outputs differ from ours.
     """
+    check_attached(attached, "save_as_peft")
     config, tensors = to_peft(attached)
-    if is_attached(fresh):
-        raise ValueError("fresh must be an untouched copy of the backbone; load it once more")
+    fresh = base_of(fresh)
+    _check_fresh(fresh, attached.base)
     batch = sample(attached) if batch is None else batch
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +92,26 @@ def save_as_peft(
             os.replace(scratch / name, folder / name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_fresh(fresh: PreTrainedModel, base: PreTrainedModel) -> None:
+    """Raise ``ValueError`` unless a base model is an untouched copy of another one."""
+    if fresh is base or is_attached(fresh):
+        raise ValueError("fresh must be an untouched copy of the backbone; load it once more")
+    theirs, ours = fresh.state_dict(), base.state_dict()
+    other = [
+        name
+        for name, value in ours.items()
+        if name not in theirs
+        or theirs[name].shape != value.shape
+        or not torch.equal(theirs[name].to(value), value)
+    ]
+    if other:
+        raise ValueError(
+            "fresh must be a copy of the backbone with the same weights, but "
+            f"{other[0]!r} is another there ({len(other)} of {len(ours)} tensors); load both from "
+            "one folder, or copy: fresh.load_state_dict(base.state_dict()) before attaching"
+        )
 
 
 def _loaded(folder: Path, tensors: dict[str, Tensor], fresh: PreTrainedModel) -> PeftModel:

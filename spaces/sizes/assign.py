@@ -2,7 +2,7 @@
 
 Layer subsets and per-layer draws multiply: their combinations cannot be listed. Here a walk draws
 everything else and leaves them in place, so that what remains of a method can be counted layer by
-layer (``boxes``).
+layer (``strands``).
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.domains import Choice, Subset
 from peftnas.spaces.enumerate import walks
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.structure import PerGroup, PerLayer
+from peftnas.spaces.relations import Forbid, Relation
+from peftnas.spaces.structure import ByGroup, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch, unshared
 from peftnas.spaces.tree import Walk, draw
-from peftnas.spaces.tree_nodes import Node, leaves
+from peftnas.spaces.tree_nodes import Fork, Groups, Node, Presence, leaves, within
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -31,16 +33,53 @@ class Unstructured(Exception):
 
 
 @dataclass(frozen=True)
+class Grouping:
+    """One assignment of a ``Grouped`` item: which methods are drawn in which groups stays open.
+
+    Attributes:
+        node: the item.
+        cut: how the layers are grouped.
+        methods: those that are drawn in at least one tuned group, active in all layers.
+    """
+
+    node: Groups
+    cut: str
+    methods: tuple[Configurable, ...]
+
+
+@dataclass(frozen=True)
 class Assignment:
     """One assignment of the shared fields.
 
     Attributes:
-        methods: those present, holding layer subsets and per-layer domains still.
+        parts: the methods present, holding layer subsets and per-layer domains still.
         gated: whether the tied gate was asked.
     """
 
-    methods: tuple[Configurable, ...]
+    parts: tuple[Configurable | Grouping, ...]
     gated: bool
+
+    @property
+    def methods(self) -> tuple[Configurable, ...]:
+        """All methods, those of groups included."""
+        return tuple(
+            method
+            for part in self.parts
+            for method in (part.methods if isinstance(part, Grouping) else (part,))
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Items that have nothing to do with the others.
+
+    Attributes:
+        nodes: the items.
+        apart: whether together they place just what each places alone.
+    """
+
+    nodes: tuple[Node, ...]
+    apart: bool
 
 
 def assignments(nodes: Sequence[Node], n_layers: int, gate: Choice | None) -> Iterator[Assignment]:
@@ -58,31 +97,45 @@ def assignments(nodes: Sequence[Node], n_layers: int, gate: Choice | None) -> It
 
     def run(choose: Any) -> Assignment:
         walk = _SharedWalk(choose, n_layers, gate)
-        methods = tuple(method for node in nodes for method in walk.node(node))
-        return Assignment(methods, "gate" in walk.values)
+        parts = tuple(part for node in nodes for part in walk.node(node))
+        return Assignment(parts, "gate" in walk.values)
 
     return walks(run)
+
+
+def can_be_absent(node: Node) -> bool:
+    """Whether an item can yield no method at all."""
+    if isinstance(node, Fork):
+        return any(option is None for _, option in node.options)
+    return isinstance(node, Presence)
 
 
 def is_open(method: Configurable) -> bool:
     """Whether layers are still to be drawn."""
     return any(
-        isinstance(getattr(method, name), PerLayer | PerGroup | Subset)
+        isinstance(unshared(getattr(method, name)), PerLayer | PerGroup | Subset)
         for name in settings(type(method))
     )
 
 
-def parts(bound: BoundSpace) -> list[tuple[Node, ...]]:
+def parts(bound: BoundSpace) -> list[Part]:
     """The items of a space, grouped so that the groups have nothing to do with each other.
 
     Items of one kind belong together, and items where together they place something else than
-    each alone (tried on every option and at random).
+    each alone (tried on every option and at random), that share a draw, or that a constraint
+    compares.
     """
-    groups: list[tuple[Node, ...]] = []
+    groups: list[Part] = []
     for node in bound.nodes:
-        related = [group for group in groups if any(_related(bound, node, o) for o in group)]
+        related, apart = [], True
+        for group in groups:
+            placed = [_apart(bound, node, other) for other in group.nodes]
+            if not all(placed) or any(_tied(bound, node, other) for other in group.nodes):
+                related.append(group)
+                apart = apart and all(placed) and group.apart
         groups = [group for group in groups if group not in related]
-        groups.append((*(node for group in related for node in group), node))
+        nodes = (*(node for group in related for node in group.nodes), node)
+        groups.append(Part(nodes, apart))
     return groups
 
 
@@ -94,42 +147,94 @@ class _SharedWalk(Walk):
     ) -> Any:
         if name == "layers":
             return self._layers(path, held)
-        return self.value(path, held, ())
+        return self.value(path, held, range(self._n_layers))
 
     def value(self, path: str, domain: Any, layers: Sequence[int]) -> Any:
-        if isinstance(domain, PerLayer | PerGroup):
-            return domain
+        match domain:
+            case PerLayer():
+                _check_inside(domain.domain)
+                return domain
+            case PerGroup(n, inner, grouping):
+                _check_inside(inner)
+                return PerGroup(n, inner, super().value(f"{path}.grouping", grouping, ()))
         return super().value(path, domain, layers)
 
     def _layers(self, path: str, held: Any) -> Any:
-        if isinstance(held, Choice):
-            index = self._choose(path, Choice(*range(len(held.options))))
-            return self._layers(f"{path}.{index}", held.options[index])
+        match held:
+            case Choice():
+                index = self._choose(path, Choice(*range(len(held.options))))
+                return self._layers(f"{path}.{index}", held.options[index])
+            case Switch(on=on):
+                option = self.shared(on)
+                return self._layers(f"{path}.{option}", held.case(option))
+            case Shared(name, domain) if not isinstance(domain, Subset):
+                if name not in self._shared:
+                    self._shared[name] = self._layers(name, domain)
+                return self._shared[name]
         return held
+
+    def _groups(self, node: Groups) -> list[Any]:
+        path = node.path
+        cut = self.value(f"{path}.grouping", node.item.grouping, ())
+        if isinstance(node.item.tuned, Shared):
+            raise Unstructured
+        kinds = [leaf.method.kind for leaf in node.leaves]
+        present = self.value(f"{path}.present", Subset(*kinds, min_size=0), ())
+        methods = [self.method(leaf) for leaf in node.leaves if leaf.method.kind in present]
+        return [Grouping(node, cut, tuple(methods))]
 
 
 def _check_conditions(method: Configurable) -> None:
     declared = settings(type(method))
     for setting in declared.values():
         for controlling in setting.when:
-            if _by_layer(getattr(method, controlling)):
+            if any(
+                isinstance(inner, PerLayer | PerGroup | ByGroup)
+                for inner in within(getattr(method, controlling))
+            ):
                 raise Unstructured
 
 
-def _by_layer(value: Any) -> bool:
-    if isinstance(value, Choice):
-        return any(map(_by_layer, value.options))
-    return isinstance(value, PerLayer | PerGroup)
+def _check_inside(domain: Any) -> None:
+    """A tie inside of a per-layer draw would be drawn for each layer here."""
+    if any(isinstance(inner, Shared | Switch) for inner in within(domain)):
+        raise Unstructured
 
 
-def _related(bound: BoundSpace, one: Node, other: Node) -> bool:
-    n_layers, gate = bound.anatomy.n_layers, bound.space.gate
+def _tied(bound: BoundSpace, one: Node, other: Node) -> bool:
+    """Whether two items are of one kind, share a draw, or are compared by a constraint."""
     kinds = [{leaf.method.kind for leaf in leaves((node,))} for node in (one, other)]
     if kinds[0] & kinds[1]:
         return True
+    if _ties(one) & _ties(other):
+        return True
+    for constraint in bound.space.constraints:
+        if isinstance(constraint, Relation | Forbid):
+            if kinds[0] & constraint.kinds and kinds[1] & constraint.kinds:
+                return True
+    return False
+
+
+def _ties(node: Node) -> set[str]:
+    found: set[str] = set()
+    held: list[Any] = [
+        getattr(leaf.method, name)
+        for leaf in leaves((node,))
+        for name in settings(type(leaf.method))
+    ]
+    if isinstance(node, Groups):
+        held += [node.item.grouping, node.item.tuned]
+    for one in held:
+        found |= {inner.name for inner in within(one) if isinstance(inner, Shared)}
+    return found
+
+
+def _apart(bound: BoundSpace, one: Node, other: Node) -> bool:
+    """Whether two items place together what each places alone, as far as tries show."""
+    n_layers, gate = bound.anatomy.n_layers, bound.space.gate
     tries = [_tries(node, n_layers, gate) for node in (one, other)]
     pairs = [*zip(*tries, strict=False), *itertools.product(tries[0][:6], tries[1][:6])]
-    return any(not _independent(bound, a, b) for a, b in pairs)
+    return all(_independent(bound, a, b) for a, b in pairs)
 
 
 def _tries(node: Node, n_layers: int, gate: Any) -> list[Architecture]:

@@ -1,299 +1,228 @@
-"""What one assignment of the shared fields can place, block of layers by block of layers.
-
-Layers that share a ``PerGroup`` draw form one block; otherwise each layer is one. What a method
-places in a block must not depend on the other blocks, apart from a constant part that is there
-as soon as one block is active (bias vectors outside the layers, a network shared by them). This
-is checked for each assignment on two blocks and on all of them.
-"""
+"""From one assignment of the shared fields to its strands."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+import itertools
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from peftnas.spaces.architecture import Architecture, Placement
+from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Subset
-from peftnas.spaces.enumerate import walks
-from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.sizes.assign import Assignment, Unstructured, is_open
-from peftnas.spaces.sizes.tally import Distribution
-from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
-from peftnas.spaces.tree import Walk
-from peftnas.spaces.tree_nodes import Leaf, possible_layers
+from peftnas.spaces.fields import Configurable, possible_values, settings
+from peftnas.spaces.grouped import Grouped
+from peftnas.spaces.relations import Forbid, Relation
+from peftnas.spaces.sizes.assign import Assignment, Grouping, Unstructured, is_open
+from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter
+from peftnas.spaces.sizes.strands import Block, Fill, Strand, Strands, draws_in
+from peftnas.spaces.structure import PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, unshared
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
 
-Content = frozenset[tuple[Placement, int]]
-"""Placements with how often each occurs."""
 
-NOTHING: Content = frozenset()
+class Boxes:
+    """Makes strands; those of a method are kept, since many assignments share methods.
 
-_WALKS_OF_A_BLOCK = 5_000
-_LAYER = re.compile(r"layers\[(\d+)\]")
-
-
-@dataclass(frozen=True)
-class Option:
-    """One way to fill a block: what it adds to the constant part.
-
-    Attributes:
-        content: placements beyond the constant part.
-        count: their trainable parameters.
-        idle: most layers that can be drawn with this content while the constant part stays
-            absent; ``None`` if it cannot.
-        live: the same with the constant part present.
+    Args:
+        bound: the space.
+        alphabet: that their letters are of.
+        apart: whether methods place together just what each places alone.
+        constrained: whether constraints are looked at.
     """
 
-    content: Content
-    count: int
-    idle: int | None
-    live: int | None
+    def __init__(
+        self, bound: BoundSpace, alphabet: Alphabet, apart: bool, constrained: bool
+    ) -> None:
+        self._bound, self._alphabet, self._apart = bound, alphabet, apart
+        self._made = Strands(bound, alphabet)
+        self._known: dict[Any, Strand] = {}
+        compared = [c for c in bound.space.constraints if isinstance(c, Relation | Forbid)]
+        self._compared = compared if constrained else []
 
+    def strands(self, assignment: Assignment) -> tuple[Strand, ...] | None:
+        """The strands of an assignment; ``None`` where it breaks a constraint on its fields.
 
-@dataclass(frozen=True)
-class Box:
-    """All that one assignment can place: a constant part and one option of each block.
-
-    Attributes:
-        constant: placements that are there as soon as one block is active.
-        constant_count: trainable parameters that are there then.
-        blocks: the options of each block.
-        layers: the layers of each block.
-        min_size: fewest layers that must be drawn.
-        spanning: whether a placement covers several layers, so that the options' placements only
-            stand for it.
-        kinds: kinds of the methods.
-        raw: points by count, those that place nothing under ``raw_empty``.
-    """
-
-    constant: Content
-    constant_count: int
-    blocks: tuple[frozenset[Option], ...] = ()
-    layers: tuple[tuple[int, ...], ...] = ()
-    min_size: int = 0
-    spanning: bool = False
-    kinds: frozenset[str] = field(default=frozenset(), compare=False)
-    raw: Distribution = field(default_factory=dict, compare=False)
-    raw_empty: int = field(default=0, compare=False)
-
-
-def box(bound: BoundSpace, assignment: Assignment) -> Box:
-    """The box of an assignment.
-
-    Raises:
-        Unstructured: if layers depend on each other, or several methods leave layers open.
-    """
-    if not any(map(is_open, assignment.methods)):
-        placed = bound.placed_once(Architecture(*assignment.methods))
-        content = contents(placed.placements)
-        if not content:
-            return Box(NOTHING, 0, raw_empty=1)
-        kinds = frozenset(method.kind for method in placed.architecture.methods)
-        return Box(content, placed.count, kinds=kinds, raw={placed.count: 1})
-    if len(assignment.methods) != 1:
-        raise Unstructured
-    return _Opened(bound, assignment.methods[0]).box()
-
-
-def contents(placements: tuple[Placement, ...]) -> Content:
-    """Placements as a set that remembers repetitions."""
-    return frozenset(Counter(placements).items())
-
-
-@dataclass(frozen=True)
-class _Fill:
-    """One raw draw in one block."""
-
-    method: Configurable
-    n_active: int
-    content: Content
-    count: int
-
-
-class _Opened:
-    """One method with open layers."""
-
-    def __init__(self, bound: BoundSpace, method: Configurable) -> None:
-        if not hasattr(method, "layers"):
-            raise Unstructured  # cannot be looked at in one layer alone
-        self._bound, self._method, self._held = bound, method, method.layers
-        self._n_layers = bound.anatomy.n_layers
-        self._blocks = _blocks(method, possible_layers(self._held, self._n_layers), self._n_layers)
-
-    def box(self) -> Box:
-        addressed = self._by_address()
-        if addressed is None:
-            fills = [list(self._fills(block)) for block in self._blocks]
-            constant, constant_count, spanning = self._checked(fills, self._constant(fills))
-        else:
-            fills, constant = addressed
-            constant_count, spanning = sum(part.count() * n for part, n in constant), False
-        blocks = tuple(_options(block, constant, constant_count) for block in fills)
-        min_size = self._held.min_size if isinstance(self._held, Subset) else 0
-        raw, raw_empty = _raw(fills, constant_count, min_size)
-        return Box(
-            constant,
-            constant_count,
-            blocks,
-            self._blocks,
-            min_size,
-            spanning,
-            frozenset({self._method.kind}),
-            raw,
-            raw_empty,
-        )
-
-    def _by_address(self) -> tuple[list[list[_Fill]], Content] | None:
-        """Fills and constant part, read off the addresses of one placing in all layers.
-
-        Only where nothing but the layers is open, and the first and the last layer placed alone
-        give the same.
+        Raises:
+            Unstructured: if what they place depends on each other.
         """
-        method = self._method
-        structured = [PerLayer, PerGroup]
-        if any(type(getattr(method, name)) in structured for name in settings(type(method))):
+        if self._compared and not self._meets(assignment):
             return None
-        layers = [layer for block in self._blocks for layer in block]
-        parts: dict[int | None, list[Placement]] = {layer: [] for layer in (None, *layers)}
-        full = method.replace(layers=tuple(layers))
-        for part in self._bound.placed_once(Architecture(full)).placements:
-            address = _LAYER.match(part.site)
-            parts[int(address[1]) if address else None].append(part)
-        if len(layers) < 2 or not all(parts[layer] for layer in layers):
-            return None
-        if parts[None] and self._bound.placed_once(Architecture(method.replace(layers=()))).count:
-            return None
-        for layer in (layers[0], layers[-1]):
-            alone = self._bound.placed_once(Architecture(method.replace(layers=(layer,))))
-            if contents(alone.placements) != contents((*parts[None], *parts[layer])):
-                return None
-        nothing = _Fill(method, 0, NOTHING, 0)
-        fills = []
-        for layer in layers:
-            here = (*parts[None], *parts[layer])
-            count = sum(part.count() for part in here)
-            fills.append([nothing, _Fill(method, 1, contents(here), count)])
-        return fills, contents(tuple(parts[None]))
-
-    def _fills(self, block: tuple[int, ...]) -> Iterator[_Fill]:
-        """Every raw draw in one block, the other layers left out."""
-        subset = isinstance(self._held, Subset)
-        layers = Subset(*block, min_size=0) if subset else block
-        leaf = Leaf("block", self._method.replace(layers=layers))
-
-        def run(choose: Any) -> Configurable:
-            return Walk(choose, self._n_layers, None).method(leaf)
-
-        drawn = list(islice(walks(run), _WALKS_OF_A_BLOCK + 1))
-        if len(drawn) > _WALKS_OF_A_BLOCK:
-            raise Unstructured
-        for method in drawn:
-            placed = self._bound.placed_once(Architecture(method))
-            active = len(method.layers)  # type: ignore[attr-defined]
-            yield _Fill(method, active, contents(placed.placements), placed.count)
-
-    def _constant(self, fills: list[list[_Fill]]) -> Content:
-        """The placements that every active block shows."""
-        if len(fills) == 1:
-            return NOTHING
-        shown = [fill.content for block in fills for fill in block if fill.content]
-        return frozenset.intersection(*shown) if shown else NOTHING
-
-    def _checked(self, fills: list[list[_Fill]], constant: Content) -> tuple[Content, int, bool]:
-        """Constant part, its count, and whether placements span layers; all checked by placing."""
-        if len(fills) == 1:
-            return NOTHING, 0, False
-        fullest = [max(block, key=lambda fill: fill.count) for block in fills]
-        filled = [fill for fill in fullest if fill.content]
-        if len(filled) < 2:
-            return constant, sum(part.count() * n for part, n in constant), False
-        pair = [filled[0], filled[-1]]
-        together = self._placed(pair)
-        count = sum(fill.count for fill in pair) - together.count
-        everything = self._placed(filled)
-        if everything.count != count + sum(fill.count - count for fill in filled):
-            raise Unstructured
-        unions = [
-            contents(placed.placements)
-            == constant.union(*(fill.content - constant for fill in some))
-            for placed, some in ((together, pair), (everything, filled))
+        methods = [part for part in assignment.parts if not isinstance(part, Grouping)]
+        if not self._apart and len(assignment.methods) > 1:
+            if any(isinstance(part, Grouping) for part in assignment.parts) or any(
+                map(is_open, methods)
+            ):
+                raise Unstructured
+            return (self._made.fixed(methods),)
+        fixed = [method for method in methods if not is_open(method)]
+        strands = [self._strand(method) for method in fixed]
+        shared: dict[str, list[Configurable]] = {}
+        for method in methods:
+            if not is_open(method):
+                continue
+            layers = getattr(method, "layers", None)
+            if isinstance(layers, Shared):
+                shared.setdefault(layers.name, []).append(method)
+            else:
+                strands.append(self._strand(method))
+        strands += [self._in_step(some) for some in shared.values()]
+        strands += [
+            self._grouping(part) for part in assignment.parts if isinstance(part, Grouping)
         ]
-        if all(unions) and count == sum(part.count() * n for part, n in constant):
-            return constant, count, False
-        if constant:
+        for one, other in itertools.combinations(strands, 2):
+            # letters of modules over several layers do not say which of two they belong to
+            if one.kinds & other.kinds and (one.spanning or other.spanning):
+                raise Unstructured
+        return tuple(strands)
+
+    def _strand(self, method: Configurable) -> Strand:
+        if method not in self._known:
+            made = self._made
+            self._known[method] = made.open(method) if is_open(method) else made.fixed([method])
+        return self._known[method]
+
+    def _in_step(self, methods: Sequence[Configurable]) -> Strand:
+        """The strand of methods that share one draw of layers."""
+        strands = [self._strand(method) for method in methods]
+        if len(strands) == 1:
+            return strands[0]
+        first = strands[0]
+        if any(strand.spanning or strand.constant != NOTHING for strand in strands):
             raise Unstructured
-        return constant, count, True
+        layers = [block.layers for block in first.blocks]
+        if any([block.layers for block in strand.blocks] != layers for strand in strands):
+            raise Unstructured
+        blocks = []
+        for number, at in enumerate(layers):
+            choices = [strand.blocks[number].fills for strand in strands]
+            fills = [
+                self._both(some)
+                for some in itertools.product(*choices)
+                if len({fill.drawn for fill in some}) == 1
+            ]
+            blocks.append(Block(at, tuple(fills)))
+        kinds = frozenset().union(*(strand.kinds for strand in strands))
+        return Strand(NOTHING, tuple(blocks), first.min_size, kinds=kinds)
 
-    def _placed(self, fills: list[_Fill]) -> Any:
-        """Several blocks filled at once."""
-        layers = sorted(layer for fill in fills for layer in fill.method.layers)  # type: ignore[attr-defined]
-        changes: dict[str, Any] = {"layers": tuple(layers)}
-        for name in settings(type(self._method)):
-            if isinstance(getattr(self._method, name), PerLayer | PerGroup):
-                changes[name] = ByLayer(
-                    {i: v for fill in fills for i, v in getattr(fill.method, name).items()}
-                )
-        return self._bound.placed_once(Architecture(fills[0].method.replace(**changes)))
+    def _both(self, fills: Sequence[Fill]) -> Fill:
+        letters = list(fills[0].letters)
+        weight = fills[0].weight
+        for fill in fills[1:]:
+            letters = [
+                self._alphabet.join(one, other)
+                for one, other in zip(letters, fill.letters, strict=True)
+            ]
+            weight *= fill.weight
+        live = any(fill.live for fill in fills)
+        methods = tuple(method for fill in fills for method in fill.methods)
+        return Fill(tuple(letters), live, fills[0].drawn, weight, methods)
+
+    def _grouping(self, part: Grouping) -> Strand:
+        """The strand of a ``Grouped`` item."""
+        node, item = part.node, part.node.item
+        blocks = [node.layers([group], part.cut) for group in range(item.n)]
+        alone = []
+        for method in part.methods:
+            draws = [_in_block(self._bound, method, block) for block in blocks]
+            alone.append(self._made.of(blocks, draws))
+        if any(strand.spanning for strand in alone):
+            raise Unstructured
+        constant: Letter = NOTHING
+        for strand in alone:
+            constant = self._alphabet.join(constant, strand.constant)
+        kinds = [method.kind for method in part.methods]
+        tuned: Any = item.tuned
+        made = []
+        for group, block in enumerate(blocks):
+            may = tuned is None or group in tuned.items
+            fills = self._tuned(group, block, alone, kinds, item.min_size) if may else []
+            if tuned is not None:
+                weight = _number_of_sets(item)
+                nothing = (NOTHING,) * len(block)
+                fills.append(Fill(nothing, False, 0, weight, (None,) * len(kinds)))
+            made.append(Block(block, tuple(fills)))
+        min_size = 0 if tuned is None else tuned.min_size
+        return Strand(constant, tuple(made), min_size, frozenset(kinds), frozenset(kinds))
+
+    def _tuned(
+        self,
+        group: int,
+        block: tuple[int, ...],
+        alone: Sequence[Strand],
+        kinds: Sequence[str],
+        min_size: int,
+    ) -> list[Fill]:
+        """What a tuned group can hold: some of the methods."""
+        fills = []
+        for taken in itertools.product((False, True), repeat=len(kinds)):
+            if sum(taken) < min_size:
+                continue
+            chosen = itertools.compress(alone, taken)
+            here = [strand.blocks[group].fills for strand in chosen]
+            names = frozenset(itertools.compress(kinds, taken))
+            for some in itertools.product(*here):
+                nothing = Fill((NOTHING,) * len(block), False, 1, 1, ())
+                both = self._both(some) if some else nothing
+                drawn = iter(both.methods)
+                methods = tuple(next(drawn) if t else None for t in taken)
+                fills.append(Fill(both.letters, both.live, 1, both.weight, methods, names))
+        return fills
+
+    def _meets(self, assignment: Assignment) -> bool:
+        """Whether the shared fields meet the constraints that compare them.
+
+        Raises:
+            Unstructured: if that depends on layers still to be drawn.
+        """
+        closed = Architecture(*map(_closed, assignment.methods))
+        placed = self._bound.placed_once(closed)
+        for constraint in self._compared:
+            looked_at = [m for m in assignment.methods if m.kind in constraint.kinds]
+            for path in constraint.paths:
+                kind, _, name = path.partition(".")
+                held = [getattr(method, name) for method in looked_at if method.kind == kind]
+                if any(isinstance(one, PerLayer | PerGroup) for one in held):
+                    raise Unstructured
+            if constraint.broken(placed, self._bound) is not None:
+                if any(map(_may_vanish, looked_at)):
+                    raise Unstructured
+                return False
+        return True
 
 
-def _blocks(
-    method: Configurable, layers: tuple[int, ...], n_layers: int
-) -> tuple[tuple[int, ...], ...]:
-    """The layers, those joined that share a group of some field."""
-    group = {layer: {layer} for layer in layers}
+def _in_block(
+    bound: BoundSpace, method: Configurable, block: tuple[int, ...]
+) -> list[Configurable]:
+    return draws_in(method.replace(layers=block), block, False, bound.anatomy.n_layers)
+
+
+def _number_of_sets(item: Grouped) -> int:
+    n = len(item.methods)
+    return sum(math.comb(n, size) for size in range(item.min_size, n + 1))
+
+
+def _closed(method: Configurable) -> Configurable:
+    """The method in all layers that may be drawn, at the largest of what differs by layer."""
+    changes: dict[str, Any] = {}
     for name in settings(type(method)):
-        held = getattr(method, name)
-        if isinstance(held, PerGroup):
-            for one in layers:
-                for other in layers:
-                    if held.group_of(one, n_layers) == held.group_of(other, n_layers):
-                        joined = group[one] | group[other]
-                        for layer in joined:
-                            group[layer] = joined
-    return tuple(sorted({tuple(sorted(joined)) for joined in group.values()}))
+        held = unshared(getattr(method, name))
+        if isinstance(held, Subset):
+            changes[name] = held.items
+        elif isinstance(held, PerLayer | PerGroup):
+            changes[name] = list(possible_values(held))[-1]
+    return method.replace(**changes)
 
 
-def _options(fills: list[_Fill], constant: Content, constant_count: int) -> frozenset[Option]:
-    found: dict[Content, tuple[int, int | None, int | None]] = {}
-    for fill in fills:
-        live = bool(fill.content)
-        beyond = fill.content - constant
-        count = fill.count - constant_count if live else 0
-        known = found.get(beyond, (count, None, None))
-        if known[0] != count:
-            raise Unstructured
-        most = [known[1], known[2]]
-        held = most[live]
-        most[live] = fill.n_active if held is None else max(held, fill.n_active)
-        found[beyond] = (count, most[0], most[1])
-    return frozenset(Option(content, *facts) for content, facts in found.items())
-
-
-def _raw(fills: list[list[_Fill]], constant_count: int, min_size: int) -> tuple[Distribution, int]:
-    """Points by count, and those that place nothing."""
-    table = {(False, 0, 0): 1}  # (something placed, layers drawn up to min_size, count) -> points
-    for block in fills:
-        kinds = Counter(
-            (bool(f.content), f.n_active, f.count - constant_count if f.content else 0)
-            for f in block
-        )
-        merged: dict[tuple[bool, int, int], int] = {}
-        for (live, drawn, count), number in table.items():
-            for (more_live, more_drawn, more_count), times in kinds.items():
-                most = min(drawn + more_drawn, min_size)
-                state = (live or more_live, most, count + more_count)
-                merged[state] = merged.get(state, 0) + number * times
-        table = merged
-    raw: Distribution = {}
-    empty = 0
-    for (live, drawn, count), number in table.items():
-        if drawn == min_size and live:
-            raw[count + constant_count] = raw.get(count + constant_count, 0) + number
-        elif drawn == min_size:
-            empty += number
-    return raw, empty
+def _may_vanish(method: Configurable) -> bool:
+    """Whether what is drawn by layer can leave nothing of the method."""
+    for name, declared in settings(type(method)).items():
+        held = unshared(getattr(method, name))
+        if isinstance(held, Subset) and not held.min_size:
+            return True
+        if isinstance(held, PerLayer | PerGroup):
+            values = list(possible_values(held))
+            if () in values or (declared.size and 0 in values):
+                return True
+    return False

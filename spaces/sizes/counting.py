@@ -1,25 +1,20 @@
-"""How many points and architectures a bound space has: by looking at all, or by its structure."""
+"""How many points and architectures a bound space has, and draws in which all are equally likely.
+
+A small space is listed, a larger one counted by its structure; of what has none, there are bounds.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import math
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
-from peftnas.spaces.choosers import uniform
-from peftnas.spaces.domains import Choice, Integer, Real, Subset
+from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.enumerate import all_points
-from peftnas.spaces.fields import settings
-from peftnas.spaces.sizes.assign import Unstructured
-from peftnas.spaces.sizes.size import Size
-from peftnas.spaces.sizes.structural import Structural, apart, count_structure, count_unlimited
-from peftnas.spaces.structure import ByGroup, PerGroup, PerLayer
-from peftnas.spaces.ties import Shared, Switch
+from peftnas.spaces.sizes.assign import Part, Unstructured, can_be_absent, parts
+from peftnas.spaces.sizes.at_most import at_most
+from peftnas.spaces.sizes.census import Census
 from peftnas.spaces.tree import Point
-from peftnas.spaces.tree_nodes import Fork, Groups, Leaf, Node, Presence
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -28,129 +23,145 @@ _FEW = 2_000
 _MANY = 20_000
 _SAMPLES = 500
 
-
-@dataclass(frozen=True)
-class Count:
-    """What counting a space found.
-
-    Attributes:
-        distinct: architectures with different ``train_key`` that meet every constraint.
-        raw: points that meet every constraint.
-        parameters: fewest and most trainable parameters of these; ``None`` where not exact.
-    """
-
-    distinct: Size
-    raw: Size
-    parameters: tuple[int, int] | None
+Bounds = tuple[int, int]
 
 
-def count_points(bound: BoundSpace) -> Count:
-    """Count a space: one by one when it is small, else by structure, else within bounds."""
-    reals = tuple(d.path for d in bound.dimensions() if isinstance(d.domain, Real))
+class Counting(Protocol):
+    """What counts a space; bounds are equal where it does so exactly."""
+
+    def distinct(self, budget: int | None) -> Bounds:
+        """Architectures with so many trainable parameters or fewer that meet all constraints."""
+
+    def raw(self, budget: int | None) -> Bounds:
+        """Points with so many trainable parameters or fewer that meet all constraints."""
+
+    def parameters(self, placing: bool) -> Bounds | None:
+        """Fewest and most of these parameters; ``None`` where they are not known.
+
+        Args:
+            placing: of architectures that place something.
+        """
+
+    def drawer(self, low: int, high: int) -> Drawer | None:
+        """Draws architectures with so many parameters; ``None`` where none can be told apart."""
+
+
+class Drawer(Protocol):
+    """Draws architectures, each equally likely; some may break a constraint."""
+
+    def draw(self, rng: random.Random) -> Architecture | None:
+        """One of them; ``None`` if there are none."""
+
+
+def counting(bound: BoundSpace) -> Counting:
+    """The way to count a space: one by one when it is small, else by structure."""
     points = all_points(bound, _FEW)
     if points is not None:
-        return one_by_one(bound, points, reals)
+        return Listing(bound, points)
     try:
-        found = count_structure(bound)
+        census = Census(bound)
+        budget = bound.max_parameters
+        exact = all(low == high for low, high in (census.distinct(budget), census.raw(budget)))
     except Unstructured:
-        found = None
-    if found is None or found.distinct[0] < found.distinct[1] or found.raw[0] < found.raw[1]:
-        points = all_points(bound, _MANY)
-        if points is not None:
-            return one_by_one(bound, points, reals)
-    if found is None:
-        return _loosely(bound, reals)
-    return Count(Size(*found.distinct, reals), Size(*found.raw, reals), found.parameters)
+        exact = False
+    if exact:
+        return census
+    points = all_points(bound, _MANY)
+    return Loose(bound) if points is None else Listing(bound, points)
 
 
-def one_by_one(bound: BoundSpace, points: Iterable[Point], reals: tuple[str, ...]) -> Count:
-    """Count a space by all its points."""
-    keys: dict[str, int] = {}
-    raw = 0
-    for point in points:
-        if bound.broken_constraint(point.architecture) is None:
-            raw += 1
-            keys[bound.train_key(point.architecture)] = bound.count(point.architecture)
-    counts = keys.values()
-    return Count(
-        Size(len(keys), len(keys), reals),
-        Size(raw, raw, reals),
-        (min(counts), max(counts)) if counts else None,
-    )
+class Listing:
+    """A space of which every point was looked at."""
+
+    def __init__(self, bound: BoundSpace, points: Iterable[Point]) -> None:
+        self._found: dict[str, tuple[Architecture, int]] = {}
+        self._raw: list[int] = []
+        for point in points:
+            if bound.broken_constraint(point.architecture) is None:
+                count = bound.count(point.architecture)
+                self._raw.append(count)
+                self._found[bound.train_key(point.architecture)] = (point.architecture, count)
+
+    def distinct(self, budget: int | None) -> Bounds:
+        """See :class:`Counting`."""
+        number = sum(budget is None or count <= budget for _, count in self._found.values())
+        return number, number
+
+    def raw(self, budget: int | None) -> Bounds:
+        """See :class:`Counting`."""
+        number = sum(budget is None or count <= budget for count in self._raw)
+        return number, number
+
+    def parameters(self, placing: bool) -> Bounds | None:
+        """See :class:`Counting`."""
+        counts = [count for count in self._raw if count or not placing]
+        return (min(counts), max(counts)) if counts else None
+
+    def drawer(self, low: int, high: int) -> Drawer:
+        """See :class:`Counting`."""
+        return _Listed([one for one, count in self._found.values() if low <= count <= high])
 
 
-def _loosely(bound: BoundSpace, reals: tuple[str, ...]) -> Count:
-    """Bounds for any space.
+class _Listed:
+    def __init__(self, found: list[Architecture]) -> None:
+        self._found = found
+
+    def draw(self, rng: random.Random) -> Architecture | None:
+        return rng.choice(self._found) if self._found else None
+
+
+class Loose:
+    """A space without the structure to count it: bounds.
 
     There are at least those seen in samples, or those of a smaller space whose items do not depend
     on each other; at most all points, constraints aside.
     """
-    (high, exact), low = _unlimited(bound), Structural((0, 0), (0, 0), None)
-    with contextlib.suppress(Unstructured):
-        low = count_structure(bound, apart(bound))
-    points: set[tuple[tuple[str, object], ...]] = set()
-    keys: set[str] = set()
-    choose = uniform(random.Random(0))
-    for _ in range(_SAMPLES):
-        point = bound.draw(choose)
-        if bound.broken_constraint(point.architecture) is None:
-            points.add(tuple(point.values.items()))
-            keys.add(bound.train_key(point.architecture))
-    raw = (max(low.raw[0], len(points)), high)
-    if exact and bound.max_parameters is None and not bound.space.at_least_one_method:
-        raw = (high, high)
-    return Count(Size(max(low.distinct[0], len(keys)), high, reals), Size(*raw, reals), None)
+
+    def __init__(self, bound: BoundSpace) -> None:
+        self._bound = bound
+        points: dict[tuple[tuple[str, object], ...], int] = {}
+        keys: dict[str, int] = {}
+        for seed in range(_SAMPLES):
+            point = bound.draw_valid(random.Random(seed))
+            if point is not None:
+                count = bound.count(point.architecture)
+                points[tuple(point.values.items())] = count
+                keys[bound.train_key(point.architecture)] = count
+        self._points, self._keys = points, keys
+
+    def distinct(self, budget: int | None) -> Bounds:
+        """See :class:`Counting`."""
+        seen = sum(budget is None or count <= budget for count in self._keys.values())
+        try:
+            low = Census(self._bound, _apart(self._bound)).distinct(budget)[0]
+        except Unstructured:
+            low = 0
+        return max(low, seen), self.raw(budget)[1]
+
+    def raw(self, budget: int | None) -> Bounds:
+        """See :class:`Counting`."""
+        bound = self._bound
+        seen = sum(budget is None or count <= budget for count in self._points.values())
+        try:
+            alone = [Part((node,), True) for node in bound.nodes]
+            high = Census(bound, alone, constrained=False).raw(None)[1]
+        except Unstructured:
+            return seen, at_most(bound)
+        free = budget is None and not bound.space.constraints
+        return (high if free and not bound.space.at_least_one_method else seen), high
+
+    def parameters(self, placing: bool) -> None:
+        """See :class:`Counting`."""
+
+    def drawer(self, low: int, high: int) -> None:
+        """See :class:`Counting`."""
 
 
-def _unlimited(bound: BoundSpace) -> tuple[int, bool]:
-    """Number of points, constraints aside, or an upper bound of it; whether it is exact."""
-    try:
-        return count_unlimited(bound), True
-    except Unstructured:
-        gate = bound.space.gate
-        gates = len(gate.options) if isinstance(gate, Choice) else 1
-        items = [_at_most(node, bound.anatomy.n_layers) for node in bound.nodes]
-        return gates * math.prod(items), False
-
-
-def _at_most(node: Node | None, n_layers: int) -> int:
-    """An upper bound of the points of one item."""
-    match node:
-        case None:
-            return 1
-        case Presence():
-            return 1 + _at_most(node.leaf, n_layers)
-        case Fork():
-            return sum(_at_most(option, n_layers) for _, option in node.options)
-        case Groups(item=item, leaves=inner):
-            drawn = [item.grouping, item.tuned, *[item.choices()] * item.n]
-            inside = [_at_most(leaf, n_layers) for leaf in inner]
-            return math.prod([*inside, *(_values_at_most(held, n_layers) for held in drawn)])
-        case Leaf():
-            fields = [getattr(node.method, name) for name in settings(type(node.method))]
-            return math.prod(_values_at_most(held, n_layers) for held in fields)
-
-
-def _values_at_most(held: Any, n_layers: int) -> int:
-    match held:
-        case Integer():
-            return len(held)
-        case Choice():
-            return sum(_values_at_most(option, n_layers) for option in held.options)
-        case Subset():
-            n = len(held.items)
-            return sum(math.comb(n, size) for size in range(held.min_size, n + 1))
-        case PerLayer(inner):
-            return math.prod([_values_at_most(inner, n_layers)] * n_layers)
-        case PerGroup(n, inner, grouping):
-            number: int = _values_at_most(inner, n_layers) ** n
-            return number * _values_at_most(grouping, n_layers)
-        case ByGroup(grouping=grouping):
-            return _values_at_most(grouping, n_layers)
-        case Shared(_, inner):
-            return _values_at_most(inner, n_layers)
-        case Switch(on=on, cases=cases):
-            inside = max(_values_at_most(case, n_layers) for _, case in cases)
-            return _values_at_most(on, n_layers) * inside
-        case _:
-            return 1
+def _apart(bound: BoundSpace) -> list[Part]:
+    """Groups of items that leave out what can be absent where items depend on each other."""
+    groups = []
+    for part in parts(bound):
+        needed = tuple(node for node in part.nodes if not can_be_absent(node))
+        some = part.nodes if part.apart else needed or part.nodes[-1:]
+        groups.append(Part(some, part.apart or len(some) == 1))
+    return groups

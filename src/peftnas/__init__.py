@@ -55,4 +55,9 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module("peftnas.spaces"), name)
     if name in _SEARCH:
         return getattr(import_module("peftnas.search"), name)
+    # a class of methods, such as LoRA: said once somebody asks, since it loads torch
+    if name[:1].isupper() and hasattr(import_module("peftnas.methods"), name):
+        raise AttributeError(
+            f"module 'peftnas' has no attribute {name!r}; write from peftnas.methods import {name}"
+        )
     raise AttributeError(f"module 'peftnas' has no attribute {name!r}")

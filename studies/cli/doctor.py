@@ -69,12 +69,16 @@ def _found(source: str) -> tuple[str, PretrainedConfig, Family | None]:
     """Name and config of a backbone, and the family that a study gives it."""
     if not source.endswith(".py"):
         return *_config(source), None
-    from peftnas.search.backbone import find_backbone
+    from peftnas.search.backbone import Backbone, find_config
     from peftnas.studies.study_file import load_study
 
     file = load_study(source)
-    backbone = find_backbone(file.study.backbone, base=file.base)
-    return backbone.name, backbone.config(), backbone.family
+    named = file.study.backbone
+    while callable(named) and not isinstance(named, Backbone):
+        named = named()
+    if isinstance(named, Backbone):
+        return named.name, named.config(), named.family
+    return *find_config(named, base=file.base), None
 
 
 def _config(source: str) -> tuple[str, PretrainedConfig]:

@@ -6,8 +6,9 @@ import argparse
 from typing import Any
 
 from peftnas.search.errors import UsageError
+from peftnas.spaces.nearest import nearest
 from peftnas.studies.cli import options, output
-from peftnas.studies.method_listing import LEGEND, condition, listing
+from peftnas.studies.method_listing import LEGEND, condition, listing, presets_listing
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,7 +19,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "list the methods: fields, ranges, defaults, how the parameters are counted, source",
         "peftnas methods\npeftnas methods lora",
     )
-    command.add_argument("kind", metavar="KIND", nargs="*", help="only these, such as lora")
+    command.add_argument(
+        "kind", metavar="KIND", nargs="*", help="only these, such as lora or LoRA"
+    )
     command.add_argument(
         "--markdown",
         action="store_true",
@@ -34,17 +37,35 @@ def show_methods(arguments: argparse.Namespace) -> int:
 
     if arguments.markdown:
         return _show_markdown(arguments)
-    unknown = [kind for kind in arguments.kind if kind not in METHODS]
-    if unknown:
-        raise UsageError(f"method must be one of {', '.join(METHODS)}, got {unknown[0]!r}")
-    chosen = [listing(METHODS[kind]) for kind in arguments.kind or METHODS]
+    kinds = [_kind(given) for given in arguments.kind]
+    chosen = [listing(METHODS[kind]) for kind in kinds or METHODS]
     if arguments.json:
         output.print_json(chosen)
         return 0
     for method in chosen:
         _print(method)
     output.console().print(LEGEND)
+    if not kinds:
+        names = ", ".join(preset["name"] for preset in presets_listing())
+        output.console().print(
+            output.hanging("", f"Published combinations, peftnas.methods.presets: {names}")
+        )
     return 0
+
+
+def _kind(given: str) -> str:
+    """The kind that a kind, or the name of a class, stands for."""
+    from peftnas.methods import METHODS
+
+    by_name = {kind: kind for kind in METHODS} | {
+        method.__name__.lower(): kind for kind, method in METHODS.items()
+    }
+    kind = by_name.get(given.lower())
+    if kind is not None:
+        return kind
+    found = nearest(given, by_name)
+    guess = "take one of these" if found is None else f"did you mean {by_name[found]!r}?"
+    raise UsageError(f"method must be one of {', '.join(METHODS)}, got {given!r}; {guess}")
 
 
 def _show_markdown(arguments: argparse.Namespace) -> int:

@@ -63,3 +63,18 @@ def test_space(example, build_backbone):
         assert bound.count(sample) == sum(len(m.layers or range(3)) for m in sample.methods)
         again = Architecture.from_json(sample.to_json())
         assert bound.train_key(again) == bound.train_key(sample)
+
+
+def test_a_backbone_without_its_site(example, build_backbone, monkeypatch):
+    model = build_backbone("mamba")
+    said = r"sublayers \['ffn'\] do not exist in mamba backbones; leave the method out"
+    for call in (
+        lambda: attach(model, example.Loudness()),
+        lambda: count(example.Loudness(), describe(model)),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()
+    # and one that forgets the check
+    monkeypatch.setattr(type(describe(model)), "check_sublayers", lambda *args: None)
+    with pytest.raises(ValueError, match=r"names the site 'layers\[0\].ffn', which this mamba"):
+        attach(model, example.Loudness())

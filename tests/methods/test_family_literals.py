@@ -21,7 +21,9 @@ from peftnas.methods import (
     attach,
     describe,
 )
-from peftnas.methods.testing.tiny import SIZES
+from peftnas.methods.anatomies import BERT, FAMILIES, LLAMA
+from peftnas.methods.family_probe import check_by_running
+from peftnas.methods.testing.tiny import CONFIGS, SIZES
 
 STACK = Stack(
     layers="layers",
@@ -79,6 +81,14 @@ def test_a_literal_that_fits(batch):
         ),
         ({"linears": {}}, "must have 'up' .*got none"),
         ({"linears": {"up": "mlp.fc1", "query": "q"}}, "both 'query' and 'key'"),
+        (
+            {"linears": STACK.linears | {"up": "mlp.fc2"}},
+            "each linear once, got 'mlp.fc2' as 'up' and 'down'",
+        ),
+        (
+            {"linears": {"up": "u", "query": Fused("q", 1), "key": Fused("q", 1)}},
+            "each linear once, got 'q' as 'query' and 'key'",
+        ),
         ({"linears": {"up": 3}}, r"Stack.linears\['up'\] must be text, got 3"),
         ({"linears": "up"}, "must be a dict by name"),
         ({"sublayers": {}}, "at least one sublayer"),
@@ -157,6 +167,8 @@ def attention(**fields):
             r"takes, Tap\('input_layernorm', 0, 'input'\), got",
         ),
         (attention(core="self_attn.dense"), "core must be the module that calls the attention"),
+        (attention(core="mlp"), r"core must be .*hands keywords .*got 'mlp'; or None"),
+        ({"causal": False}, "causal must be True, since 'self_attn' says is_causal"),
         ({"heads": "n_head"}, "heads must be .*'num_attention_heads'.*got 'n_head'"),
         ({"config": "text_config"}, "config must be .*got 'text_config'"),
     ],
@@ -170,3 +182,108 @@ def test_names_that_only_some_models_have_may_be_missing():
     fields = {"outer_norms": STACK.outer_norms | {"embeddings_norm": "norm"}}
     anatomy = describe(CONFIG, changed(**fields, optional=("embeddings_norm",)))
     assert "final_norm" in anatomy.norms and "embeddings.norm" not in anatomy.norms
+
+
+def test_positions_that_a_rotation_contradicts():
+    with pytest.raises(UnsupportedBackboneError, match="must be 'rotary', since .*got 'learned'"):
+        describe(CONFIG, dataclasses.replace(PHI, positions="learned"))
+
+
+LLAMA_LAYER = LLAMA.stacks[0].sublayers
+BERT_LAYER = BERT.stacks[0].sublayers
+
+
+def own(family, **sublayers):
+    """A family as it is, but for some sublayers."""
+    stack = family.stacks[0]
+    changed = dataclasses.replace(stack, sublayers=stack.sublayers | sublayers)
+    return dataclasses.replace(family, name="mine", stacks=(changed,))
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "t5", "bart", "clip", "mamba"])
+def test_a_literal_that_is_right_passes_the_trial(build_backbone, digest, name):
+    model = build_backbone(name)
+    before, modes = digest(model), [module.training for module in model.modules()]
+    known = describe(model)
+    [family] = [one for one in FAMILIES if one.name == known.family]
+    assert describe(model, dataclasses.replace(family)) == known
+    assert digest(model) == before and [m.training for m in model.modules()] == modes
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_known_literals_are_what_their_modules_do(build_backbone, name):
+    model = build_backbone(name)
+    check_by_running(model, describe(model))
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "said"),
+    [
+        ("bert", dataclasses.replace(BERT, norm_order="pre"), "norm must be the norm that reads"),
+        ("llama", dataclasses.replace(LLAMA, norm_order="post"), "reads the sum of residual"),
+        (
+            "llama",
+            own(LLAMA, ffn=dataclasses.replace(LLAMA_LAYER["ffn"], exit="mlp.act_fn")),
+            r"whose output is added to the residual stream, of shape \(1, 6, 16\), got",
+        ),
+        (
+            "llama",
+            own(LLAMA, ffn=dataclasses.replace(LLAMA_LAYER["ffn"], exit="self_attn")),
+            "must be what a layer adds to the residual stream",
+        ),
+        (
+            "llama",
+            own(
+                LLAMA,
+                ffn=dataclasses.replace(
+                    LLAMA_LAYER["ffn"], residual=Tap("input_layernorm", 0, "hidden_states")
+                ),
+            ),
+            "norm must be the norm that reads the residual stream",
+        ),
+        (
+            "llama",
+            own(
+                LLAMA,
+                ffn=SublayerPaths(
+                    residual=Tap("input_layernorm", 0, "hidden_states"),
+                    exit="mlp",
+                    norm="input_layernorm",
+                ),
+            ),
+            "whose 'up' reads the output of its norm",
+        ),
+        (
+            "bert",
+            own(
+                BERT,
+                ffn=dataclasses.replace(
+                    BERT_LAYER["ffn"], residual=BERT_LAYER["attention"].residual
+                ),
+            ),
+            "norm must be the norm that reads the sum",
+        ),
+        (
+            "bert",
+            dataclasses.replace(
+                BERT, stacks=(dataclasses.replace(BERT.stacks[0], causal=True),), name="mine"
+            ),
+            "causal must be False, since its tokens see later ones, got True",
+        ),
+    ],
+)
+def test_a_literal_of_other_modules_fails_the_trial(build_backbone, name, family, said):
+    with pytest.raises(UnsupportedBackboneError, match=said):
+        describe(build_backbone(name), dataclasses.replace(family, name="mine"))
+
+
+def test_a_model_that_cannot_be_called_is_told(build_backbone, monkeypatch):
+    model = build_backbone("bert")
+
+    def fails(*args, **kwargs):
+        raise ValueError("wants a picture")
+
+    monkeypatch.setattr(model.embeddings, "forward", fails)
+    with pytest.warns(UserWarning, match="only its names are checked: wants a picture"):
+        describe(model, dataclasses.replace(BERT))

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, XGLMConfig
 
+import peftnas
 from peftnas.methods import (
+    VPT,
     Adapter,
     Architecture,
+    CoDA,
+    CrossAttentionTuning,
+    DoRA,
+    GatedLoRAPrefix,
+    LlamaAdapter,
+    LNTuning,
     LoRA,
+    Prefix,
+    Prompt,
+    UnsupportedBackboneError,
     attach,
     attach_side_by_side,
     costs,
@@ -185,3 +197,83 @@ def test_copies_of_an_anatomy_fit(build_backbone):
     model = build_backbone("bert")
     attached = attach(model, LoRA(), anatomy=dataclasses.replace(describe(model)))
     assert attached.count > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "remedy"),
+    [
+        ("mamba", Prefix(), "leave the method out"),
+        ("mamba", LlamaAdapter(), "leave the method out"),
+        ("mamba", CoDA(), "leave the method out"),
+        ("mamba", GatedLoRAPrefix(), "leave the method out"),
+        ("mamba", CrossAttentionTuning(), "leave the method out"),
+        ("bert", CrossAttentionTuning(), "leave the method out"),
+        ("mamba", Adapter(), "take mixer"),
+        ("bert", Adapter(site="mixer"), "take attention, ffn"),
+        ("mamba", LoRA(), "take some of in_proj, x_proj"),
+    ],
+)
+def test_a_refusal_names_no_remedy_that_the_method_cannot_take(name, method, remedy):
+    with pytest.raises(ValueError, match=rf"do not exist in {name} backbones; {remedy}$"):
+        count(method, describe(CONFIGS[name]()))
+
+
+def test_adapter_drop_leaves_a_layer():
+    anatomy = describe(BERT)
+    with pytest.raises(ValueError, match="at least one of the 3 layers .*take 2 at the most"):
+        presets.adapter_drop(anatomy, dropped=3)
+    assert presets.adapter_drop(anatomy, dropped=2).methods[0].layers == (2,)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Architecture(DoRA(), DoRA()), "got it twice at one; keep one"),
+        (lambda: Architecture(Prompt(), VPT()), "got Prompt beside it; keep one"),
+        (lambda: Architecture(VPT(), VPT()), "got another VPT beside it; keep one"),
+        (lambda: LNTuning(targets=("LayerNorm",)), "is none of them, take some of these"),
+        (lambda: Adapter(site=("attention", "ffn")), "; write 'both'"),
+        (lambda: Adapter(site="mlp"), "did you mean 'ffn'"),
+        (lambda: Adapter(site="self_attn"), "did you mean 'attention'"),
+        (lambda: Architecture(LoRA(), gate="unipelt"), r"got gate=; .* as in LoRA\(gate=...\)"),
+        (lambda: LoRA(dropout=0.1), r"got 'dropout'; give it to attach\(..., dropout=0.1\)"),
+        (lambda: costs(LoRA(), BERT, batch=0, tokens=4), "batch must be .*, got 0; take 1"),
+        (lambda: costs(LoRA(), BERT, batch=1, tokens=4, outputs="2"), "outputs must be 0 .*'2'"),
+    ],
+)
+def test_remedies(make, said):
+    with pytest.raises((ValueError, TypeError), match=said):
+        make()
+
+
+def test_a_method_is_asked_of_the_package():
+    with pytest.raises(AttributeError, match="write from peftnas.methods import LoRA"):
+        peftnas.LoRA  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'Lora'$"):
+        peftnas.Lora  # noqa: B018
+
+
+def test_hidden_states_that_hold_no_prompt(build_backbone):
+    attached = attach(build_backbone("bert"), Prompt(length=10))
+    with pytest.raises(ValueError, match=r"real takes .*10 \+ tokens, ...\), got \(2, 3, 4\)"):
+        attached.real(torch.zeros(2, 3, 4))
+
+
+def test_a_checkpoint_of_another_backbone(build_backbone, tmp_path):
+    attach(build_backbone("bert"), LoRA()).save(tmp_path)
+    with pytest.raises(ValueError, match="another backbone: model_type bert there, roberta here"):
+        load(tmp_path, build_backbone("roberta"))
+
+
+def test_an_unknown_family_is_loaded_with_its_anatomy():
+    with pytest.raises(UnsupportedBackboneError, match=r"load\(folder, model, anatomy=describe"):
+        describe(XGLMConfig())
+
+
+def test_quantised_weights_are_named(build_backbone):
+    quantise = torch.ao.quantization.quantize_dynamic
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = quantise(build_backbone("bert"), {torch.nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(UnsupportedBackboneError, match="quantised weights are not supported"):
+        attach(model, LoRA())

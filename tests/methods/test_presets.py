@@ -121,3 +121,9 @@ def test_trains_on_a_tiny_backbone(name, build_backbone, inputs_of):
     assert all(parameter.grad is not None for parameter in attached.parameters())
     torch.optim.SGD(attached.parameters(), lr=0.1).step()
     assert not torch.equal(model(**inputs_of(model)).last_hidden_state, before)
+
+
+def test_presets_list_themselves():
+    assert dir(presets) == sorted(presets.__all__)
+    for name in presets.__all__:
+        assert re.search(r"\d{4}\.\d{5}", getattr(presets, name).__doc__)

@@ -6,13 +6,31 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from peftnas.spaces import Choice, Integer, Maybe, PerGroup, PerLayer, SearchSpace, Subset
+from peftnas.spaces import (
+    ByGroup,
+    Choice,
+    Grouped,
+    Integer,
+    Maybe,
+    PerGroup,
+    PerLayer,
+    SearchSpace,
+    Shared,
+    Subset,
+    Switch,
+    at_least,
+    forbid,
+)
+from peftnas.spaces.space_checks import methods_in
 from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy
 
 
 def _some(*domains: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(domains)
 
+
+WIDE = Shared("wide", Choice(False, True))
+CUT = Shared("cut", Choice("increasing", "decreasing"))
 
 _LAYERS = _some(
     None,
@@ -25,6 +43,8 @@ _LAYERS = _some(
     Choice(None, (0,)),
     Choice(None, Subset.of_layers()),
     Choice((0, 1), Subset.of_layers(min_size=2)),
+    Shared("where", Subset.of_layers(min_size=0)),
+    Switch(WIDE, {False: (0,), True: Subset.of_layers()}),
 )
 _RANKS = _some(
     1,
@@ -37,6 +57,11 @@ _RANKS = _some(
     PerGroup(2, Choice(0, 1)),
     PerGroup(2, Integer(1, 2)),
     Choice(2, PerLayer(Choice(1, 2))),
+    Shared("size", Integer(0, 2)),
+    Switch(WIDE, {False: 1, True: Choice(0, 2)}),
+    ByGroup(1, 2, grouping=CUT),
+    Choice(3, ByGroup(0, 1)),
+    PerGroup(2, Choice(0, 2), CUT),
 )
 BOXES = st.builds(
     Box,
@@ -82,6 +107,14 @@ def _choice(options: list[Any]) -> Choice:
     return Choice(*options)
 
 
+GROUPED = st.builds(
+    lambda first, second, **fields: Grouped(first, second, n=2, **fields),
+    BOXES.map(lambda method: method.replace(layers=None)),
+    st.one_of(LOWS, BIASES).map(lambda method: method.replace(layers=None)),
+    grouping=_some("uniform", CUT),
+    tuned=_some(None, Subset(0, 1), Subset(0, 1, min_size=0)),
+    min_size=_some(0, 1),
+)
 ITEMS = st.one_of(
     METHODS,
     METHODS.map(Maybe),
@@ -91,21 +124,25 @@ ITEMS = st.one_of(
 
 @st.composite
 def spaces(draw: st.DrawFn) -> SearchSpace:
-    """A space of one to three items, with or without gate, budget and bare head."""
-    items = draw(st.lists(ITEMS, min_size=1, max_size=3))
-    gated = any(type(leaf) in GATED for item in items for leaf in _methods(item))
+    """A space of one to three items, with or without gate, budget, constraints and bare head."""
+    items = draw(
+        st.lists(ITEMS, min_size=1, max_size=3) | st.lists(GROUPED, min_size=1, max_size=1)
+    )
+    methods = [method for item in items for method in methods_in(item)]
+    kinds = sorted({method.kind for method in methods})
+    gated = any(type(method) in GATED for method in methods)
+    constraints: list[Any] = [at_least(2, "layers"), forbid(*kinds[:2])]
+    if "toy_box" in kinds:
+        constraints += ["toy_box.rank != 2", forbid({"toy_box.style": "serial"}, kinds[-1])]
+    if {"toy_box", "toy_low"} <= set(kinds):
+        constraints.append("toy_low.rank <= toy_box.rank")
     return SearchSpace(
         *items,
         gate=draw(_some(None, Choice(None, "unipelt"), "unipelt")) if gated else None,
         max_parameters=draw(_some(None, 60, 150, "20%")),
         at_least_one_method=draw(st.booleans()),
+        constraints=draw(st.lists(st.sampled_from(constraints), max_size=1)),
     )
-
-
-def _methods(item: Any) -> list[Any]:
-    if isinstance(item, Maybe):
-        return _methods(item.content)
-    return list(item.options) if isinstance(item, Choice) else [item]
 
 
 ANATOMIES = st.builds(ToyAnatomy, n_layers=st.integers(2, 3))

@@ -68,8 +68,8 @@ def test_samples_are_canonical_and_inside(
     try:
         bound.check_feasible()
     except ValueError as error:
-        assert "no architecture meets" in str(error)
-        with pytest.raises(ValueError, match="no architecture meets"):
+        assert "no architecture" in str(error)
+        with pytest.raises(ValueError, match="no architecture"):
             bound.sample(seed)
         return
     architecture = bound.sample(seed)

@@ -251,6 +251,20 @@ def test_methods_and_doctor_print_json(capfd: pytest.CaptureFixture[str], tmp_pa
         assert bool(finding["remedy"]) == (finding["state"] != "ok")
 
 
+def test_methods_are_asked_for_by_kind_or_by_class(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", "--json", "LoRA", "ia3", "ADAPTER"]) == 0
+    assert [one["kind"] for one in json.loads(capfd.readouterr().out)] == [
+        "lora",
+        "ia3",
+        "adapter",
+    ]
+    assert main(["methods", "LoRa2"]) == 2
+    assert "got 'LoRa2'; did you mean 'lora'?" in " ".join(capfd.readouterr().err.split())
+    assert main(["methods"]) == 0
+    said = " ".join(capfd.readouterr().out.split())
+    assert "peftnas.methods.presets: houlsby, pfeiffer" in said and "noah" in said
+
+
 COMMANDS = ("run", "space", "status", "front", "report", "export", "evaluate", "methods", "doctor")
 
 

@@ -211,6 +211,23 @@ study = dataclasses.replace(study, backbone=Backbone("FOLDER", family=family))
     assert "mine (model type camembert)" in capfd.readouterr().out
 
 
+def test_a_study_of_a_known_family_needs_neither_weights_nor_a_tokenizer(
+    workplace: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "backbone").mkdir()
+    shutil.copy(workplace / "backbone" / "config.json", tmp_path / "backbone")
+    study = tmp_path / "study.py"
+    own = """
+import dataclasses
+study = dataclasses.replace(study, backbone=SOURCE)
+"""
+    for source in ('"backbone"', 'lambda: "backbone"'):
+        study.write_text((workplace / "study.py").read_text() + own.replace("SOURCE", source))
+        capfd.readouterr()
+        assert main(["doctor", "--backbone", str(study)]) == 0
+        assert "bert (model type bert)" in capfd.readouterr().out
+
+
 def test_a_stack_without_prompts_says_where_they_enter(
     folder_of: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
 ) -> None:

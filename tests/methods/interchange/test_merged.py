@@ -288,3 +288,31 @@ def test_a_tied_weight_is_refused(build_backbone, tmp_path):
     attached = attach(tied(build_backbone("bert")), Architecture(LoRA(rank=2, layers=(0,))))
     with pytest.raises(ValueError, match=r"query cannot be merged: the weight there is tied"):
         save_merged(attached, tmp_path / "a")
+
+
+def test_the_head_goes_with_its_backbone(disturb, batch, digest, tmp_path):
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_config(built("bert").config).eval()
+    attached = attach(model, Architecture(LoRA(rank=2)))
+    disturb(attached)
+    attached.eval()
+    before, ours = digest(model), model(**batch).logits
+    save_merged(attached, tmp_path / "a")
+    assert digest(model) == before
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "a").eval()
+    assert_close(again(**batch).logits, ours, atol=1e-5, rtol=1e-5)
+    backbone = AutoModel.from_pretrained(tmp_path / "a").eval()
+    hidden = model.base_model(**batch).last_hidden_state
+    assert_close(backbone(**batch).last_hidden_state, hidden, atol=1e-5, rtol=1e-5)
+
+
+def test_the_folder_is_new_or_empty(build_backbone, tmp_path):
+    attached = attach(build_backbone("bert"), Architecture(LoRA(rank=2)))
+    (tmp_path / "a").mkdir()
+    save_merged(attached, tmp_path / "a")
+    with pytest.raises(ValueError, match="a new or empty folder, got .*a, which holds files"):
+        save_merged(attached, tmp_path / "a")
+    assert (tmp_path / "a" / "config.json").exists()
+    with pytest.raises(TypeError, match="save_merged takes what attach returned, got"):
+        save_merged(attached.base, tmp_path / "b")

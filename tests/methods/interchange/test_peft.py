@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import sys
@@ -418,8 +419,12 @@ def test_nothing_attached_is_refused(build_backbone):
 def test_other_outputs_leave_nothing_behind(build_backbone, disturb, tmp_path):
     attached = attach(build_backbone("bert"), Architecture(LoRA(rank=2)))
     disturb(attached)
+    config = copy.deepcopy(attached.base.config)
+    config.hidden_act = "relu"  # the same weights, another function
+    fresh = type(attached.base)(config)
+    fresh.load_state_dict(attached.base.state_dict())
     with pytest.raises(ValueError, match=r"outputs differ by .* nothing was written"):
-        save_as_peft(attached, tmp_path / "a", "base", fresh=build_backbone("bert", seed=1))
+        save_as_peft(attached, tmp_path / "a", "base", fresh=fresh)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -436,3 +441,20 @@ def test_a_pattern_matches_its_paths_and_no_other():
     assert all(found.fullmatch(path) for path in paths)
     for other in ("a.layer.1.k", "a.layer.0.v.w", "a.layer.2.v", "b.a.layer.0.k", "poolerxdense"):
         assert not found.fullmatch(other)
+
+
+def test_fresh_may_have_a_head_and_must_have_the_same_weights(build_backbone, disturb, tmp_path):
+    from transformers import BertForSequenceClassification
+
+    model = build_backbone("bert")
+    headed = BertForSequenceClassification(model.config)
+    attached = attach(model, Architecture(LoRA(rank=2)))
+    disturb(attached)
+    with pytest.raises(ValueError, match="with the same weights, but 'embeddings.word_embeddings"):
+        save_as_peft(attached, tmp_path / "a", "base", fresh=headed)
+    with pytest.raises(ValueError, match="untouched copy of the backbone; load it once more"):
+        save_as_peft(attached, tmp_path / "a", "base", fresh=model)
+    assert not (tmp_path / "a").exists()
+    headed.bert.load_state_dict(model.state_dict())
+    save_as_peft(attached, tmp_path / "a", "base", fresh=headed)
+    assert (tmp_path / "a" / "adapter_config.json").exists()

@@ -20,12 +20,14 @@ from peftnas.spaces import (
     Size,
     Subset,
 )
-from peftnas.spaces.enumerate import all_points
+from peftnas.spaces.constraints import AtLeast
+from peftnas.spaces.enumerate import all_points, walks
 from peftnas.spaces.sizes.assign import Unstructured
-from peftnas.spaces.sizes.counting import one_by_one
-from peftnas.spaces.sizes.structural import count_structure
+from peftnas.spaces.sizes.census import Census
+from peftnas.spaces.sizes.counting import Listing
 from peftnas.spaces.sizes.tally import number_within
 from tests.spaces.strategies import ANATOMIES, spaces
+from tests.spaces.test_language import SPACES
 from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy
 
 LAYERS = Subset.of_layers()
@@ -68,6 +70,11 @@ SHAPES = {
 }
 
 
+# stored bytes, a module over all groups, a constraint on what differs by layer: bounds alone
+LOOSE = ("few bytes", "grouped, empty sets", "constrained")
+LANGUAGE = {name: space for name, space in SPACES.items() if name not in LOOSE}
+
+
 def _brute_force(bound: BoundSpace) -> tuple[int, int]:
     """(distinct, raw) by trying every combination of all dimensions."""
     columns = [_values(dimension.domain) for dimension in bound.dimensions()]
@@ -97,31 +104,49 @@ def test_sizes_equal_brute_force(name: str) -> None:
         assert low <= min(counts) and max(counts) <= high
 
 
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_sizes_of_the_whole_language_equal_brute_force(name: str) -> None:
+    bound = LANGUAGE[name].bind(ToyAnatomy(4))
+    listed = Listing(bound, walks(bound.draw))
+    distinct, raw, parameters = _census(bound)
+    assert distinct == listed.distinct(None) and raw == listed.raw(None)
+    assert parameters in (None, listed.parameters(False))
+    for budget in (0, 100, 250):
+        assert Census(bound).distinct(budget) == listed.distinct(budget)
+        assert Census(bound).raw(budget) == listed.raw(budget)
+
+
 STRUCTURED = [name for name in SHAPES if name not in ("a rule across methods",)]
+
+
+def _census(bound: BoundSpace) -> tuple[Any, ...]:
+    census, budget = Census(bound), bound.max_parameters
+    return census.distinct(budget), census.raw(budget), census.parameters(False)
 
 
 @pytest.mark.parametrize("name", STRUCTURED)
 def test_structure_counts_the_shapes_exactly(name: str) -> None:
     bound = SHAPES[name].bind(ToyAnatomy(3))
-    found = count_structure(bound)
-    assert found.distinct == (int(bound.size()),) * 2
-    assert found.raw == (int(bound.raw_size()),) * 2
+    distinct, raw, _ = _census(bound)
+    assert distinct == (int(bound.size()),) * 2
+    assert raw == (int(bound.raw_size()),) * 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(spaces(), ANATOMIES)
 def test_structure_agrees_with_listing(space: SearchSpace, anatomy: ToyAnatomy) -> None:
     bound = space.bind(anatomy)
     points = all_points(bound, 250)
     assume(points is not None)
-    listed = one_by_one(bound, points or [], ())
+    listed, budget = Listing(bound, points or []), bound.max_parameters
     try:
-        found = count_structure(bound)
+        distinct, raw, parameters = _census(bound)
     except Unstructured:
         assume(False)
-    assert found.distinct[0] <= int(listed.distinct) <= found.distinct[1]
-    assert found.raw == (int(listed.raw), int(listed.raw))
-    assert found.parameters == listed.parameters
+    assert distinct == listed.distinct(budget)
+    assert raw == listed.raw(budget)
+    if not any(isinstance(one, AtLeast) for one in space.constraints):
+        assert parameters == listed.parameters(False)
 
 
 def test_a_large_space_in_closed_form() -> None:
@@ -146,15 +171,25 @@ def test_a_large_space_with_a_budget() -> None:
     assert bound.parameter_range() == (20, 800)
 
 
-def test_bounds_where_items_depend_on_each_other() -> None:
+def test_two_of_a_kind_are_told_apart() -> None:
     twin = Box(rank=Integer(1, 30), layers=LAYERS)
     bound = SearchSpace(Maybe(twin), Maybe(twin.replace(scale=2.0))).bind(ToyAnatomy(4))
-    size, alone = bound.size(), 1 + 30 * 15
-    assert not size.exact and alone <= size.low <= alone**2 <= size.high
-    assert bound.raw_size() == alone**2
+    assert bound.size() == bound.raw_size() == (1 + 30 * 15) ** 2
+
+
+def test_bounds_where_items_depend_on_each_other() -> None:
+    """A bias of the key has an effect beside a span alone."""
+    bias = Bias(targets=Subset("query", "key"), layers=LAYERS)
+    bound = SearchSpace(Maybe(Span(length=Integer(1, 30))), Maybe(bias)).bind(ToyAnatomy(12))
+    layers = 2**12 - 1
+    size, exact = bound.size(), 1 + layers + 30 * (1 + 3 * layers)
+    assert not size.exact and size.low <= exact <= size.high
+    assert bound.raw_size() == 31 * (1 + 3 * layers)
     assert str(size).startswith("between ")
     with pytest.raises(ValueError, match="only an exact size is a number"):
         int(size)
+    with pytest.raises(ValueError, match="only a space whose architectures can be counted"):
+        bound.uniform(1, 0)
 
 
 def test_real_fields_are_reported_apart() -> None:

@@ -1,0 +1,242 @@
+"""The different words of overlapping boxes: a determinised automaton.
+
+A box is what one assignment of the shared fields can place: strands side by side. Boxes overlap
+(two assignments may give one architecture), so words are followed layer by layer through all boxes
+at once: a state is the set of places in which some box can be after the letters so far. Each word
+leads to one state, so that counting paths counts words.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peftnas.spaces.fields import Configurable
+from peftnas.spaces.sizes.assign import Unstructured
+from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter
+from peftnas.spaces.sizes.strands import Block, Fill, Methods, Strand, joined
+
+Labels = frozenset[int]
+"""Values of the tied gate under which something can be drawn."""
+
+_STEPS = 2_000_000
+
+_Tail = tuple[Letter, ...]
+_Place = tuple[bool, int, frozenset[str], _Tail]
+"""Of a strand: live, layers drawn (up to ``min_size``), kinds drawn, letters of the block left."""
+_Node = tuple[int, tuple[_Place, ...]]
+State = frozenset[_Node]
+
+_START: _Place = (False, 0, frozenset(), ())
+
+
+@dataclass(frozen=True)
+class BoxOf:
+    """One box: its strands, and the labels under which it can be drawn."""
+
+    strands: tuple[Strand, ...]
+    labels: Labels
+
+
+class Automaton:
+    """Reads the words of some boxes.
+
+    Args:
+        boxes: any number.
+        alphabet: that their letters are of.
+        n_layers: layers of the backbone.
+    """
+
+    def __init__(self, boxes: Sequence[BoxOf], alphabet: Alphabet, n_layers: int) -> None:
+        self._boxes, self.alphabet, self.n_layers = boxes, alphabet, n_layers
+        self._starts = [[_starts(strand, n_layers) for strand in box.strands] for box in boxes]
+        self._known: dict[tuple[int, State], dict[Letter, State]] = {}
+        self._steps = 0
+        self.start: State = frozenset(
+            (number, (_START,) * len(box.strands)) for number, box in enumerate(boxes)
+        )
+
+    def step(self, layer: int, state: State) -> dict[Letter, State]:
+        """The letters that some box can have in a layer, and the states that they lead to.
+
+        Raises:
+            Unstructured: if there are too many to follow.
+        """
+        key = (layer, state)
+        if key not in self._known:
+            reached: dict[Letter, set[_Node]] = defaultdict(set)
+            for node in state:
+                for letter, following, _ in self._ways(layer, node):
+                    reached[letter].add(following)
+                    self._steps += 1
+            if self._steps > _STEPS:
+                raise Unstructured
+            self._known[key] = {letter: _dominant(nodes) for letter, nodes in reached.items()}
+        return self._known[key]
+
+    def endings(self, state: State) -> dict[Letter, Labels]:
+        """The letters outside of the layers with which a word can end, and their labels."""
+        found: dict[Letter, Labels] = {}
+        for node in state:
+            letter = self._ending(node)
+            if letter is not None:
+                found[letter] = found.get(letter, frozenset()) | self._boxes[node[0]].labels
+        return found
+
+    def empty(self) -> Labels:
+        """The labels under which nothing at all can be placed; none: it cannot."""
+        state = self.start
+        for layer in range(self.n_layers):
+            found = self.step(layer, state).get(NOTHING)
+            if found is None:
+                return frozenset()
+            state = found
+        return self.endings(state).get(NOTHING, frozenset())
+
+    def methods(self, word: Sequence[Letter]) -> tuple[Configurable, ...]:
+        """Methods that place a word of some box."""
+        states = [self.start]
+        for layer, letter in enumerate(word[:-1]):
+            states.append(self.step(layer, states[-1])[letter])
+        last = (node for node in states[-1] if self._ending(node) == word[-1])
+        node = min(last, key=lambda node: node[0])
+        fills: list[tuple[Fill | None, ...]] = []
+        for layer in reversed(range(self.n_layers)):
+            node, chosen = self._before(layer, states[layer], word[layer], node)
+            fills.append(chosen)
+        return tuple(
+            joined(drawn)
+            for strand in zip(*reversed(fills), strict=True)
+            for drawn in _by_method([fill.methods for fill in strand if fill is not None])
+        )
+
+    def _before(
+        self, layer: int, state: State, letter: Letter, node: _Node
+    ) -> tuple[_Node, tuple[Fill | None, ...]]:
+        """A node of a state from which a letter leads to ``node``, and by which fills."""
+        for one in state:
+            if one[0] == node[0]:
+                for by, following, fills in self._ways(layer, one):
+                    if by == letter and following == node:
+                        return one, fills
+        raise AssertionError("every node was reached from one")
+
+    def _ways(
+        self, layer: int, node: _Node
+    ) -> Iterator[tuple[Letter, _Node, tuple[Fill | None, ...]]]:
+        """Letter, node after it and fills for each way that a box can go on."""
+        number, places = node
+        strands = self._boxes[number].strands
+        if len(places) == 1:
+            for letter, place, fill in _ways(
+                self._starts[number][0][layer], places[0], strands[0].min_size
+            ):
+                yield letter, (number, (place,)), (fill,)
+            return
+        ways = [
+            _ways(starts[layer], place, strand.min_size)
+            for starts, place, strand in zip(self._starts[number], places, strands, strict=True)
+        ]
+        join = self.alphabet.join
+        for combination in itertools.product(*ways):
+            letter = NOTHING
+            for one, _, _ in combination:
+                letter = join(letter, one)
+            following = tuple(place for _, place, _ in combination)
+            yield letter, (number, following), tuple(fill for _, _, fill in combination)
+
+    def _ending(self, node: _Node) -> Letter | None:
+        """The letter outside of the layers; ``None`` where too little was drawn."""
+        number, places = node
+        letter = NOTHING
+        for strand, (live, drawn, covered, _) in zip(
+            self._boxes[number].strands, places, strict=True
+        ):
+            if drawn < strand.min_size or not strand.required <= covered:
+                return None
+            if live:
+                letter = self.alphabet.join(letter, strand.constant)
+        return letter
+
+
+Starts = tuple[Fill, ...] | None
+"""In a layer: the fills of a block that begins there; ``None`` where none does."""
+
+
+def _starts(strand: Strand, n_layers: int) -> list[Starts]:
+    """Of each layer; fills that reach the same are one, with the most layers drawn."""
+    starts: list[Starts] = [None] * n_layers
+    for block in strand.blocks:
+        starts[block.layers[0]] = _best(block)
+    return starts
+
+
+def _best(block: Block) -> tuple[Fill, ...]:
+    best: dict[Any, Fill] = {}
+    for fill in block.fills:
+        key = (_spread(block, fill.letters), fill.live, fill.covers)
+        known = best.get(key)
+        if known is None or fill.drawn > known.drawn:
+            best[key] = Fill(key[0], fill.live, fill.drawn, fill.weight, fill.methods, fill.covers)
+    return tuple(best.values())
+
+
+def _spread(block: Block, letters: tuple[Letter, ...]) -> tuple[Letter, ...]:
+    """Letters of a block with nothing in the layers that it leaves out between its own."""
+    if len(letters) == 1:
+        return letters
+    at = dict(zip(block.layers, letters, strict=True))
+    return tuple(at.get(i, NOTHING) for i in range(block.layers[0], block.layers[-1] + 1))
+
+
+def _ways(
+    starts: Starts, place: _Place, min_size: int
+) -> list[tuple[Letter, _Place, Fill | None]]:
+    """Letter and place after it for each way that a strand can go on."""
+    live, drawn, covered, tail = place
+    if tail:
+        return [(tail[0], (live, drawn, covered, tail[1:]), None)]
+    if starts is None:
+        return [(NOTHING, place, None)]
+    return [
+        (
+            fill.letters[0],
+            (
+                live or fill.live,
+                min(drawn + fill.drawn, min_size),
+                covered | fill.covers,
+                fill.letters[1:],
+            ),
+            fill,
+        )
+        for fill in starts
+    ]
+
+
+def _dominant(nodes: set[_Node]) -> State:
+    """The nodes without those from which another one reaches as much and more."""
+    if len(nodes) == 1:
+        return frozenset(nodes)
+    best: dict[Any, int] = {}
+    for number, places in nodes:
+        if len(places) == 1:
+            live, drawn, covered, tail = places[0]
+            key = (number, live, covered, tail)
+            best[key] = max(best.get(key, 0), drawn)
+    return frozenset(
+        (number, places)
+        for number, places in nodes
+        if len(places) != 1
+        or best[number, places[0][0], places[0][2], places[0][3]] == places[0][1]
+    )
+
+
+def _by_method(rows: Sequence[Methods]) -> Iterator[list[Configurable]]:
+    """The draws of each method of a strand, without the blocks in which it is absent."""
+    for column in zip(*rows, strict=True):
+        drawn = [one for one in column if one is not None and getattr(one, "layers", None) != ()]
+        if drawn:
+            yield drawn

@@ -1,0 +1,167 @@
+"""How many words of an automaton weigh how much, their range, and draws among them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+
+from peftnas.spaces.fields import Configurable
+from peftnas.spaces.sizes.assign import Unstructured
+from peftnas.spaces.sizes.automaton import Automaton, Labels, State
+from peftnas.spaces.sizes.letters import NOTHING, Letter
+from peftnas.spaces.sizes.points import Outcomes, Weigh
+from peftnas.spaces.sizes.tally import Distribution, add
+
+Table = dict[Labels, Distribution]
+"""Labels -> weight -> number of words."""
+
+_TERMS = 5_000_000
+
+_Range = tuple[float, int, int]
+"""Fewest parameters of what places something, fewest of all, most."""
+
+
+class Tables:
+    """The words of an automaton by labels and by what they weigh.
+
+    Args:
+        automaton: reads them.
+        weigh: what the parameters of a letter count as.
+        budget: words that weigh more are left out.
+        only: layers in which something may be placed; ``None``: all.
+    """
+
+    def __init__(
+        self,
+        automaton: Automaton,
+        weigh: Weigh,
+        budget: int | None = None,
+        only: frozenset[int] | None = None,
+    ) -> None:
+        self._automaton, self._weigh = automaton, weigh
+        self._budget, self._only = budget, only
+        self._known: dict[tuple[int, State], Table] = {}
+        self._terms = 0
+
+    def under(self, *gates: int) -> Outcomes:
+        """The words that each of these gates gives, apart the one that places nothing.
+
+        Raises:
+            Unstructured: if there are too many different weights to follow.
+        """
+        filled: Distribution = {}
+        for labels, counts in self._table(0, self._automaton.start).items():
+            if labels.issuperset(gates):
+                filled = add(filled, counts)
+        if not self._automaton.empty().issuperset(gates):
+            return Outcomes(0, filled)
+        filled[0] -= 1
+        return Outcomes(1, {count: number for count, number in filled.items() if number})
+
+    def draw(
+        self, rng: random.Random, gate: int, weight: int
+    ) -> tuple[tuple[Configurable, ...], Labels]:
+        """Methods of a word, and all its labels; every word of that weight equally likely.
+
+        Args:
+            rng: decides.
+            gate: one of the labels that the word has.
+            weight: of the word; there is one.
+        """
+        automaton, word, left = self._automaton, list[Letter](), weight
+        state = automaton.start
+        for layer in range(automaton.n_layers):
+            ways = list(automaton.step(layer, state).items())
+            numbers = [
+                self._number(layer + 1, following, gate, left - self._weight(letter))
+                for letter, following in ways
+            ]
+            letter, state = ways[_index(rng, numbers)]
+            word.append(letter)
+            left -= self._weight(letter)
+        endings = [
+            (letter, labels)
+            for letter, labels in automaton.endings(state).items()
+            if gate in labels and self._weight(letter) == left
+        ]
+        last, labels = rng.choice(sorted(endings, key=lambda pair: pair[0]))
+        return automaton.methods([*word, last]), labels
+
+    def _number(self, layer: int, state: State, gate: int, weight: int) -> int:
+        """Words of a weight from a state on, that a gate gives."""
+        table = self._table(layer, state)
+        return sum(counts.get(weight, 0) for labels, counts in table.items() if gate in labels)
+
+    def _table(self, layer: int, state: State) -> Table:
+        key = (layer, state)
+        if key not in self._known:
+            self._known[key] = self._counted(layer, state)
+        return self._known[key]
+
+    def _counted(self, layer: int, state: State) -> Table:
+        total: dict[Labels, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        if layer == self._automaton.n_layers:
+            for letter, labels in self._automaton.endings(state).items():
+                total[labels][self._weight(letter)] += 1
+        else:
+            for (following, weight), number in self._moves(layer, state).items():
+                for labels, counts in self._table(layer + 1, following).items():
+                    here = total[labels]
+                    self._terms += len(counts)
+                    for count, words in counts.items():
+                        if self._budget is None or count + weight <= self._budget:
+                            here[count + weight] += number * words
+        if self._terms > _TERMS:
+            raise Unstructured
+        return {labels: dict(counts) for labels, counts in total.items()}
+
+    def _moves(self, layer: int, state: State) -> dict[tuple[State, int], int]:
+        """State after a letter and that letter's weight -> number of such letters."""
+        moves: dict[tuple[State, int], int] = defaultdict(int)
+        nothing_more = self._only is not None and layer not in self._only
+        for letter, following in self._automaton.step(layer, state).items():
+            if letter == NOTHING or not nothing_more:
+                moves[following, self._weight(letter)] += 1
+        return moves
+
+    def _weight(self, letter: Letter) -> int:
+        return self._weigh(self._automaton.alphabet.count(letter))
+
+
+def ranges(automaton: Automaton) -> dict[Labels, tuple[int, int]]:
+    """Fewest and most trainable parameters of the words that place something, by labels."""
+    found: dict[tuple[int, State], dict[Labels, _Range]] = {}
+    count = automaton.alphabet.count
+
+    def below(layer: int, state: State) -> dict[Labels, _Range]:
+        key = (layer, state)
+        if key in found:
+            return found[key]
+        if layer == automaton.n_layers:
+            ended: _Range = (math.inf, 0, 0)
+            ways = [(count(a), {labels: ended}) for a, labels in automaton.endings(state).items()]
+        else:
+            step = automaton.step(layer, state)
+            ways = [(count(a), below(layer + 1, following)) for a, following in step.items()]
+        ends: dict[Labels, _Range] = {}
+        for more, known in ways:
+            for labels, (low, least, most) in known.items():
+                # behind a letter that counts, nothing more is the least
+                here = (more + least if more else low, more + least, more + most)
+                one, two, three = ends.get(labels, here)
+                ends[labels] = (min(one, here[0]), min(two, here[1]), max(three, here[2]))
+        found[key] = ends
+        return ends
+
+    whole = below(0, automaton.start)
+    return {labels: (int(low), most) for labels, (low, _, most) in whole.items() if most}
+
+
+def _index(rng: random.Random, numbers: Sequence[int]) -> int:
+    """An index, drawn in proportion to (arbitrarily large) numbers."""
+    sums = list(itertools.accumulate(numbers))
+    return bisect_right(sums, rng.randrange(sums[-1]))
