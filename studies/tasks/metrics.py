@@ -55,13 +55,13 @@ def _constant(*arrays: Array) -> bool:
 METRICS = {
     metric.name: metric
     for metric in (
-        *SEQUENCE_METRICS,
         Metric("accuracy", "maximize", 0.0, "classes", _accuracy),
         Metric("macro_f1", "maximize", 0.0, "classes", _macro_f1),
         Metric("f1", "maximize", 0.0, "classes", _f1),
         Metric("matthews", "maximize", -1.0, "classes", _matthews),
         Metric("pearson", "maximize", -1.0, "numbers", _pearson),
         Metric("spearman", "maximize", -1.0, "numbers", _spearman),
+        *SEQUENCE_METRICS,
     )
 }
 
@@ -88,6 +88,10 @@ def check_metrics(names: str | Sequence[str], of: Kind) -> tuple[str, ...]:
         raise ValueError(f"metrics must be distinct names, at least one, got {chosen!r}")
     fitting = [metric.name for metric in METRICS.values() if metric.of == of]
     for name in chosen:
+        if name not in METRICS:
+            raise ValueError(
+                f"metric must be one of {', '.join(fitting)} for this task, got {name!r}; pick one"
+            )
         if metric_named(name).of != of:
             raise ValueError(f"metric {name!r} does not compare {of}; use {', '.join(fitting)}")
     return chosen
