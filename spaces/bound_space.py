@@ -158,7 +158,7 @@ class BoundSpace:
 
     def function_key(self, architecture: Architecture) -> str:
         """Equal for architectures that reach the same functions."""
-        return keys.function_key(self.placed(architecture).placements)
+        return keys.function_key(self.placed(architecture).placements, self.anatomy)
 
     def broken_constraint(self, architecture: Architecture) -> str | None:
         """The constraint that an architecture breaks, in one sentence; ``None`` if it breaks none.
