@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from peftnas.methods.base import Bundle, Method, Placement
 from peftnas.methods.gates import CentralGate, GateTokens, SharedGate, gate_tokens_setting
 from peftnas.methods.layers import layer_of, place_words
 from peftnas.methods.lora import LoRA, LoRAPlacement
-from peftnas.methods.prefix import FlatPrefix, FlatPrefixPlacement, MlpPrefixPlacement, Prefix
+from peftnas.methods.prefix import Prefix
+from peftnas.methods.prefix_modules import FlatPrefix, FlatPrefixPlacement, MlpPrefixPlacement
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, Whole, held, setting
 
@@ -54,6 +56,14 @@ class GatedLoRAPrefixPlacement(Placement):
 
     def build(self, generator: torch.Generator) -> GatedLoRAPrefixBundle:
         return GatedLoRAPrefixBundle(self, generator)
+
+    def reaches(self, anatomy: Anatomy) -> Iterator[GatedLoRAPrefixPlacement]:
+        """One a layer, with the keys and values that an MLP of the prefix folds into."""
+        for prefix in self.prefix.reaches(anatomy):
+            here = tuple(one for one in self.loras if layer_of(one.site) in prefix.layers)
+            yield dataclasses.replace(
+                self, site=prefix.site, layers=prefix.layers, prefix=prefix, loras=here
+            )
 
     def _gates(self) -> int:
         return len(self.layers) * 2 * (self.width + 1)
@@ -145,9 +155,6 @@ class GatedLoRAPrefix(Method):
         if not self.rank or not self.targets:
             return self._prefix().normal(anatomy)
         return self if self.length else self._lora().normal(anatomy)
-
-    def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
-        return self._prefix().prefixed_layers(anatomy)
 
     def words(self) -> str:
         """For example ``lora rank 8 on query, value against prefix length 10 in layers 0-2``."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from peftnas.methods.base import LayerPrompts, Method, Placement, PromptVectors
 from peftnas.methods.layers import active_layers, layer_of, place_words, value_words
 from peftnas.methods.linears import layers_setting
-from peftnas.methods.prompt import EnteringPrompt, prompted_stack
+from peftnas.methods.prompt import EnteringPrompt, PromptPlacement, prompted_stack
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import Configurable, OneOf, Whole, held, held_at, setting
 from peftnas.spaces.structure import ByLayer
@@ -44,6 +44,15 @@ class VPTPlacement(Placement):
     def count(self) -> int:
         """l*d."""
         return self.length * self.width
+
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """In the first layer, a prompt after the first token."""
+        if self.entry is None:
+            return (self,)
+        site = f"{anatomy.stacks[self.stack].prefix}embeddings"
+        return (
+            PromptPlacement(site, self.length, self.width, self.entry, "after_first", self.stack),
+        )
 
     def build(self, generator: torch.Generator) -> EnteringPrompts | LaterPrompts:
         return (LaterPrompts if self.entry is None else EnteringPrompts)(self, generator)
@@ -147,10 +156,12 @@ class VPT(Method):
             if stack.patches is not None:
                 return number
         number = prompted_stack(anatomy)
-        if anatomy.stacks[number].embeddings is None:
+        stack = anatomy.stacks[number]
+        if stack.embeddings is None:
+            other = "Prefix" if stack.word_embeddings is None else "Prompt"
             raise ValueError(
                 f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
-                "VPT cannot enter after it; leave the method out, or take Prompt"
+                f"VPT cannot enter after it; leave the method out, or take {other}"
             )
         return number
 
