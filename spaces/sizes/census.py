@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from peftnas.spaces.constraints import AtLeast
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.relations import Forbid, Relation
-from peftnas.spaces.sizes.assign import Part, Unstructured, assignments, parts
+from peftnas.spaces.sizes.assign import Unstructured, assignments
 from peftnas.spaces.sizes.automaton import Automaton, BoxOf, Labels
 from peftnas.spaces.sizes.boxes import Boxes
 from peftnas.spaces.sizes.letters import Alphabet
+from peftnas.spaces.sizes.parts import Part, parts
 from peftnas.spaces.sizes.points import Outcomes, Points, Weigh
 from peftnas.spaces.sizes.spread import Spread
 from peftnas.spaces.sizes.strands import Strand

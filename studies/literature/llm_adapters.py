@@ -1,4 +1,4 @@
-"""LLM-Adapters: one of prefix, adapters in series, adapters in parallel and LoRA; where; how large.
+"""LLM-Adapters: prefix, adapters in series or in parallel, or LoRA; where, and how large.
 
     SearchSpace
     `- one of

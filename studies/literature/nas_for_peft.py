@@ -57,7 +57,11 @@ def nas_for_peft(widths: Sequence[int] = WIDTHS, depth: int = 3, least: int = 2)
     return SearchSpace(
         Grouped(
             LinearAdapter(
-                insertion="before", targets=("output",), bottleneck=inner, activation=phi, bias=True
+                insertion="before",
+                targets=("output",),
+                bottleneck=inner,
+                activation=phi,
+                bias=True,
             ),
             Adapter(site="attention", placement="after_ln", bottleneck=inner, activation=phi),
             LinearAdapter(

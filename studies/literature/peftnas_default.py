@@ -10,8 +10,8 @@
     `- bitfit or ln_tuning?
 
 Not of the literature. What others found is in it: middle layers and early ones are worth
-different sizes (S4, NAS_for_PEFT), kinds of modules complete each other (UniPELT, AutoPEFT), biases
-and norms cost next to nothing. What costs the most time to train, a module in the lowest layers,
+different sizes (S4, NAS_for_PEFT), kinds of modules complete each other (UniPELT, AutoPEFT),
+biases and norms cost next to nothing. What costs the most time to train, a module in the lowest layers,
 can be left out. Left out are methods that are another method after training, or change how long a
 step takes without a size to choose.
 
