@@ -11,9 +11,9 @@
 
 Not of the literature. What others found is in it: middle layers and early ones are worth
 different sizes (S4, NAS_for_PEFT), kinds of modules complete each other (UniPELT, AutoPEFT),
-biases and norms cost next to nothing. What costs the most time to train, a module in the lowest layers,
-can be left out. Left out are methods that are another method after training, or change how long a
-step takes without a size to choose.
+biases and norms cost next to nothing. What costs the most time to train, a module in the lowest
+layers, can be left out. Not in it are methods that are another one after training, or that make a
+step slower without a size to choose.
 
 It fits every backbone with attention and FFN that has three layers or more; where linears have no
 biases BitFit adds them. It is small enough to be counted exactly and drawn uniformly.

@@ -26,6 +26,7 @@ Differences to the paper:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from peftnas.methods import Adapter, BitFit, LNTuning, LoRA
@@ -37,13 +38,14 @@ from peftnas.studies.literature.on_default import LAYERS, study_on_default
 LINEARS = ("query", "key", "value", "output", "up", "down")
 
 
-def s3pet_lora(budget: int | str | None = None) -> SearchSpace:
+def s3pet_lora(budget: int | str | None = None, linears: Sequence[str] = LINEARS) -> SearchSpace:
     """A LoRA of rank 1 at every linear of self-attention and FFN, or not.
 
     Args:
         budget: most trainable parameters.
+        linears: that can have one.
     """
-    return SearchSpace(*_loras(), max_parameters=budget)
+    return SearchSpace(*_loras(linears), max_parameters=budget)
 
 
 def s3pet_mix(
@@ -81,10 +83,10 @@ def s3pet_mix(
     )
 
 
-def _loras() -> list[LoRA]:
+def _loras(linears: Sequence[str] = LINEARS) -> list[LoRA]:
     every = Subset.of_layers(min_size=0)
-    return [LoRA(rank=1, targets=(name,), layers=every) for name in LINEARS]
+    return [LoRA(rank=1, targets=(name,), layers=every) for name in linears]
 
 
 space = s3pet_mix(24, 24)
-study = study_on_default("s3pet", s3pet_mix(LAYERS, final_norm=False, budget="0.1%"))
+study = study_on_default("s3pet", s3pet_mix(LAYERS, final_norm=False, budget="0.2%"))
