@@ -110,10 +110,10 @@ def _tries(bound: BoundSpace, node: Node) -> list[Architecture]:
     return [*cover((node,), n_layers, gate), *random_ones]
 
 
-def _sorts(bound: BoundSpace, tries: Iterable[Architecture]) -> set[tuple[str, str]]:
+def _sorts(bound: BoundSpace, tries: Iterable[Architecture]) -> set[tuple[type, str]]:
     """What an item places: kind and site, whatever the layer."""
     return {
-        (part.kind, _LAYER.sub("layers", part.site))
+        (type(part), _LAYER.sub("layers", part.site))
         for one in tries
         for part in bound.placed(one).placements
     }

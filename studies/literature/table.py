@@ -79,7 +79,7 @@ def t5_large() -> Any:
     """24 + 24 layers of width 1024."""
     from transformers import T5Config
 
-    return T5Config(  # type: ignore[call-arg]
+    return T5Config(
         d_model=1024, d_kv=64, d_ff=4096, num_layers=24, num_decoder_layers=24, num_heads=16
     )
 
