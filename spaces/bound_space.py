@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,11 @@ from peftnas.spaces.architecture import Anatomy, Architecture, Placement, as_arc
 from peftnas.spaces.budget import check_budget, resolve_budget
 from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.dimensions import Dimension, dimensions
+from peftnas.spaces.distance import distance
 from peftnas.spaces.domains import Real
 from peftnas.spaces.feasible import smallest_point
 from peftnas.spaces.membership import Inversion
+from peftnas.spaces.operators import Operators
 from peftnas.spaces.sampling import stratified
 from peftnas.spaces.sampling import uniform as uniform_within
 from peftnas.spaces.sizes.counting import Counting, Drawer, counting
@@ -28,6 +30,9 @@ from peftnas.spaces.tree_nodes import build
 
 if TYPE_CHECKING:
     from peftnas.spaces.space import SearchSpace
+
+Given = TypeVar("Given", Architecture, Point)
+"""What an operator is given is what it gives: points stay points, fit for ``replay``."""
 
 _REJECTIONS = 1000
 _REMEMBERED = 4096
@@ -213,6 +218,71 @@ class BoundSpace:
         found = self._inversion.find(as_architecture(architecture))
         return None if isinstance(found, str) else found
 
+    # from one to others, see :mod:`peftnas.spaces.operators`
+
+    def point(self, given: Architecture | Point) -> Point:
+        """The point itself, checked, or a point of the space that gives an architecture.
+
+        Raises:
+            ValueError: if it is outside of the space, with the rule that it breaks.
+        """
+        if isinstance(given, Point):
+            found: Point | str = self.replay(given.values)
+        else:
+            found = self._inversion.find(as_architecture(given))
+        broken = found if isinstance(found, str) else self.broken_constraint(found.architecture)
+        if isinstance(found, str) or broken is not None:
+            raise ValueError(f"only what is inside of the space can be changed: {broken}")
+        return found
+
+    def neighbours(self, given: Given) -> list[Given]:
+        """All distinct others of the space that one change of one dimension gives.
+
+        Args:
+            given: canonical architectures come for an architecture. For points come points; this
+                is faster, since no point has to be found.
+        Raises:
+            ValueError: if it is outside of the space, with the rule that it breaks.
+        """
+        found = self._operators.neighbours(self.point(given))
+        return [self._as_given(given, point) for point in found]
+
+    def mutate(self, parent: Given, seed: int, rate: float | None = None) -> Given:
+        """The parent with one random change, or with several.
+
+        Args:
+            parent: as in :meth:`neighbours`.
+            seed: the same seed gives the same child.
+            rate: chance of each active dimension to change, in (0, 1]; ``None``: just one does.
+        Returns:
+            Of another ``train_key``; the parent itself where nothing else was found.
+        Raises:
+            ValueError: as :meth:`neighbours`, or if the rate is not in (0, 1].
+        """
+        child = self._operators.mutate(self.point(parent), random.Random(seed), rate)
+        return self._as_given(parent, child)
+
+    def crossover(self, a: Given, b: Given, seed: int) -> Given:
+        """A child that has each dimension that both parents have from one of them.
+
+        Args:
+            a, b: as in :meth:`neighbours`, of one type.
+            seed: the same seed gives the same child.
+        Raises:
+            ValueError: as :meth:`neighbours`.
+        """
+        one, other = self.point(a), self.point(b)
+        return self._as_given(a, self._operators.crossover(one, other, random.Random(seed)))
+
+    def distance(self, a: Architecture | Point, b: Architecture | Point) -> float:
+        """How much differs of what two architectures put on the backbone, in [0, 1].
+
+        A metric, 0 for equal ``train_key`` only, see :mod:`peftnas.spaces.distance`. They need not
+        be in the space.
+        """
+        one, other = (x.architecture if isinstance(x, Point) else x for x in (a, b))
+        return distance(self.placed(one).placements, self.placed(other).placements)
+
     # the whole space
 
     def size(self, max_parameters: int | str | None = None) -> Size:
@@ -321,6 +391,24 @@ class BoundSpace:
         """
         return self.draw(encoding.decoder(self._dimensions, vector))
 
+    def active(
+        self, given: Point | Architecture | Sequence[float] | NDArray[Any]
+    ) -> NDArray[np.bool_]:
+        """Which columns of a vector matter.
+
+        Args:
+            given: a point, an architecture or a vector, in which the other columns may hold
+                anything, NaN among it.
+        Returns:
+            Shape (len(dimensions()),), bool; for a point and an architecture where
+            :meth:`encode` has no NaN.
+        Raises:
+            ValueError: as :meth:`encode` or :meth:`decode`.
+        """
+        if not isinstance(given, Point | Architecture):
+            given = self.decode(given)
+        return ~np.isnan(self.encode(given))
+
     def tree(self) -> str:
         """The space in words, one line for each method and field."""
         return words.tree(self.space, self.max_parameters)
@@ -328,6 +416,14 @@ class BoundSpace:
     @cached_property
     def _dimensions(self) -> tuple[Dimension, ...]:
         return dimensions(self.nodes, self.anatomy.n_layers, self.space.gate)
+
+    def _as_given(self, given: Given, point: Point) -> Given:
+        found: Any = point if isinstance(given, Point) else self.canonical(point.architecture)
+        return found
+
+    @cached_property
+    def _operators(self) -> Operators:
+        return Operators(self)
 
     @cached_property
     def _inversion(self) -> Inversion:
