@@ -17,8 +17,9 @@ from peftnas.methods.linears import (
     targets_setting,
     targets_words,
 )
+from peftnas.methods.lora import LoRAPlacement
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import Number, Rule, Whole, held, setting
+from peftnas.spaces.fields import Number, Rule, Whole, default_of, held, setting
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
@@ -62,6 +63,14 @@ class AdaLoRAPlacement(Placement):
     def stored(self) -> int:
         """The same at the target rank: which linears keep more of them only training tells."""
         return sum(self.target_rank * (n_in + n_out + 1) for n_in, n_out in self.sizes)
+
+    def reaches(self, anatomy: Anatomy) -> Iterator[Placement]:
+        """Where the budget leaves no choice of ranks, the LoRA of the target rank."""
+        if self.rank != self.target_rank and len(self.sites) > 1:
+            yield self
+            return
+        for site, (n_in, n_out) in zip(self.sites, self.sizes, strict=True):
+            yield LoRAPlacement(site, n_in, n_out, self.target_rank, 1.0, None)
 
     def build(self, generator: torch.Generator) -> AdaLoRABundle:
         return AdaLoRABundle(self, generator)
@@ -263,8 +272,12 @@ class AdaLoRA(Method):
             )
 
     def normal(self, anatomy: Anatomy) -> AdaLoRA:
-        """alpha = rank is spelled by None."""
-        return self.replace(alpha=None) if self.alpha == self.rank else self
+        """alpha = rank is spelled by None; when ranks are taken away matters where any are."""
+        normal = self.replace(alpha=None) if self.alpha == self.rank else self
+        if self.rank != self.target_rank:
+            return normal
+        usual = {name: default_of(AdaLoRA, name) for name in ("warmup", "cooldown")}
+        return normal.replace(**usual)
 
     def words(self) -> str:
         """For example ``adalora rank 12 to 8 on query, value in layers 0-2``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -33,8 +33,8 @@ class AdaMixPlacement(Placement):
 
     kind: ClassVar[str] = "adamix"
     adapter: AdapterPlacement
-    experts: int = field(metadata={"function": False})
-    shared_up: bool = field(metadata={"function": False})
+    experts: int
+    shared_up: bool
 
     def count(self) -> int:
         """M * (dr + r), and dr + d once or M times."""
@@ -44,6 +44,10 @@ class AdaMixPlacement(Placement):
     def stored(self) -> int:
         """That of one adapter."""
         return self.adapter.count()
+
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """What the experts are averaged to."""
+        return (self.adapter,)
 
     def build(self, generator: torch.Generator) -> AdaMixDelta:
         return AdaMixDelta(self, generator)
@@ -141,6 +145,10 @@ class AdaMix(Method):
         )
         for adapter in plain.place(anatomy):
             yield AdaMixPlacement(adapter.site, adapter, held(self.experts), held(self.shared_up))
+
+    def normal(self, anatomy: Anatomy) -> AdaMix:
+        """One expert alone has nothing to share."""
+        return self.replace(shared_up=True) if self.experts == 1 else self
 
     def words(self) -> str:
         """For example ``adamix ffn bottleneck 48 relu experts 4 in layers 0-2``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -88,6 +89,20 @@ class AdapterPlacement(Placement):
 
     def build(self, generator: torch.Generator) -> BottleneckAdapter:
         return BottleneckAdapter(self, generator)
+
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """Rule 13: without a nonlinearity only the smallest width matters."""
+        if self.activation != "identity":
+            return (self,)
+        rank = min(*widths_of(self.bottleneck), self.width)
+        return (dataclasses.replace(self, bottleneck=rank),)
+
+    def function(self) -> dict[str, Any]:
+        """Without a nonlinearity d is the largest width."""
+        found = super().function()
+        if self.activation == "identity" and isinstance(self.bottleneck, int):
+            found["bottleneck"] = min(self.bottleneck, self.width)
+        return found
 
     def joins_by(self) -> str | None:
         single = self.gate is None and self.norm is None and isinstance(self.bottleneck, int)
@@ -255,8 +270,9 @@ class Adapter(Method):
             for sublayer in anatomy.sublayers_of(layer, sublayers)
             if held_at(self.bottleneck, layer)
         ]
-        # a step without any adapter would have nothing to learn
-        drop_below = min(drop_below, max((layer for layer, _, _ in found), default=0))
+        layers = [layer for layer, _, _ in found] or [0]
+        # a step without any adapter would have nothing to learn; below the lowest there is none
+        drop_below = min(drop_below, max(layers)) if drop_below > min(layers) else 0
         for layer, address, bottleneck in found:
             width = anatomy.layers[layer].width
             yield AdapterPlacement(

@@ -6,7 +6,7 @@ Layers are numbered through all stacks: those of an encoder first, then those of
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -172,6 +172,12 @@ class Anatomy:
         from peftnas.methods.canonical import canonical
 
         return canonical(architecture, self)
+
+    def functions(self, placements: Iterable[Placement]) -> list[dict[str, Any]]:
+        """See :func:`peftnas.methods.function_classes.functions`."""
+        from peftnas.methods.function_classes import functions
+
+        return functions(placements, self)
 
     def place(self, architecture: Architecture) -> tuple[Placement, ...]:
         """See :func:`peftnas.methods.costs.place`."""

@@ -20,8 +20,15 @@ def backbone_parameters(base: nn.Module) -> dict[str, nn.Parameter]:
         return named
     with torch.device("meta"):
         bare = AutoModel.from_config(base.config)  # type: ignore[no-untyped-call]
-    known = {name for name, _ in bare.base_model.named_parameters()}
+    # a part alone may have its own name for what the whole shares (bart's decoder: its words)
+    known = {name for name, _ in bare.base_model.named_parameters(remove_duplicate=False)}
     return {name: parameter for name, parameter in named.items() if name in known}
+
+
+def has_head(model: nn.Module, base: nn.Module) -> bool:
+    """Whether there is more to a model than its backbone; some are their own base model."""
+    bare = not isinstance(base, PreTrainedModel) or isinstance(base, _bare_classes(base))
+    return model is not base or not bare
 
 
 def _bare_classes(base: PreTrainedModel) -> tuple[type, ...]:

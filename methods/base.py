@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
@@ -83,6 +83,13 @@ class Placement(ABC):
         }
         return {name: value for name, value in self.identity().items() if name not in hidden}
 
+    def reaches(self, anatomy: Anatomy) -> Iterable[Placement]:
+        """Plainer modules that reach the same functions between them; itself where there are none.
+
+        What folds away after training, and another form of the same delta, say here what they are.
+        """
+        return (self,)
+
     def joins_by(self) -> str | None:
         """The field that adds up where two such modules at one site are one larger module.
 
@@ -134,10 +141,6 @@ class Method(Configurable):
     def count(self, anatomy: Anatomy) -> int:
         """Exact number of trainable parameters on a backbone; needs no weights."""
         return sum(map(_count_of, self.place(anatomy)))
-
-    def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
-        """The layers whose own attention it puts keys and values in front of."""
-        return ()
 
     def words(self) -> str:
         """The method in a few readable words for tables and hovers."""

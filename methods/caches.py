@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from torch import LongTensor, Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, StaticLayer, StaticSlidingWindowLayer
 
 NAMES = ("past_key_values", "cache_params")
 
@@ -88,10 +88,34 @@ def tokens_in(cache: Cache | None) -> int:
 
 def room_in(cache: Cache | None) -> int | None:
     """Tokens that a cache of fixed size takes in all; ``None``: any number."""
+    cache = getattr(cache, "self_attention_cache", cache)
     if cache is None or not getattr(cache, "layers", None) or all(cache.is_sliding):
         return None
     longest = int(cache.get_max_length())
     return longest if longest > 0 else None
+
+
+def slides_whole(cache: Cache | None) -> bool:
+    """Whether a cache of fixed size has a sliding window in every layer."""
+    cache = getattr(cache, "self_attention_cache", cache)
+    layers = getattr(cache, "layers", None) or ()
+    return bool(layers) and all(isinstance(one, StaticSlidingWindowLayer) for one in layers)
+
+
+def make_room(cache: Cache | None, tokens: int, window: int | None) -> None:
+    """Let a cache of fixed size that has no memory yet take in more tokens.
+
+    Args:
+        cache: any, or none; of fixed size is one of a generation with ``"static"``, which is made
+            for the text alone.
+        tokens: how many more.
+        window: the sliding window of layers that have one, which bounds what they keep.
+    """
+    cache = getattr(cache, "self_attention_cache", cache)
+    for layer in getattr(cache, "layers", None) or ():
+        if isinstance(layer, StaticLayer) and not layer.is_initialized:
+            longer = layer.max_cache_len + tokens
+            layer.max_cache_len = min(longer, window) if layer.is_sliding and window else longer
 
 
 _KINDS: dict[type[Cache], type[Remembering]] = {}

@@ -1,18 +1,22 @@
 """Canonical form of an architecture on a backbone: two spellings of one network become one.
 
 Rules by their numbers in section 5 of the methods' reference: 1 (absent parts), 2 (fields without
-an effect), 5 (order), 6 (layer by layer values), 7 (through ``Method.normal``), 9 (key bias).
+an effect), 5 (order), 6 (layer by layer values), 9 (key bias); 2, 3, 7 and 11 through
+``Method.normal``, 10 through the anatomy. The rules for functions alone, whatever trains them, are
+in ``function_classes.py``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from peftnas.methods.anatomy import linear_address
 from peftnas.methods.base import Method, Placement
 from peftnas.methods.bitfit import BitFit
 from peftnas.methods.checks import check_anatomy
+from peftnas.methods.key_products import KEYS, idle_keys, key_products, prefixed
 from peftnas.methods.layers import active_layers
 from peftnas.spaces.architecture import Architecture, as_architecture
 from peftnas.spaces.fields import (
@@ -130,14 +134,25 @@ def _takes_fractions(values: Values) -> bool:
 
 def _without_idle_key_bias(methods: list[Method], anatomy: Anatomy) -> list[Method]:
     """Rule 9: a key bias shifts all logits of a query alike, unless prefix keys go without it."""
-    if anatomy.positions != "learned":
+    if not anatomy.known(key_products) or not any(isinstance(m, BitFit) for m in methods):
         return methods
-    prefixed = {layer for method in methods for layer in method.prefixed_layers(anatomy)}
+    others = (method for method in methods if not isinstance(method, BitFit))
+    idle = idle_keys(anatomy, prefixed(part for one in others for part in one.place(anatomy)))
     kept: list[Method] = []
     for method in methods:
-        if isinstance(method, BitFit) and prefixed.isdisjoint(active_layers(method, anatomy)):
-            reduced = _normal(method.without("key", anatomy), anatomy)
-            kept.extend([reduced] if reduced is not None else [])
-        else:
-            kept.append(method)
+        normal: Method | None = method
+        if isinstance(method, BitFit):
+            for name in _idle_targets(method, idle, anatomy):
+                method = method.without(name, anatomy)
+            normal = method if method is normal else _normal(method, anatomy)
+        kept.extend([normal] if normal is not None else [])
     return kept
+
+
+def _idle_targets(method: BitFit, idle: set[str], anatomy: Anatomy) -> Iterator[str]:
+    """The targets that are idle in every layer in which the method is active."""
+    layers = active_layers(method, anatomy)
+    for name in KEYS:
+        sites = (linear_address(layer, name) for layer in layers)
+        if name in anatomy.targets and idle.issuperset(s for s in sites if s in anatomy.linears):
+            yield name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,6 +55,14 @@ class GatedLoRAPrefixPlacement(Placement):
 
     def build(self, generator: torch.Generator) -> GatedLoRAPrefixBundle:
         return GatedLoRAPrefixBundle(self, generator)
+
+    def reaches(self, anatomy: Anatomy) -> Iterator[GatedLoRAPrefixPlacement]:
+        """One a layer, with the keys and values that an MLP of the prefix folds into."""
+        for prefix in self.prefix.reaches(anatomy):
+            here = tuple(one for one in self.loras if layer_of(one.site) in prefix.layers)
+            yield dataclasses.replace(
+                self, site=prefix.site, layers=prefix.layers, prefix=prefix, loras=here
+            )
 
     def _gates(self) -> int:
         return len(self.layers) * 2 * (self.width + 1)
@@ -145,9 +154,6 @@ class GatedLoRAPrefix(Method):
         if not self.rank or not self.targets:
             return self._prefix().normal(anatomy)
         return self if self.length else self._lora().normal(anatomy)
-
-    def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
-        return self._prefix().prefixed_layers(anatomy)
 
     def words(self) -> str:
         """For example ``lora rank 8 on query, value against prefix length 10 in layers 0-2``."""

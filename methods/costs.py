@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
-from peftnas.methods.anatomy import Anatomy, linear_address
-from peftnas.methods.base import Method, PlacedByLayer, Placement
+from peftnas.methods.anatomy import Anatomy
+from peftnas.methods.base import Method, Placement
 from peftnas.methods.bitfit import BitFitPlacement
 from peftnas.methods.checks import check_anatomy
+from peftnas.methods.key_products import idle_keys, prefixed
 from peftnas.methods.layers import check_layers_matter
 from peftnas.spaces.architecture import Architecture, as_architecture
 
@@ -49,18 +49,10 @@ def without_idle_key_biases(placements: list[Placement], anatomy: Anatomy) -> li
     """
     if anatomy.positions != "learned":
         return placements
-    prefixed = {
-        layer
-        for part in placements
-        if part.is_prefix  # one look each, where instance checks of all would take long
-        and (place := cast(PlacedByLayer, part)).sublayer == "attention"
-        for layer in place.layers
-    }
-    if not prefixed:
+    places = prefixed(placements)
+    if not places:
         return placements
-    idle = {
-        linear_address(layer, "key") for layer in range(anatomy.n_layers) if layer not in prefixed
-    }
+    idle = idle_keys(anatomy, places)
     return [
         part
         for part in placements

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from peftnas.methods.base import BiasDelta, LinearDelta, Method, Placement
+from peftnas.methods.bitfit import BitFitPlacement
 from peftnas.methods.layers import active_layers, place_words
 from peftnas.methods.linears import layers_setting, sites_of
 from peftnas.methods.ln_tuning import LNTuningPlacement
+from peftnas.methods.lora import LoRAPlacement
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import OneOf, SomeOf, held, setting
 
@@ -37,8 +39,10 @@ class DensePlacement(Placement):
     def build(self, generator: torch.Generator) -> DenseDelta:
         return DenseDelta(self)
 
-    def joins_by(self) -> str | None:
-        return ""
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """LoRA of full rank."""
+        rank = min(self.n_in, self.n_out)
+        return (LoRAPlacement(self.site, self.n_in, self.n_out, rank, 1.0, None),)
 
 
 class DenseDelta(LinearDelta):
@@ -74,8 +78,9 @@ class DenseBiasPlacement(Placement):
     def build(self, generator: torch.Generator) -> DenseBias:
         return DenseBias(self)
 
-    def joins_by(self) -> str | None:
-        return ""
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """The delta of BitFit."""
+        return (BitFitPlacement(self.site, self.width),)
 
 
 class DenseBias(BiasDelta):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from typing import Any
@@ -142,7 +143,8 @@ def _assemble(base: nn.Module, config: PreTrainedConfig, family: Family) -> Anat
     linears: dict[str, LinearSite] = {}
     norms: dict[str, NormSite] = {}
     sublayers: dict[str, SublayerSite] = {}
-    present = [stack for stack in family.stacks if _is_there(base, stack)] or family.stacks[:1]
+    there = [stack for stack in family.stacks if _is_there(base, stack)] or family.stacks[:1]
+    present = [_without_encoder(there[0]), *there[1:]]
     check_family_fits(base, config, family, present)
     for number, stack in enumerate(present):
         reader = StackReader(base, config, family, stack, number, first_layer=len(layers))
@@ -164,6 +166,15 @@ def _assemble(base: nn.Module, config: PreTrainedConfig, family: Family) -> Anat
         linears=linears,
         norms=norms,
         sublayers=sublayers,
+    )
+
+
+def _without_encoder(stack: Stack) -> Stack:
+    """The first stack of a model: it attends to no other, even if its layers know how to."""
+    return dataclasses.replace(
+        stack,
+        linears={k: v for k, v in stack.linears.items() if not k.startswith("cross_")},
+        sublayers={k: v for k, v in stack.sublayers.items() if k != "cross_attention"},
     )
 
 

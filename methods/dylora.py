@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from peftnas.methods.base import LinearDelta, Method, Placement
 from peftnas.methods.linears import layers_setting, sites_of, targets_setting, targets_words
+from peftnas.methods.lora import LoRAPlacement
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Number, OneOf, Rule, Whole, held, setting
 
@@ -35,10 +36,10 @@ class DyLoRAPlacement(Placement):
     kind: ClassVar[str] = "dylora"
     n_in: int
     n_out: int
-    rank: int = field(metadata={"function": False})
+    rank: int
     used: int
-    alpha: float | None = field(metadata={"function": False})
-    frozen: bool = field(metadata={"function": False})
+    alpha: float | None
+    frozen: bool
 
     def count(self) -> int:
         """rank * (n_in + n_out)."""
@@ -47,6 +48,10 @@ class DyLoRAPlacement(Placement):
     def stored(self) -> int:
         """used * (n_in + n_out)."""
         return self.used * (self.n_in + self.n_out)
+
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """The LoRA of the used rank."""
+        return (LoRAPlacement(self.site, self.n_in, self.n_out, self.used, 1.0, None),)
 
     def build(self, generator: torch.Generator) -> DyLoRADelta:
         return DyLoRADelta(self, generator)
@@ -151,8 +156,11 @@ class DyLoRA(Method):
             )
 
     def normal(self, anatomy: Anatomy) -> DyLoRA:
-        """The largest rank is used by default."""
-        return self.replace(used=None) if self.used == self.rank else self
+        """The largest rank is used by default; a single rank is always the last."""
+        normal = self.replace(used=None) if self.used == self.rank else self
+        if self.rank != 1:
+            return normal
+        return normal.replace(frozen=True, alpha=None if self.alpha == 1 else self.alpha)
 
     def words(self) -> str:
         """For example ``dylora rank 8 used 4 on query, value in layers 0-2``."""

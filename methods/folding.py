@@ -40,13 +40,12 @@ class Folds:
             key: what it depends on beside the parameters, such as a layer and a dtype.
             work: the computation.
         """
-        inference = any(parameter.is_inference() for parameter in self._parameters)
         if (
             not self.final
             or training
             or torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
-            or inference
+            or torch.compiler.is_compiling()  # first: a compiler cannot ask for what follows
+            or any(parameter.is_inference() for parameter in self._parameters)
         ):
             self._kept.clear()
             return work()

@@ -32,7 +32,7 @@ class HeadPort:
         self._inside = False
 
     def strip(self, module: nn.Module, args: Any, out: Any) -> Any:
-        """Forward hook at the base model."""
+        """Forward hook at the entry of the stack."""
         if not self._inside:
             return out
         if isinstance(out, tuple):

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attention import CorePort, use_prefix_attention
+from peftnas.methods.backbone_parameters import has_head
 from peftnas.methods.base import (
     Affine,
     BiasDelta,
@@ -242,10 +243,12 @@ class Hooks:
                 if isinstance(prompt, LayerPrompts):
                     self._hook_layer_prompts(port, prompt)
 
-        if self.stacks[-1].prompts and self.model is not self.base:
-            head = HeadPort(self.stacks[-1])
+        last = self.stacks[-1]
+        entry = self._module(last.stack.entry)
+        if last.prompts and entry is not self.model and has_head(self.model, self.base):
+            head = HeadPort(last)
             self._before(self.model, head.enter)
-            self._after(self.base, head.strip)
+            self._after(entry, head.strip)  # some heads call that and not the base model (opt)
             leave = self.model.register_forward_hook(head.leave, always_call=True)
             self._handles.append(leave)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from peftnas.methods.base import InputDelta, LinearDelta, Method, Placement
+from peftnas.methods.bitfit import BitFitPlacement
 from peftnas.methods.bottleneck import (
     ACTIVATIONS,
     bottleneck_count,
@@ -19,6 +21,7 @@ from peftnas.methods.bottleneck import (
 )
 from peftnas.methods.layers import value_words
 from peftnas.methods.linears import layers_setting, sites_of, targets_setting, targets_words
+from peftnas.methods.lora import LoRAPlacement
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Number, OneOf, Sizes, Whole, held, held_at, setting
 from peftnas.spaces.structure import ByLayer
@@ -55,6 +58,35 @@ class LinearAdapterPlacement(Placement):
     def count(self) -> int:
         """n_in * r + r * n_out, with biases + r + n_out."""
         return bottleneck_count(self.n_in, self.inner, self.n_out, self.bias)
+
+    def reaches(self, anatomy: Anatomy) -> Iterator[Placement]:
+        """Rule 13: without a nonlinearity a low-rank delta, with its biases a bias."""
+        if self.activation != "identity":
+            yield self
+            return
+        rank, linear = min(*self.inner, self.n_in, self.n_out), anatomy.linears[self.site]
+        # behind a linear: U D (W x + b), where D W is every matrix of its shape if W has full
+        # column rank, and U D b is a part of the bias if the adapter has one of its own
+        free = linear.n_in <= linear.n_out and (self.bias or not linear.bias)
+        if self.insertion == "parallel" or (self.insertion == "after" and free):
+            yield LoRAPlacement(self.site, linear.n_in, linear.n_out, rank, 1.0, None)
+            if self.bias:
+                yield BitFitPlacement(self.site, linear.n_out)
+        else:
+            yield dataclasses.replace(self, inner=(rank,))
+
+    def function(self) -> dict[str, Any]:
+        """Without a nonlinearity there are no more ranks than inputs or outputs."""
+        found = super().function()
+        if self.activation == "identity" and len(self.inner) == 1:
+            found["inner"] = [min(*self.inner, self.n_in, self.n_out)]
+        return found
+
+    def joins_by(self) -> str | None:
+        return "inner" if len(self.inner) == 1 else None
+
+    def joined(self, other: Self) -> Self:
+        return dataclasses.replace(self, inner=(self.inner[0] + other.inner[0],))
 
     def build(self, generator: torch.Generator) -> nn.Module:
         inside = Inside(self, generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from peftnas.methods.base import Method, NormDelta, Placement
+from peftnas.methods.bitfit import BitFitPlacement
 from peftnas.methods.layers import active_layers, place_words
 from peftnas.methods.places import (
     INNER_NORMS,
@@ -40,6 +42,16 @@ class LNTuningPlacement(Placement):
     def count(self) -> int:
         """The width, once for each trained part."""
         return self.width * len(self.parts)
+
+    def reaches(self, anatomy: Anatomy) -> Iterator[Placement]:
+        """Its weight and its bias apart; the bias is that of BitFit."""
+        if "weight" in self.parts:
+            yield dataclasses.replace(self, parts=("weight",))
+        if "bias" in self.parts:
+            yield BitFitPlacement(self.site, self.width)
+
+    def joins_by(self) -> str | None:
+        return ""
 
     def build(self, generator: torch.Generator) -> LNDelta:
         return LNDelta(self)

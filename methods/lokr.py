@@ -22,6 +22,7 @@ from peftnas.methods.linears import (
     targets_setting,
     targets_words,
 )
+from peftnas.methods.lora import LoRAPlacement
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, OneOf, Whole, held, setting
 from peftnas.spaces.structure import ByLayer
@@ -51,6 +52,14 @@ class LoKrPlacement(Placement):
         """a*c, and r * (b + e) or b*e."""
         (a, c), (b, e) = self.outer, self.inner
         return a * c + (b * e if self.rank is None else self.rank * (b + e))
+
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """With a single number as its first factor it is LoRA."""
+        if self.outer != (1, 1):
+            return (self,)
+        n_out, n_in = self.inner
+        rank = min(self.inner) if self.rank is None else self.rank
+        return (LoRAPlacement(self.site, n_in, n_out, rank, 1.0, None),)
 
     def build(self, generator: torch.Generator) -> LoKrDelta:
         return LoKrDelta(self, generator)
@@ -120,6 +129,10 @@ class LoKr(Method):
             low = None if rank >= max(b, e) / 2 else rank
             scale = scale_of(alpha, rank)
             yield LoKrPlacement(site.address, (a, c), (b, e), low, scale)
+
+    def normal(self, anatomy: Anatomy) -> LoKr:
+        """s = 1 is spelled by None."""
+        return self.replace(alpha=None) if self.alpha == self.rank else self
 
     def words(self) -> str:
         """For example ``lokr rank 8 factor 4 on query, value in layers 0-2``."""

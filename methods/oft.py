@@ -30,6 +30,9 @@ class OFTPlacement(Placement):
         """n_in / b * b(b-1)/2."""
         return self.width // self.block * (self.block * (self.block - 1) // 2)
 
+    def joins_by(self) -> str | None:
+        return ""
+
     def build(self, generator: torch.Generator) -> OFTRotation:
         return OFTRotation(self)
 
@@ -102,6 +105,10 @@ class OFT(Method):
             block = next((b for b in range(highest, 1, -1) if site.n_in % b == 0), 1)
             if block > 1:
                 yield OFTPlacement(site.address, site.n_in, block)
+
+    def normal(self, anatomy: Anatomy) -> OFT:
+        """The width of the largest block that there is."""
+        return self.replace(block=max(part.block for part in self.place(anatomy)))
 
     def words(self) -> str:
         """For example ``oft block 32 on query, value in layers 0-2``."""

@@ -110,6 +110,10 @@ class SublayerPort:
     def _forget(self) -> None:
         self._residual = self._normed = self._output = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is in no pass, though checkpointing may have left one in the middle."""
+        return vars(self) | {"_residual": None, "_normed": None, "_output": None}
+
 
 class BlockPort:
     """All deltas added to what one layer gives."""

@@ -41,7 +41,7 @@ class TrainMemory:
     Attributes:
         weights: of the frozen backbone, buffers included.
         trainable: parameters that are trained, those of the head included.
-        gradients: one for each of them.
+        gradients: one for each of them that a step reaches (not for experts that wait).
         optimiser: its state.
         activations: tensors saved for the backward pass.
     """
@@ -149,17 +149,7 @@ def costs(
         UnsupportedBackboneError: if no family describes the backbone.
     """
     architecture = as_architecture(architecture)
-    check_config(config)
-    check_dtype(dtype)
-    check_dropout(dropout)
-    check_family(family)
-    if optimiser not in OPTIMISER_STATES:
-        raise ValueError(
-            f"optimiser must be one of {', '.join(OPTIMISER_STATES)}, got {optimiser!r}; "
-            f"{did_you_mean(optimiser, OPTIMISER_STATES)}"
-        )
-    if not isinstance(outputs, int) or outputs < 0:
-        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs!r}; take 0")
+    _check(config, dtype, optimiser, outputs, dropout, family)
     reads = Reads(batch, tokens, padded)
     backbone = fake_backbone(config, dtype, family)
     per_call, per_step, n_positions = _bare(backbone, batch, tokens)
@@ -195,6 +185,87 @@ def costs(
     )
 
 
+def predicted_train_memory(
+    architecture: Architecture | Method,
+    config: PreTrainedConfig,
+    *,
+    batch: int,
+    tokens: int,
+    dtype: torch.dtype = torch.float32,
+    optimiser: str = "adamw",
+    outputs: int = 0,
+    padded: bool = False,
+    dropout: float = 0.0,
+    checkpointing: bool = False,
+    family: Family | None = None,
+    words: bool = False,
+) -> TrainMemory:
+    """The ``train_memory`` of :func:`costs` alone, several times faster.
+
+    The arguments are the same; ``words``: whether each position is answered by a word of the
+    vocabulary, by a frozen head as large as the table of words (which it shares if the config ties
+    them).
+    """
+    architecture = as_architecture(architecture)
+    _check(config, dtype, optimiser, outputs, dropout, family)
+    backbone = fake_backbone(config, dtype, family)
+    attached = backbone.attach(architecture, dropout)
+    try:
+        reads = Reads(batch, tokens, padded)
+        trace = trace_training(backbone, attached, reads, outputs, words=words)
+        return _memory(backbone, attached, trace, OPTIMISER_STATES[optimiser], checkpointing)
+    finally:
+        attached.detach()
+
+
+def remaining_modules(
+    architecture: Architecture | Method,
+    config: PreTrainedConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+    family: Family | None = None,
+) -> tuple[str, ...]:
+    """Modules that still run after ``merge()``, as ``site: kind``; needs no weights.
+
+    Args:
+        architecture: methods holding values, or one such method.
+        config: of the backbone; of its base model.
+        dtype: of the backbone.
+        family: description of a family that the package does not know.
+    Raises:
+        TypeError: if an argument is of another kind.
+        ValueError: if the architecture does not fit the backbone.
+    """
+    architecture = as_architecture(architecture)
+    _check(config, dtype, "adamw", 0, 0.0, family)
+    attached = fake_backbone(config, dtype, family).attach(architecture)
+    try:
+        return attached.merge().remaining
+    finally:
+        attached.detach()
+
+
+def _check(
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+    optimiser: str,
+    outputs: int,
+    dropout: float,
+    family: Family | None,
+) -> None:
+    check_config(config)
+    check_dtype(dtype)
+    check_dropout(dropout)
+    check_family(family)
+    if optimiser not in OPTIMISER_STATES:
+        raise ValueError(
+            f"optimiser must be one of {', '.join(OPTIMISER_STATES)}, got {optimiser!r}; "
+            f"{did_you_mean(optimiser, OPTIMISER_STATES)}"
+        )
+    if not isinstance(outputs, int) or outputs < 0:
+        raise ValueError(f"outputs must be 0 (no head) or more, got {outputs!r}; take 0")
+
+
 @functools.lru_cache(maxsize=8)
 def _bare(backbone: FakeBackbone, batch: int, tokens: int) -> tuple[int, int | None, int]:
     """FLOP of a call and of a decoding step, and positions of a call, with nothing attached."""
@@ -219,9 +290,10 @@ def _memory(
     head = 4 * trace.head_parameters
     trainable = _bytes(trained) + head
     return TrainMemory(
-        weights=_bytes([tensor for tensor in rest if id(tensor) not in own]),
+        weights=_bytes([tensor for tensor in rest if id(tensor) not in own])
+        + trace.frozen_head_bytes,
         trainable=trainable,
-        gradients=trainable,
+        gradients=_bytes([one for one in trained if id(one) in trace.reached]) + head,
         optimiser=states * trainable,
         activations=trace.saved_checkpointed if checkpointing else trace.saved,
     )

@@ -21,6 +21,7 @@ from peftnas.methods.gates import (
     gate_tokens_setting,
 )
 from peftnas.methods.layers import active_layers, place_words
+from peftnas.methods.prompt import without_repetitions
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, Tokens, Whole, held, setting
 
@@ -64,6 +65,10 @@ class FlatPrefixPlacement(Placement):
 
     def build(self, generator: torch.Generator) -> FlatPrefix:
         return FlatPrefix(self, generator)
+
+    def reaches(self, anatomy: Anatomy) -> Iterator[FlatPrefixPlacement]:
+        """Itself."""
+        yield self
 
     def joins_by(self) -> str | None:
         return "length" if self.gate is None else None
@@ -113,6 +118,19 @@ class MlpPrefixPlacement(Placement):
     def build(self, generator: torch.Generator) -> MlpPrefix:
         return MlpPrefix(self, generator)
 
+    def reaches(self, anatomy: Anatomy) -> Iterator[FlatPrefixPlacement]:
+        """The keys and values of each layer, which the MLP folds into."""
+        for layer in self.layers:
+            yield FlatPrefixPlacement(
+                f"{sublayer_address(layer, self.sublayer)}.core",
+                (layer,),
+                self.sublayer,
+                self.length,
+                self.kv_heads,
+                self.head_width,
+                self.gate,
+            )
+
     def _gates(self) -> int:
         return len(self.layers) * self.gate.count() if self.gate else 0
 
@@ -137,8 +155,9 @@ class MlpPrefix(PrefixKeyValues):
     """``[K, V] = mlp_out(tanh(mlp_in(embedding)))``, viewed as (l, 2L, g, c).
 
     Rows 2i and 2i + 1 are the keys and values of the i-th layer served. The embedding is drawn
-    from N(0, 1), the weights Kaiming-uniform (a = sqrt 5), the biases are 0. In evaluation without
-    gradients the MLP runs once, then its keys and values are kept.
+    from N(0, 1), the weights Kaiming-uniform (a = sqrt 5), the biases are 0. The MLP runs in every
+    call; after ``merge()``, in evaluation without gradients, it runs once and its keys and values
+    are kept.
     """
 
     def __init__(self, placement: MlpPrefixPlacement, generator: torch.Generator) -> None:
@@ -188,8 +207,8 @@ class Prefix(Method):
     with zeros (they take their share of the softmax), and never mergeable.
 
     With ``mlp`` the keys and values of all layers come from one trained embedding (l, d) through a
-    tanh MLP of that hidden width, which folds away after training. The two forms are different
-    points for ``function_key`` too: a narrow MLP does not reach every K_p, V_p.
+    tanh MLP of that hidden width, which folds away after training. What is kept is the same, and
+    so is ``function_key``, although a narrow MLP does not reach every K_p, V_p.
 
     With ``tokens`` it starts with what the frozen backbone computes as keys and values of these
     tokens (without positions, as all of the prefix), which helps where data are few.
@@ -276,8 +295,12 @@ class Prefix(Method):
                 site, (layer,), name, length, heads, width, gate, held(tokens)
             )
 
-    def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
-        return active_layers(self, anatomy) if "attention" in held(self.sublayers) else ()
+    def normal(self, anatomy: Anatomy) -> Prefix:
+        """Tokens without their repetitions."""
+        tokens: Any = held(self.tokens)
+        if tokens is None:
+            return self
+        return self.replace(tokens=without_repetitions(tokens, held(self.length)))
 
     def words(self) -> str:
         """For example ``prefix length 10 (mlp 512) gated in layers 0-2``."""

@@ -60,6 +60,9 @@ class PromptPlacement(Placement):
         """length * width."""
         return self.length * self.width
 
+    def joins_by(self) -> str | None:
+        return "length"
+
     def build(self, generator: torch.Generator) -> SoftPrompt:
         return SoftPrompt(self, generator)
 
@@ -157,9 +160,11 @@ class EnteringPrompt(Method):
         stack = anatomy.stacks[number]
         entry: Entry = held(self.normal(anatomy).entry)
         if entry == "hidden" and stack.embeddings is None:
+            words = stack.word_embeddings is not None
             raise ValueError(
                 f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
-                "nothing can enter after it; take entry='word_embeddings'"
+                "nothing can enter after it; "
+                + ("take entry='word_embeddings'" if words else "it reads no words: take Prefix")
             )
         return PromptPlacement(
             site=f"{stack.prefix}embeddings",
@@ -217,6 +222,13 @@ class Prompt(EnteringPrompt):
         help="ids of the tokens that it starts from, repeated to the length",
     )
 
+    def normal(self, anatomy: Anatomy) -> Self:
+        """Besides, tokens without their repetitions."""
+        normal, tokens = super().normal(anatomy), cast(Any, self.tokens)
+        if tokens is None:
+            return normal
+        return normal.replace(tokens=without_repetitions(tokens, held(self.length)))
+
     def place(self, anatomy: Anatomy) -> Iterator[PromptPlacement]:
         start, tokens = held(self.start), cast(Any, self.tokens)
         stack = anatomy.stacks[prompted_stack(anatomy)]
@@ -234,6 +246,13 @@ class Prompt(EnteringPrompt):
         """For example ``prompt length 10``; settings other than the default in brackets."""
         unusual = self.unusual() + ([str(self.start)] if self.start != "random" else [])
         return f"prompt length {self.length}" + (f" ({', '.join(unusual)})" if unusual else "")
+
+
+def without_repetitions(tokens: tuple[int, ...], length: int) -> tuple[int, ...]:
+    """The fewest tokens that are the same, repeated or cut to a length."""
+    every = [tokens[i % len(tokens)] for i in range(length)]
+    period = next(n for n in range(1, length + 1) if every[n:] == every[:-n])
+    return tuple(every[:period])
 
 
 def prompted_stack(anatomy: Anatomy) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -37,9 +37,9 @@ class PTuningPlacement(Placement):
 
     kind: ClassVar[str] = "ptuning"
     prompt: PromptPlacement
-    encoder: Encoder = field(metadata={"function": False})
-    hidden: int = field(metadata={"function": False})
-    recurrent_layers: int = field(metadata={"function": False})
+    encoder: Encoder
+    hidden: int
+    recurrent_layers: int
     stack: int
 
     def count(self) -> int:
@@ -57,6 +57,10 @@ class PTuningPlacement(Placement):
         """length * width: the vectors themselves."""
         return self.prompt.count()
 
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """The prompt that its network folds into."""
+        return (self.prompt,)
+
     def build(self, generator: torch.Generator) -> EncodedPrompt:
         return EncodedPrompt(self, generator)
 
@@ -64,7 +68,8 @@ class PTuningPlacement(Placement):
 class EncodedPrompt(PromptVectors):
     """``network(E)``, E (l, d) drawn from N(0, 1); weights are uniform as those of torch.
 
-    In evaluation without gradients the network runs once, then its vectors are kept.
+    The network runs in every call; after ``merge()``, in evaluation without gradients, it runs
+    once and its vectors are kept.
     """
 
     def __init__(self, placement: PTuningPlacement, generator: torch.Generator) -> None:

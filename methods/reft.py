@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -37,7 +37,9 @@ class ReFTPlacement(Placement):
     kind: ClassVar[str] = "reft"
     width: int
     rank: int
-    form: Form
+    # all three forms reach every edit M h + c whose M and c have r common directions: where R is
+    # subtracted W makes up for it, and rows that are not orthonormal are a change of W and b
+    form: Form = field(metadata={"function": False})
     first: int
     last: int
     tied: bool

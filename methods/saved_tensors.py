@@ -17,17 +17,25 @@ Storages = dict[int, torch.UntypedStorage]
 class SavedTensors:
     """Counts the storages that autograd saves while it is entered, each once.
 
-    What exists anyway, weights and buffers, counts as nothing. Real and fake tensors alike; only
-    the sizes are kept of what is saved, so no backward pass can follow.
+    What exists anyway, weights and buffers, counts as nothing. Real and fake tensors alike.
 
     Args:
         owned: tensors that exist anyway.
         layers: number -> module; what is saved in the calls of one of them counts as its own.
+        backward: whether a backward pass follows, which needs what is saved; without it only the
+            sizes are kept.
     """
 
-    def __init__(self, owned: Iterable[Tensor], layers: Mapping[int, nn.Module]) -> None:
+    def __init__(
+        self,
+        owned: Iterable[Tensor],
+        layers: Mapping[int, nn.Module] | None = None,
+        *,
+        backward: bool = False,
+    ) -> None:
         self._owned = _storages(owned)
-        self._layers = layers
+        self._layers = layers or {}
+        self._backward = backward
         self._calls = 0
         self._running: list[int] = []
         self._seen: set[int] = set()
@@ -36,7 +44,8 @@ class SavedTensors:
         self._inputs: dict[int, Storages] = {}
         self._reached: set[int] = set()
         self._handles: list[RemovableHandle] = []
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack)
+        unpack = _same if backward else _unpack
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, unpack)
 
     @property
     def bytes(self) -> int:
@@ -107,7 +116,11 @@ class SavedTensors:
 
         return hook
 
-    def _pack(self, tensor: Tensor) -> None:
+    def _pack(self, tensor: Tensor) -> Tensor | None:
+        self._count(tensor)
+        return tensor if self._backward else None
+
+    def _count(self, tensor: Tensor) -> None:
         [(key, storage)] = _storages([tensor]).items()
         if key in self._owned or key in self._seen:
             return
@@ -116,6 +129,10 @@ class SavedTensors:
             self._inside.setdefault(self._running[-1], {})[key] = storage
         else:
             self._outside[key] = storage
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _unpack(_: None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -21,6 +21,7 @@ from peftnas.methods.linears import (
     targets_setting,
     targets_words,
 )
+from peftnas.methods.lora import LoRAPlacement
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import Number, held, setting
 from peftnas.spaces.structure import ByLayer
@@ -37,8 +38,8 @@ class SoRAPlacement(Placement):
     n_in: int
     n_out: int
     rank: int
-    scale: float = field(metadata={"function": False})
-    threshold: float = field(metadata={"function": False})
+    scale: float
+    threshold: float
 
     def count(self) -> int:
         """r * (n_in + n_out) + r."""
@@ -47,6 +48,10 @@ class SoRAPlacement(Placement):
     def stored(self) -> int:
         """r * (n_in + n_out) at most: the gate folds into A, ranks whose gate is 0 go."""
         return self.rank * (self.n_in + self.n_out)
+
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """The LoRA of its largest rank: the gate folds into A."""
+        return (LoRAPlacement(self.site, self.n_in, self.n_out, self.rank, 1.0, None),)
 
     def build(self, generator: torch.Generator) -> SoRADelta:
         return SoRADelta(self, generator)

@@ -56,6 +56,11 @@ class SparseAdapterPlacement(Placement):
         places = _bytes_of_places(self.kept, self.adapter.width * bottleneck)
         return super().stored_bytes(bytes_each) + 2 * places
 
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """Where every entry is kept, the adapter."""
+        [bottleneck] = widths_of(self.adapter.bottleneck)
+        return (self.adapter if self.kept == self.adapter.width * bottleneck else self,)
+
     def build(self, generator: torch.Generator) -> SparseAdapterDelta:
         return SparseAdapterDelta(self, generator)
 
@@ -240,6 +245,10 @@ class SparseAdapter(Method):
         for adapter in plain.place(anatomy):
             score: Score = held(self.score)
             yield SparseAdapterPlacement(adapter.site, adapter, float(sparsity), score)
+
+    def normal(self, anatomy: Anatomy) -> SparseAdapter:
+        """Where every entry is kept, none is chosen."""
+        return self.replace(score="snip") if self.sparsity == 0 else self
 
     def words(self) -> str:
         """For example ``sparse adapter ffn bottleneck 128 sparsity 0.8 (snip) relu``."""

@@ -11,7 +11,10 @@ from torch import nn
 
 from peftnas.methods.anatomy import TARGETS as LINEARS
 from peftnas.methods.base import Affine, Method, Placement
+from peftnas.methods.bitfit import BitFitPlacement
+from peftnas.methods.ia3 import IA3Placement
 from peftnas.methods.layers import active_layers, place_words
+from peftnas.methods.ln_tuning import LNTuningPlacement
 from peftnas.methods.places import INNER_NORMS, NORMS, OUTER_NORMS, places
 from peftnas.methods.sites import LinearSite
 from peftnas.spaces.domains import Domain
@@ -39,6 +42,15 @@ class SSFPlacement(Placement):
 
     def build(self, generator: torch.Generator) -> SSFAffine:
         return SSFAffine(self, generator)
+
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """At a linear (IA)3 of its output and a bias, at a norm its weight and bias."""
+        bias = BitFitPlacement(self.site, self.width)
+        if self.site in anatomy.linears:
+            return IA3Placement(self.site, "output", self.width), bias
+        if self.site in anatomy.norms:
+            return LNTuningPlacement(self.site, self.width, ("weight",)), bias
+        return (self,)
 
     def joins_by(self) -> str | None:
         return ""

@@ -8,18 +8,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import Cache
 
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.base import LayerPrompts, PromptVectors
 from peftnas.methods.caches import (
     cache_among,
     cache_of,
+    make_room,
     remember,
     room_in,
+    slides_whole,
     sums_in,
     tokens_in,
 )
 from peftnas.methods.call import Call, compute
+from peftnas.methods.generation_masks import text_mask
 from peftnas.methods.sites import StackSite
 
 
@@ -72,9 +76,10 @@ class StackPort:
         self.longest = None if self.bare else longest_sequence(base, stack)
         rotary = anatomy.positions == "rotary"
         self.counts_positions = rotary and (prefixed or bool(prompts))
+        self.window = getattr(getattr(base, "config", None), "sliding_window", None)
         self.needs_right_padding = bool(prompts) and (
             self.start > 0
-            or getattr(getattr(base, "config", None), "sliding_window", None) is not None
+            or self.window is not None
             or counts_from_padding(base, stack)
             or anatomy.positions in ("relative", "none")  # what is between counts as distance
         )
@@ -146,22 +151,29 @@ class StackPort:
         return torch.cat([row[:, : self.start], new, row[:, self.start :]], dim=1)
 
     def _add_prompts(self, named: dict[str, Any]) -> None:
-        mask = named.get("attention_mask")
-        if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2):
-            got = tuple(mask.shape) if isinstance(mask, Tensor) else "one for each kind of layer"
+        first, cache = self._first_given(named), cache_among(named)
+        steps = 0 if first is None else first.shape[1]
+        past = tokens_in(cache)
+        self.entering = past == 0
+        if self.entering:
+            make_room(cache, self.length, self.window)
+        held = 0 if self.entering else self.length
+        mask, past_text = named.get("attention_mask"), max(past - held, 0)
+        if slides_whole(cache) and not (isinstance(mask, Tensor) and mask.dim() == 2):
             raise ValueError(
-                f"a prompt needs an attention_mask of shape (batch, tokens), got {got}; give "
-                "that, and in a generation take a dynamic cache"
+                "a prompt needs masks that tell the padding of the whole text, got a static cache "
+                "that slides in every layer; take a dynamic cache"
             )
+        mask = text_mask(mask, past_text, steps, held)
         if self.needs_right_padding and mask is not None and is_padded_left(mask, False):
             raise ValueError(
                 "this prompt needs texts that are padded on the right, got padding on the left; "
                 "set padding_side='right', or take position='before' on a backbone with rotary or "
                 "learned positions and no sliding window"
             )
-        self.entering = tokens_in(cache_among(named)) == 0
-        if mask is not None:
-            named["attention_mask"] = self.widen(mask, torch.ones)
+        self._check_room(cache, past + steps + self.length - held)
+        if "attention_mask" in named:
+            named["attention_mask"] = mask if mask is None else self.widen(mask, torch.ones)
         if not self.entering:
             # the cache already holds the prompts
             if named.get("position_ids") is not None:
@@ -169,6 +181,15 @@ class StackPort:
             return
         if not self.bare:
             self._enter_as_words(named)
+
+    def _check_room(self, cache: Cache | None, needed: int) -> None:
+        """Raise ``ValueError`` if a cache of fixed size has no room for a prompt too."""
+        room = room_in(cache)
+        if room is not None and needed > room:
+            raise ValueError(
+                f"a prompt of {self.length} with {needed - self.length} tokens needs room in the "
+                f"cache, got one of {room} tokens; take a dynamic cache, or a larger one"
+            )
 
     def _enter_as_words(self, named: dict[str, Any]) -> None:
         assert self.stack.tokens is not None and self.words is not None
@@ -179,12 +200,6 @@ class StackPort:
             raise ValueError(
                 f"a prompt of {self.length} with {wide.shape[1] - self.length} tokens exceeds "
                 f"the backbone's {self.longest} positions; shorten the prompt or the texts"
-            )
-        room = room_in(cache_among(named))
-        if room is not None and wide.shape[1] > room:
-            raise ValueError(
-                f"a prompt of {self.length} with {wide.shape[1] - self.length} tokens needs room "
-                f"in the cache, got one of {room} tokens; take a dynamic cache, or a larger one"
             )
         if named.get("token_type_ids") is not None:
             named["token_type_ids"] = self.widen(named["token_type_ids"], torch.zeros)

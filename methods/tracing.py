@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
@@ -15,7 +15,9 @@ from peftnas.methods.attach import AttachedModules
 from peftnas.methods.fake_backbone import FakeBackbone
 from peftnas.methods.gates import Gate
 from peftnas.methods.reads import Reads, answer_of, inputs_for
+from peftnas.methods.recurrent_workspace import Workspaces
 from peftnas.methods.saved_tensors import SavedTensors
+from peftnas.methods.training import BeginsStep
 
 
 class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -57,35 +59,86 @@ class Trace:
         saved_checkpointed: the same where layers are run again; see ``SavedTensors``.
         lowest_layer: the first layer whose output has a gradient; ``None``: no layer has.
         head_parameters: trained in the head on top.
+        reached: identities of the parameters that get a gradient.
+        frozen_head_bytes: of a head over the vocabulary that shares no table with the backbone.
     """
 
     saved: int
     saved_checkpointed: int
     lowest_layer: int | None
     head_parameters: int
+    reached: frozenset[int]
+    frozen_head_bytes: int = 0
 
 
 def trace_training(
-    backbone: FakeBackbone, attached: AttachedModules, reads: Reads, outputs: int = 0
+    backbone: FakeBackbone,
+    attached: AttachedModules,
+    reads: Reads,
+    outputs: int = 0,
+    *,
+    words: bool = False,
 ) -> Trace:
-    """One forward pass in training; the backbone itself is in eval mode, without dropout.
+    """The forward passes of a training step, penalties of the modules included.
+
+    One, or two where modules compute at random and two passes are to agree. The backbone itself is
+    in eval mode, without dropout.
 
     Args:
         backbone: that the modules are attached to.
         attached: the modules; they are put into training mode.
         reads: what the backbone is called with.
         outputs: of a linear float32 head on the mean over tokens, cross-entropy included; 0: none.
+        words: whether a frozen head gives a word of the vocabulary at each position, cross-entropy
+            included.
     """
     recorder = saved_by(backbone.base, attached, backbone.layers)
+    workspaces = Workspaces()
     attached.train()
-    head_parameters = 0
-    with torch.enable_grad(), recorder:
-        found = _call(backbone, reads)
-        if outputs:
-            head_parameters = _run_head(attached, found, outputs)
+    roots: list[Tensor] = []
+    head_parameters, frozen = 0, 0
+    with torch.enable_grad(), recorder, workspaces.counting(attached):
+        for draw in range(1 + attached.steps.wants_two_passes):
+            _draw(attached, draw)
+            answer = answer_of(_call(backbone, reads))
+            if outputs:
+                answer, head_parameters = _run_head(attached, answer, outputs)
+            if words:
+                answer, frozen = _tell_words(backbone, attached, answer)
+            roots.append(answer)
+        penalty = attached.steps.penalty()
+    roots += [] if penalty is None else [penalty]
     return Trace(
-        recorder.bytes, recorder.checkpointed_bytes, recorder.lowest_layer, head_parameters
+        recorder.bytes + workspaces.bytes,
+        recorder.checkpointed_bytes + workspaces.bytes,
+        recorder.lowest_layer,
+        head_parameters,
+        _reached(roots),
+        frozen,
     )
+
+
+def _draw(attached: AttachedModules, draw: int) -> None:
+    """Let modules draw that hold nothing before; others begin with the most that they draw."""
+    for module in attached.modules():
+        if isinstance(module, BeginsStep) and (module.drawn is None or draw):
+            module.begin_step(0, 1, draw)
+
+
+def _reached(roots: Sequence[Tensor]) -> frozenset[int]:
+    """Identities of the parameters that a backward pass from some tensors comes to."""
+    waiting: list[Any] = [root.grad_fn for root in roots]
+    seen: set[Any] = set()
+    found: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        waiting += [following for following, _ in node.next_functions]
+    return frozenset(found)
 
 
 def saved_by(
@@ -150,12 +203,30 @@ def _call(backbone: FakeBackbone, reads: Reads, **more: Any) -> Any:
     return backbone.call(reads.batch, reads.tokens, inputs)
 
 
-def _run_head(attached: AttachedModules, found: Any, outputs: int) -> int:
-    """A linear layer on the mean over tokens and its loss; gives the number of its parameters."""
-    answer = answer_of(found)
+def _tell_words(
+    backbone: FakeBackbone, attached: AttachedModules, answer: Tensor
+) -> tuple[Tensor, int]:
+    """The loss of a word at each position, and the bytes of a head of its own."""
+    config = backbone.base.config.get_text_config(decoder=True)
+    hidden = attached.real(answer).flatten(0, 1)
+    # a head is no tensor that autograd saves anew, so it is a view of one that exists anyway
+    table = next(
+        part
+        for part in backbone.base.parameters()
+        if part.dim() == 2 and part.shape[0] == config.vocab_size
+    ).detach()
+    narrow = hidden[:, : table.shape[1]]
+    logits = nn.functional.linear(narrow, table).float()
+    loss = nn.functional.cross_entropy(logits, torch.zeros(len(hidden), dtype=torch.long))
+    tied = getattr(config, "tie_word_embeddings", False)
+    return loss, 0 if tied else table.numel() * table.itemsize
+
+
+def _run_head(attached: AttachedModules, answer: Tensor, outputs: int) -> tuple[Tensor, int]:
+    """The loss of a linear layer on the mean over tokens, and the number of its parameters."""
     pooled = attached.real(answer).mean(dim=1) if answer.dim() == 3 else answer
     weight = pooled.new_empty(outputs, pooled.shape[-1], dtype=torch.float32).requires_grad_()
     bias = weight.new_empty(outputs).requires_grad_()
     logits = nn.functional.linear(pooled.float(), weight, bias)
-    nn.functional.cross_entropy(logits, torch.zeros(len(pooled), dtype=torch.long))
-    return weight.numel() + bias.numel()
+    loss = nn.functional.cross_entropy(logits, torch.zeros(len(pooled), dtype=torch.long))
+    return loss, weight.numel() + bias.numel()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from peftnas.methods.base import LayerPrompts, Method, Placement
 from peftnas.methods.layers import active_layers, place_words
 from peftnas.methods.linears import layers_setting
-from peftnas.methods.prompt import EnteringPrompt, prompted_stack
+from peftnas.methods.prompt import EnteringPrompt, PromptPlacement, prompted_stack
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import Configurable, OneOf, Whole, held, setting
 
@@ -45,6 +45,13 @@ class VPTPlacement(Placement):
     def count(self) -> int:
         """l*d a layer."""
         return self.length * (self.entry_width + (len(self.layers) - 1) * self.width)
+
+    def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
+        """Where no later layer reads others, a prompt after the first token."""
+        if len(self.layers) > 1:
+            return (self,)
+        length, width = self.length, self.entry_width
+        return (PromptPlacement(self.site, length, width, self.entry, "after_first", self.stack),)
 
     def build(self, generator: torch.Generator) -> VisualPrompts:
         return VisualPrompts(self, generator)
@@ -131,10 +138,12 @@ class VPT(Method):
             if stack.patches is not None:
                 return number
         number = prompted_stack(anatomy)
-        if anatomy.stacks[number].embeddings is None:
+        stack = anatomy.stacks[number]
+        if stack.embeddings is None:
+            other = "Prefix" if stack.word_embeddings is None else "Prompt"
             raise ValueError(
                 f"no module of a {anatomy.model_type} backbone is its whole embedding layer, so "
-                "VPT cannot enter after it; leave the method out, or take Prompt"
+                f"VPT cannot enter after it; leave the method out, or take {other}"
             )
         return number
 

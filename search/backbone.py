@@ -128,7 +128,7 @@ class Backbone:
             model, info = AutoModel.from_pretrained(
                 self.folder,
                 dtype=getattr(torch, dtype),
-                attn_implementation=_attention(dtype, device),
+                attn_implementation=attention_of(dtype, device),
                 output_loading_info=True,
             )
         missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
@@ -284,7 +284,7 @@ def _fetch(name: str, patterns: list[str]) -> Path:
         ) from error
 
 
-def _attention(dtype: str, device: str) -> str | None:
+def attention_of(dtype: str, device: str) -> str | None:
     """The attention to load with; ``None`` leaves it to transformers."""
     # fused attention in bfloat16 is many times slower than plain products on a CPU
     return "eager" if dtype == "bfloat16" and device == "cpu" else None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from peftnas.search.constraints import Constraint
+from peftnas.search.predictions import Predicts
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Plan
 from peftnas.search.seeds import derive_seed
@@ -59,9 +62,23 @@ def baseline_recipe(recipe: Recipe, baseline: Baseline) -> Recipe:
 
 
 def plan_baseline(
-    baseline: Baseline, bound: BoundSpace, recipe: Recipe, study_seed: int
+    baseline: Baseline,
+    bound: BoundSpace,
+    recipe: Recipe,
+    study_seed: int,
+    predictions: Predicts | None = None,
+    constraints: Sequence[Constraint] = (),
 ) -> Plan | str:
-    """What to train for a baseline, or the reason why it does not apply to this backbone."""
+    """What to train for a baseline, or the reason why it does not apply to this backbone.
+
+    Args:
+        baseline: one of ``BASELINES``.
+        bound: the space on the backbone.
+        recipe: of the study.
+        study_seed: of the study.
+        predictions: of what it will take; it has to fit the machine and the constraints.
+        constraints: of the study; those on predicted memory count.
+    """
     if baseline is FULL and (reason := _does_not_fit(bound.anatomy.backbone_parameters)):
         return reason
     recipe = baseline_recipe(recipe, baseline)
@@ -72,6 +89,10 @@ def plan_baseline(
         return f"does not apply to this backbone: {error}"
     if baseline is not HEAD_ONLY and bound.count(architecture) == 0:
         return f"does not apply to this backbone: it has nothing that {baseline.name} trains"
+    if predictions is not None:
+        needed = predictions.train_memory_bytes(architecture, recipe)
+        if reason := _over_memory(needed, constraints):
+            return reason
     train_key = bound.train_key(architecture)
     values = recipe.to_dict()
     seed = derive_seed(study_seed, train_key, values)
@@ -94,10 +115,35 @@ def _methods(baseline: Baseline, anatomy: Any, *, pooler: bool) -> tuple[Method,
 
 
 def _does_not_fit(parameters: int) -> str | None:
-    needed, free = _BYTES_A_PARAMETER * parameters, psutil.virtual_memory().available
+    needed, free = _BYTES_A_PARAMETER * parameters, free_memory()
     if needed <= free:
         return None
     return (
         f"does not fit: needs about {needed / 1e9:.1f} GB for weights, gradients and moments, "
         f"{free / 1e9:.1f} GB are free"
     )
+
+
+def _over_memory(needed: int, constraints: Sequence[Constraint]) -> str | None:
+    """Why a training that is predicted to take so many bytes is left out."""
+    for constraint in constraints:
+        if constraint.predicted:
+            broken = constraint.broken({constraint.name: needed}, "is predicted to be")
+            if broken is not None:
+                return f"does not fit: {broken}"
+    free = free_memory()
+    if needed <= free:
+        return None
+    return (
+        f"does not fit: a training step is predicted to take {needed / 1e9:.1f} GB, "
+        f"{free / 1e9:.1f} GB are free"
+    )
+
+
+def free_memory() -> int:
+    """Bytes that a trial can take here: of the GPU where there is one, else of the machine."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return int(psutil.virtual_memory().available)

@@ -21,7 +21,7 @@ from peftnas.search.pareto import minimised, non_dominated
 from peftnas.search.pool_protocol import Finished, Pool
 from peftnas.search.progress import Board, Progress, value_words
 from peftnas.search.proposals import Proposer
-from peftnas.search.records import Plan, Records, outcome, reason_of
+from peftnas.search.records import Plan, Records, outcome, reason_of, within_limits
 from peftnas.search.retention import checkpoint_folder, keep_only
 from peftnas.search.timing import Timing
 
@@ -141,7 +141,8 @@ class Driver:
                 self.board.first_start = self.board.clock()
             self.timing.start()
             self.log.write("started", trial=work.number, baseline=work.plan.baseline)
-            self.pool.submit(work.plan.job(work.number, str(work.folder)))
+            job = work.plan.job(work.number, str(work.folder), work.records.measure)
+            self.pool.submit(job)
 
     def _may_start(self, work: Work) -> bool:
         """Whether there is time, and the study is not full without it."""
@@ -202,6 +203,8 @@ class Driver:
         else:
             self._count_failure()
         scores = ", ".join(f"{name} {value_words(x)}" for name, x in result.metrics.items())
+        over = work.records.over(work.number)
+        scores = "; ".join([scores, *(f"over a limit: {one}" for one in over)])
         ending = scores if complete else f"failed, {reason_of(result)}"
         self.progress.note(f"{work.label}: {ending} ({result.timing.get('wall_s', 0):.1f} s)")
 
@@ -231,7 +234,11 @@ class Driver:
 
     def _renew_front(self) -> None:
         """Read the front from the study; remove checkpoints of trials that are not on it."""
-        rows = [trial for trial in self.records.trials() if outcome(trial) == "complete"]
+        rows = [
+            trial
+            for trial in self.records.trials()
+            if outcome(trial) == "complete" and within_limits(trial)
+        ]
         objectives = self.records.objectives
         points = minimised(
             [trial.values for trial in rows], [known.direction for known in objectives]

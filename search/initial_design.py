@@ -49,23 +49,24 @@ class InitialDesign:
         """
         if index >= self.size:
             return None
-        left = [(level, draw) for level, draw in self._pool if new(draw)]
-        if not left:
+        if not self._pool:
             return None
         low, high = self._pool[0][0], self._pool[-1][0]
         wanted = low + (high - low) * next(islice(levels(), index, None))
-        return min(left, key=lambda pair: abs(pair[0] - wanted))[1]
+        # nearest first, so that few of them have to be asked about: predictions take long
+        nearest = sorted(self._pool, key=lambda pair: abs(pair[0] - wanted))
+        return next((draw for _, draw in nearest if new(draw)), None)
 
     @cached_property
     def _pool(self) -> list[tuple[float, Draw]]:
-        """Random points within the limits with the logarithm of their count, ascending.
+        """Random points within the exact limits with the logarithm of their count, ascending.
 
         No architecture stands twice: another learning rate would not spread the counts.
         """
         drawn = islice(self._limits.candidates(self._seed), _POOL)
         within: dict[Architecture, Draw] = {}
         for draw in drawn:
-            if self._limits.broken(draw) is None:
+            if self._limits.broken_exactly(draw) is None:
                 within.setdefault(self._bound.canonical(draw.architecture), draw)
         counts = [(self._bound.count(architecture), draw) for architecture, draw in within.items()]
         # a bare head has no place on a logarithmic axis, and is a baseline anyway

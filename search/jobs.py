@@ -9,7 +9,7 @@ from typing import Any, Literal
 Status = Literal["complete", "failed"]
 Cause = Literal["diverged", "out_of_memory", "error"]
 
-TIMES = ("setup_s", "train_s", "evaluate_s", "save_s", "wall_s")
+TIMES = ("setup_s", "measure_s", "train_s", "evaluate_s", "save_s", "wall_s")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class TrialJob:
         seed: everything random in the trial comes from it; see ``seeds.derive_seed``.
         key: says which training this is; a checkpoint counts only for a job of equal key.
         folder: absolute path of the checkpoint to write; empty: none is written.
+        measure: costs to measure besides those of every training step, such as
+            ``inference_overhead``.
     """
 
     number: int
@@ -31,13 +33,14 @@ class TrialJob:
     seed: int
     key: str
     folder: str = ""
+    measure: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrialJob:
-        return cls(**values)
+        return cls(**values | {"measure": tuple(values.get("measure", ()))})
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class TrialResult:
         trainable_parameters: elements that the methods train, head excluded.
         stored_bytes: float32 bytes to keep after folding, head excluded.
         head_parameters: elements of the head; the same for all architectures of a study.
+        measured: costs that were measured, by name; see ``objectives.COSTS``.
         checkpoint: folder of the written checkpoint, if any.
     """
 
@@ -68,6 +72,7 @@ class TrialResult:
     trainable_parameters: int = 0
     stored_bytes: int = 0
     head_parameters: int = 0
+    measured: dict[str, float] = field(default_factory=dict)
     checkpoint: str | None = None
 
     def to_dict(self) -> dict[str, Any]:

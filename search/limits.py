@@ -1,17 +1,19 @@
-"""What may be trained at all: the budget of the space, constraints on exact objectives."""
+"""What may be trained at all: the budget of the space, constraints on what is known before."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from peftnas.search import distributions
+from peftnas.search.constraints import Constraint
 from peftnas.search.distributions import Draw
 from peftnas.search.errors import UsageError
 from peftnas.search.exhausted import enumerate_draws
-from peftnas.search.objectives import Constraint, costs
+from peftnas.search.objectives import costs
+from peftnas.search.predictions import Predicts
 from peftnas.search.recipe import Recipe
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.choosers import uniform
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _RANDOM_TRIES = 300
 _ENUMERATED = 20_000
+# predictions over a limit before a search for a point gives up: each takes a good part of a second
+_PREDICTED = 200
 
 
 class Limits:
@@ -29,31 +33,81 @@ class Limits:
     Args:
         bound: the space on its backbone, with its own budget.
         recipe: holding values or domains.
-        constraints: on exact objectives.
+        constraints: of the study; measured ones count as far as they are predicted.
+        predictions: without them only exact constraints are known before training.
     """
 
     def __init__(
-        self, bound: BoundSpace, recipe: Recipe, constraints: Sequence[Constraint] = ()
+        self,
+        bound: BoundSpace,
+        recipe: Recipe,
+        constraints: Sequence[Constraint] = (),
+        predictions: Predicts | None = None,
     ) -> None:
         self._bound = bound
         self._recipe = recipe
-        self._constraints = tuple(constraints)
+        self._exact = tuple(known for known in constraints if not known.measured)
+        self._predictions = predictions
+        self._predicted = tuple(
+            known for known in constraints if known.predicted or known.wants_merging
+        )
 
     def broken(self, draw: Draw) -> str | None:
         """Why the point may not be trained, in one sentence; ``None`` when it may."""
+        return self.broken_exactly(draw) or self._broken_by_prediction(draw)
+
+    def broken_exactly(self, draw: Draw) -> str | None:
+        """As :meth:`broken`, without predictions, which take long."""
         broken = self._bound.broken_constraint(draw.architecture)
         if broken is not None:
             return f"over budget: {broken}"
-        if not self._constraints:
+        if not self._exact:
             return None
         placed = self._bound.placed(draw.architecture)
         parts = cast("tuple[Placement, ...]", placed.placements)
         stored = sum(part.stored_bytes() for part in parts)
         exact = costs(placed.count, stored, self._bound.anatomy.backbone_parameters)
-        for constraint in self._constraints:
+        for constraint in self._exact:
             broken = constraint.broken(exact)
             if broken is not None:
                 return f"over budget: {broken}"
+        return None
+
+    def _broken_by_prediction(self, draw: Draw) -> str | None:
+        if self._predictions is None or not self._predicted:
+            return None
+        architecture = self._bound.canonical(draw.architecture)
+        for constraint in self._predicted:
+            if constraint.wants_merging:
+                remaining = self._predictions.remaining(architecture)
+                if remaining:
+                    return (
+                        f"over budget: {constraint.name} cannot be 0 with {remaining[0]}, which "
+                        f"cannot be merged, constraint: {constraint.text}"
+                    )
+                continue
+            memory = self._predictions.train_memory_bytes(architecture, draw.recipe)
+            broken = constraint.broken({constraint.name: memory}, "is predicted to be")
+            if broken is not None:
+                return f"over budget: {broken}"
+        return None
+
+    def find(self, seed: int, wanted: Callable[[Draw], bool] = lambda draw: True) -> Draw | None:
+        """A point that meets all limits; ``None`` when none is found.
+
+        Args:
+            seed: of the random ones among the points that are looked through.
+            wanted: whether a point that meets the exact limits may be taken.
+        """
+        over = 0
+        for draw in self.candidates(seed):
+            if self.broken_exactly(draw) is not None or not wanted(draw):
+                continue
+            if self._broken_by_prediction(draw) is None:
+                return draw
+            over += 1
+            if over == _PREDICTED:
+                break
         return None
 
     def candidates(self, seed: int) -> Iterator[Draw]:
@@ -79,8 +133,10 @@ class Limits:
             UsageError: if none is found.
         """
         self._bound.check_feasible()
-        if self._constraints and all(map(self.broken, self.candidates(0))):
-            texts = ", ".join(constraint.text for constraint in self._constraints)
+        predicted = self._predicted if self._predictions is not None else ()
+        known = (*self._exact, *predicted)
+        if known and self.find(0) is None:
+            texts = ", ".join(constraint.text for constraint in known)
             raise UsageError(
                 f"no architecture of the space was found that meets {texts}; loosen a constraint "
                 "or widen the space"

@@ -1,9 +1,8 @@
-"""Objectives: what a search optimises, in which direction, and constraints on what is exact."""
+"""Objectives: what a search optimises, in which direction, and what a trial costs."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -12,11 +11,15 @@ from peftnas.search.errors import UsageError
 from peftnas.spaces.nearest import did_you_mean
 
 Direction = Literal["maximize", "minimize"]
+Source = Literal["exact before training", "predicted, then measured", "measured"]
+Kind = Literal["count", "percent", "bytes", "seconds", "fraction"]
 
 # metrics that fall below 0 for a model that is worse than chance
 _LOWEST = {"matthews": -1.0, "pearson": -1.0, "spearman": -1.0, "pearson_spearman": -1.0}
-_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_COUNTS = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
+_SCALES = {
+    "bytes": ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes")),
+    "seconds": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
+}
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,21 @@ class Objective:
         name: a metric of the task, or a key of ``COSTS``.
         direction: "maximize" or "minimize".
         unit: of the values; "" for a score without unit.
-        source: "exact before training" or "measured".
+        source: "exact before training", "predicted, then measured" or "measured".
         best: value that no trial beats; bounds the hypervolume.
         worst: value told for a trial whose training failed; no trial is worse.
         log: read on a logarithmic axis (a count).
+        floor: on that axis about linear below it: differences there hardly matter.
     """
 
     name: str
     direction: Direction
     unit: str
-    source: Literal["exact before training", "measured"]
+    source: Source
     best: float
     worst: float
     log: bool = False
+    floor: float = 1.0
 
     @property
     def words(self) -> str:
@@ -49,7 +54,12 @@ class Objective:
     @property
     def whole(self) -> bool:
         """Whether its values are whole numbers: counts of parameters or bytes."""
-        return self.name in COSTS and self.log
+        return self.name in COSTS and COSTS[self.name].kind in ("count", "bytes")
+
+    @property
+    def is_cost(self) -> bool:
+        """Whether it is a cost and no metric of the task."""
+        return self.name in COSTS
 
     def unit_cost(self, value: float) -> float:
         """The value between 0 (``best``) and 1 (``worst``), logarithmic for counts.
@@ -59,7 +69,7 @@ class Objective:
         best, worst = self.best, self.worst
         value = min(max(value, min(best, worst)), max(best, worst))
         if self.log:
-            best, worst, value = math.log1p(best), math.log1p(worst), math.log1p(value)
+            best, worst, value = (math.log1p(x / self.floor) for x in (best, worst, value))
         return (value - best) / (worst - best)
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,12 +77,65 @@ class Objective:
         return asdict(self)
 
 
-# name -> (unit, worst value for a backbone of n parameters, read on a logarithmic axis)
-COSTS: dict[str, tuple[str, float, bool]] = {
-    "trainable_parameters": ("", 1.0, True),
-    "trainable_percent": ("%", 0.0, False),
-    "stored_bytes": ("bytes", 4.0, True),
+@dataclass(frozen=True)
+class Cost:
+    """What a trial costs, in one respect; less is better.
+
+    Attributes:
+        title: in a few letters, over a column of :meth:`words`.
+        kind: of the values; decides how they are written.
+        source: as in :class:`Objective`.
+        worst: for a whole backbone; of counts and bytes for each of its parameters.
+        unit: of the values.
+        floor: as in :class:`Objective`.
+    """
+
+    title: str
+    kind: Kind
+    source: Source
+    worst: float
+    unit: str = ""
+    floor: float = 1.0
+
+    @property
+    def by_parameter(self) -> bool:
+        """Whether ``worst`` counts for each parameter of the backbone."""
+        return self.source == "exact before training" and self.kind in ("count", "bytes")
+
+    def words(self, value: float) -> str:
+        """A value for people: ``73,728``, ``0.325 %``, ``1.23 GB``, ``48.2 ms``."""
+        if self.kind == "count":
+            return f"{value:,.0f}"
+        if self.kind in ("percent", "fraction"):
+            return f"{value if self.kind == 'percent' else 100 * value:.3g} %"
+        scales = _SCALES[self.kind]
+        size, unit = next((one for one in scales if abs(value) >= 0.9995 * one[0]), scales[-1])
+        return f"{value / size:.3g} {unit}"
+
+
+_TIME = "of the backbone's time"
+
+COSTS: dict[str, Cost] = {
+    "trainable_parameters": Cost("trained", "count", "exact before training", 1.0),
+    "trainable_percent": Cost("trained, part", "percent", "exact before training", 100.0, "%"),
+    "stored_bytes": Cost("stored", "bytes", "exact before training", 4.0, "bytes"),
+    # the largest machines; a trial that failed is told these
+    "train_memory_bytes": Cost(
+        "train memory", "bytes", "predicted, then measured", 1e12, "bytes", 1e3
+    ),
+    "train_step_s": Cost("train step", "seconds", "measured", 1e3, "s", 1e-3),
+    "inference_overhead": Cost("inference overhead", "fraction", "measured", 10.0, _TIME, 1e-2),
+    "decode_overhead": Cost("decode overhead", "fraction", "measured", 10.0, _TIME, 1e-2),
 }
+"""What a trial costs, by name: see docs/objectives.md.
+
+``train_memory_bytes``: peak memory of a training step. ``train_step_s``: seconds of a training
+step, median. ``inference_overhead``: how much longer one text takes than on the bare backbone,
+after merging; 0.05 is 5 % more. ``decode_overhead``: the same of one word that a decoder adds.
+"""
+
+MEASURED = tuple(name for name, cost in COSTS.items() if cost.source != "exact before training")
+"""Costs that a trial measures."""
 
 
 def objective(
@@ -84,8 +147,7 @@ def objective(
     """The objective called ``name``.
 
     Args:
-        name: a metric of the task, ``trainable_parameters``, ``trainable_percent`` (of the
-            backbone) or ``stored_bytes`` (what is kept after training).
+        name: a metric of the task, or a cost: see ``COSTS``.
         metrics: the metrics that the task measures.
         backbone_parameters: of the backbone without head; the worst value of a count.
         directions: of metrics that are not maximised.
@@ -112,16 +174,19 @@ def known_objective(name: str, direction: Direction, backbone_parameters: int) -
         backbone_parameters: of the backbone without head.
     """
     if name in COSTS:
-        unit, per_parameter, log = COSTS[name]
-        worst = per_parameter * backbone_parameters if per_parameter else 100.0
-        return Objective(name, "minimize", unit, "exact before training", 0.0, float(worst), log)
+        cost = COSTS[name]
+        worst = cost.worst * (backbone_parameters if cost.by_parameter else 1)
+        log = cost.kind != "percent"
+        return Objective(
+            name, "minimize", cost.unit, cost.source, 0.0, float(worst), log, cost.floor
+        )
     if direction == "minimize":
         return Objective(name, direction, "", "measured", 0.0, 1e6, log=True)
     return Objective(name, direction, "", "measured", 1.0, _LOWEST.get(name, 0.0))
 
 
 def costs(trainable: int, stored: int, backbone_parameters: int) -> dict[str, float]:
-    """The values of all exact objectives.
+    """The values of all exact costs.
 
     Args:
         trainable: trainable parameters.
@@ -133,47 +198,3 @@ def costs(trainable: int, stored: int, backbone_parameters: int) -> dict[str, fl
         "trainable_percent": 100.0 * trainable / backbone_parameters,
         "stored_bytes": stored,
     }
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A bound on an exact objective; a proposal beyond it is refused before training."""
-
-    name: str
-    sense: Literal["<=", ">="]
-    bound: float
-    text: str
-
-    def broken(self, values: Mapping[str, float]) -> str | None:
-        """The sentence to record when ``values`` break it, else ``None``."""
-        value = values[self.name]
-        met = value <= self.bound if self.sense == "<=" else value >= self.bound
-        return None if met else f"{self.name} is {value:,.10g}, constraint: {self.text}"
-
-
-def parse_constraint(text: str) -> Constraint:
-    """Read a constraint such as ``"stored_bytes <= 1MB"`` or ``"trainable_percent <= 0.5%"``.
-
-    Raises:
-        UsageError: if it is not ``NAME <= VALUE`` or ``NAME >= VALUE`` over an exact objective.
-    """
-    found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*([0-9][0-9_.,eE+-]*)\s*([A-Za-z%]*)\s*", text)
-    if found is None or found[1] not in COSTS:
-        raise UsageError(
-            f"a constraint must read NAME <= VALUE or NAME >= VALUE with NAME one of "
-            f"{', '.join(COSTS)}, got {text!r}; measured quantities cannot be bounded yet"
-        )
-    name, sense, number, unit = found.groups()
-    units = {
-        "trainable_parameters": _COUNTS,
-        "trainable_percent": {"": 1, "%": 1},
-        "stored_bytes": _BYTES | {"": 1},
-    }[name]
-    if unit not in units:
-        known = ", ".join(key or "none" for key in units)
-        raise UsageError(f"constraint {text!r}: the unit must be one of {known}, got {unit!r}")
-    try:
-        bound = float(number.replace(",", "").replace("_", "")) * units[unit]
-    except ValueError as error:
-        raise UsageError(f"constraint {text!r}: {number!r} is not a number") from error
-    return Constraint(name, "<=" if sense == "<=" else ">=", bound, text.strip())

@@ -14,19 +14,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from peftnas.search import distributions
+from peftnas.search.constraints import Constraint, parse_constraint
 from peftnas.search.errors import UsageError
 from peftnas.search.limits import Limits
-from peftnas.search.objectives import Constraint, Objective, parse_constraint
+from peftnas.search.objectives import Objective
+from peftnas.search.predictions import Predictions, Reading
+from peftnas.search.recipe import Recipe
 from peftnas.search.samplers import check_sampler
 from peftnas.search.study import Study
 from peftnas.search.task_protocol import TaskData
 from peftnas.spaces.bound_space import BoundSpace
-from peftnas.spaces.domains import Choice
+from peftnas.spaces.domains import Choice, Domain, Integer, Real
+from peftnas.spaces.fields import default_of, held, settings
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
     from peftnas.search.backbone import Backbone
     from peftnas.search.trial.bench import BenchSpec
+
+# forms of examples whose answers are words of the vocabulary
+_OF_WORDS = ("language", "generation", "label_words")
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,9 @@ class Prepared:
         data: train and validation examples.
         bound: the space on the backbone.
         objectives: in the order of the study.
-        constraints: on exact objectives.
+        constraints: of the study.
         content: ``study.to_dict()`` with this backbone.
+        predictions: of what a trial will take.
     """
 
     study: Study
@@ -50,6 +58,7 @@ class Prepared:
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
     content: dict[str, Any]
+    predictions: Predictions
 
     def facts(self) -> dict[str, Any]:
         """What a report says of the study besides its trials; JSON values."""
@@ -109,16 +118,93 @@ def prepare(
         backbone.check()
         anatomy = backbone.anatomy()
         _check_reads_texts(backbone.name, anatomy)
-        bound = study.space.bind(anatomy)
+        opened = _Opened(study, backbone, data, base)
+        predictions = Predictions(backbone, opened.reading)
+        bound = study.space.bind(
+            anatomy,
+            train_memory_bytes=lambda one: predictions.train_memory_bytes(
+                one, heaviest(study.recipe)
+            ),
+        )
         constraints = tuple(map(parse_constraint, study.constraints))
         Limits(bound, study.recipe, constraints).check_feasible()
         objectives = study.named_objectives(bound.anatomy.backbone_parameters)
         dimensions = distributions.dimensions(bound, study.recipe)
         check_sampler(sampler, [(known.path, known.domain) for known in dimensions])
-        opened = study.task.open(data, base, study.seed)
+        content = study.to_dict(backbone) | {"data": data_identity(opened.data)}
+        _check_decodes(backbone.name, predictions, objectives, constraints)
+        Limits(bound, study.recipe, constraints, predictions).check_feasible()
+    return Prepared(
+        study, backbone, opened.data, bound, objectives, constraints, content, predictions
+    )
+
+
+class _Opened:
+    """The data of a study, opened and tokenised when it is first needed."""
+
+    def __init__(self, study: Study, backbone: Backbone, folder: Path | None, base: Path) -> None:
+        self._study = study
+        self._backbone = backbone
+        self._places = folder, base
+
+    @cached_property
+    def data(self) -> TaskData:
+        """Train and validation examples, checked."""
+        opened = self._study.task.open(*self._places, self._study.seed)
         _check_data(opened)
-        content = study.to_dict(backbone) | {"data": data_identity(opened)}
-    return Prepared(study, backbone, opened, bound, objectives, constraints, content)
+        return opened
+
+    def reading(self) -> Reading:
+        """What the heaviest training step reads."""
+        return self._reading
+
+    @cached_property
+    def _reading(self) -> Reading:
+        from peftnas.search.trial.bench import BenchSpec
+
+        bench = BenchSpec(self._backbone, self._study.task, self.data).build()
+        train = bench.examples(held(heaviest(self._study.recipe).max_length)).train
+        longest = train.batch(np.array([train.lengths.argmax()])).inputs()
+        # what reads no words (images) is as large as its config says
+        sequences, tokens = longest["input_ids"].shape if "input_ids" in longest else (1, 1)
+        form = getattr(getattr(self._study.task, "form", None), "kind", "text")
+        return Reading(tokens, self.data.n_outputs, sequences, form in _OF_WORDS)
+
+
+def heaviest(recipe: Recipe) -> Recipe:
+    """The recipe that takes most memory of those that a recipe with domains stands for."""
+    constants: dict[str, Any] = {}
+    for name in settings(Recipe):
+        domain = getattr(recipe, name)
+        if isinstance(domain, Domain):
+            sized = name in ("batch_size", "max_length", "dropout")
+            constants[name] = _most(domain) if sized else default_of(Recipe, name)
+    return recipe.replace(**constants)
+
+
+def _most(held_or_domain: Any) -> Any:
+    """The largest number of a domain."""
+    match held_or_domain:
+        case Integer(high=high) | Real(high=high):
+            return high
+        case Choice(options=options):
+            return max(map(_most, options))
+    return held_or_domain
+
+
+def _check_decodes(
+    name: str,
+    predictions: Predictions,
+    objectives: tuple[Objective, ...],
+    constraints: tuple[Constraint, ...],
+) -> None:
+    """``decode_overhead`` is of decoders alone."""
+    asked = {goal.name for goal in objectives} | {limit.name for limit in constraints}
+    if "decode_overhead" in asked and not predictions.decodes:
+        raise UsageError(
+            "decode_overhead needs a backbone that gives word after word from a cache, got "
+            f"{name!r}, which does not; take inference_overhead, or a decoder (llama)"
+        )
 
 
 def _check_reads_texts(name: str, anatomy: Anatomy) -> None:

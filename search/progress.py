@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from peftnas.search.objectives import Objective
+from peftnas.search.objectives import COSTS, MEASURED, Objective
 
 _SHOWN_POINTS = 6
 
@@ -161,9 +161,16 @@ def front_table(board: Board) -> Table:
         last = len(points) - 1
         points = [points[round(i * last / (_SHOWN_POINTS - 1))] for i in range(_SHOWN_POINTS)]
     for values, words in points:
-        shown = [value_words(values[objective.name]) for objective in board.objectives]
+        shown = [_shown(objective, values[objective.name]) for objective in board.objectives]
         table.add_row(*shown, words)
     return table
+
+
+def _shown(objective: Objective, value: float) -> str:
+    """A value of an objective; measured costs with their unit."""
+    if objective.name in MEASURED:
+        return COSTS[objective.name].words(value)
+    return value_words(value)
 
 
 def show(board: Board, *, wanted: bool) -> Progress:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from optuna.trial import Trial
 
 from peftnas.search import distributions
+from peftnas.search.constraints import Constraint
 from peftnas.search.distributions import Draw
 from peftnas.search.initial_design import InitialDesign
 from peftnas.search.limits import Limits
-from peftnas.search.objectives import Constraint
+from peftnas.search.predictions import Predicts
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Plan, Records, outcome, plan_of
 from peftnas.search.seeds import child_seed, derive_seed
@@ -36,10 +37,11 @@ class Proposer:
         records: of the study.
         bound: the space on its backbone.
         recipe: holding values or domains.
-        constraints: on exact objectives, besides the space's own.
+        constraints: of the study, besides the space's own.
         seed: of the study.
         spread: so many first trials are spread over the trainable parameters instead of asked
             from the sampler; see ``initial_design.py``.
+        predictions: of what a trial will take.
     """
 
     def __init__(
@@ -50,12 +52,13 @@ class Proposer:
         constraints: Sequence[Constraint] = (),
         seed: int = 0,
         spread: int = 0,
+        predictions: Predicts | None = None,
     ) -> None:
         self.refused = 0
         self._records = records
         self._bound = bound
         self._recipe = recipe
-        self._limits = Limits(bound, recipe, constraints)
+        self._limits = Limits(bound, recipe, constraints, predictions)
         self._seed = seed
         self._design = InitialDesign(bound, self._limits, seed, spread)
         self._domains = {
@@ -120,7 +123,10 @@ class Proposer:
         neither found at random nor among the first 20,000 points.
         """
         child = child_seed(self._seed, "filler", len(self._records.trials()))
-        return next(filter(self._trainable, self._limits.candidates(child)), None)
+        return self._limits.find(child, self._new)
 
     def _trainable(self, draw: Draw) -> bool:
-        return self._limits.broken(draw) is None and self._plan(draw).key not in self._seen
+        return self._new(draw) and self._limits.broken(draw) is None
+
+    def _new(self, draw: Draw) -> bool:
+        return self._plan(draw).key not in self._seen

@@ -3,7 +3,9 @@
 A trial that was accepted carries ``ready`` (set last), so one that died inside ``ask`` can be told
 apart. How trials end, as ``outcome`` reads them back:
 
-- complete: COMPLETE, constraint ``feasible`` met, measured values.
+- complete: COMPLETE, constraint ``feasible`` met, measured values. Where a measured cost is over
+  one of the study's constraints, that constraint is violated too (its text is the key) and the
+  sentences are in ``over``: such a trial counts as finished, and is on no front.
 - failed: the training failed by the architecture's or recipe's own fault. COMPLETE with the worst
   possible values and ``feasible`` violated, since samplers learn nothing from FAIL. The same word
   for a trial given up after its worker died again and again: FAIL, with ``given_up``.
@@ -22,8 +24,9 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from peftnas.search.constraints import Constraint
 from peftnas.search.jobs import TrialJob, TrialResult
-from peftnas.search.objectives import COSTS, Objective, costs
+from peftnas.search.objectives import COSTS, MEASURED, Objective, costs
 
 Outcome = Literal["complete", "failed", "refused", "running"]
 
@@ -46,6 +49,11 @@ def outcome(trial: FrozenTrial) -> Outcome:
     return "running"
 
 
+def within_limits(trial: FrozenTrial) -> bool:
+    """Whether a finished trial meets every constraint; only such a one can be on a front."""
+    return all(violation <= 0 for violation in trial.constraints.values())
+
+
 @dataclass(frozen=True)
 class Plan:
     """A trial that was accepted: everything needed to train it, now or after a restart."""
@@ -61,9 +69,17 @@ class Plan:
     def key(self) -> str:
         return trial_key(self.train_key, self.recipe)
 
-    def job(self, number: int, folder: str) -> TrialJob:
-        """The job of this trial, which writes its checkpoint to ``folder``."""
-        return TrialJob(number, self.architecture, self.recipe, self.seed, self.key, folder)
+    def job(self, number: int, folder: str, measure: tuple[str, ...] = ()) -> TrialJob:
+        """The job of this trial, which writes its checkpoint to ``folder``.
+
+        Args:
+            number: of the trial.
+            folder: of its checkpoint.
+            measure: costs that the study asks for.
+        """
+        return TrialJob(
+            number, self.architecture, self.recipe, self.seed, self.key, folder, measure
+        )
 
 
 def plan_of(trial: FrozenTrial) -> Plan | None:
@@ -88,14 +104,26 @@ class Records:
         study: the Optuna study.
         objectives: in the order of the study's directions.
         backbone_parameters: of the backbone without head.
+        constraints: of the study; what they say of measured costs is told to the sampler.
+
+    Attributes:
+        measure: names of the measured costs that objectives or constraints ask for.
     """
 
     def __init__(
-        self, study: optuna.Study, objectives: Sequence[Objective], backbone_parameters: int
+        self,
+        study: optuna.Study,
+        objectives: Sequence[Objective],
+        backbone_parameters: int,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         self.study = study
         self.objectives = tuple(objectives)
         self.backbone_parameters = backbone_parameters
+        self.constraints = tuple(known for known in constraints if known.measured)
+        asked = {goal.name for goal in self.objectives}
+        asked |= {limit.name for limit in self.constraints}
+        self.measure = tuple(name for name in MEASURED if name in asked)
         self._live: dict[int, Trial] = {}
 
     def trials(self) -> list[FrozenTrial]:
@@ -134,11 +162,21 @@ class Records:
         failed = result.status == "failed"
         if failed:
             trial.set_user_attr("reason", reason_of(result))
-        # only the first constraint counts for Optuna, and a killed driver may have written it
-        if FEASIBLE not in trial.constraints:
-            trial.set_constraint(FEASIBLE, 1.0 if failed else 0.0)
+        over = [] if failed else self._over(result)
+        if over:
+            trial.set_user_attr("over", over)
+        self._constrain(trial, FEASIBLE, 1.0 if failed else 0.0)
+        for limit in self.constraints:
+            # of a failed trial nothing is known here; samplers want the same keys in all trials
+            value = 0.0 if failed else limit.violation(result.measured[limit.name])
+            self._constrain(trial, limit.text, value)
         self._end(number, self._values(result), TrialState.COMPLETE)
         return result
+
+    def over(self, number: int) -> list[str]:
+        """A sentence for each constraint that a finished trial was measured to break."""
+        found: list[str] = self.trials()[number].user_attrs.get("over", [])
+        return found
 
     def lost(self, number: int) -> int:
         """Count that a machine took the trial down; how often it has happened now."""
@@ -185,10 +223,26 @@ class Records:
         self.study.tell(number, values, state=state)
         self._live.pop(number, None)
 
+    def _constrain(self, trial: Trial, key: str, value: float) -> None:
+        """Only the first value counts for Optuna, and a killed driver may have written it."""
+        if key not in trial.constraints:
+            trial.set_constraint(key, value)
+
+    def _over(self, result: TrialResult) -> list[str]:
+        """A sentence for each constraint that a finished trial breaks."""
+        broken = (limit.broken(result.measured) for limit in self.constraints)
+        return [sentence for sentence in broken if sentence is not None]
+
     def _scored(self, result: TrialResult) -> TrialResult:
-        """The result, failed if the task did not measure all that it promised."""
+        """The result, failed if the task or the trial did not measure all that was promised."""
+        if result.status == "failed":
+            return result
+        lacking = [name for name in self.measure if name not in result.measured]
+        if lacking:
+            error = f"the trial must measure {', '.join(lacking)}, and did not"
+            return replace(result, status="failed", cause="error", error=error)
         names = {known.name for known in self.objectives} - COSTS.keys() - result.metrics.keys()
-        if result.status == "failed" or not names:
+        if not names:
             return result
         found = ", ".join(sorted(result.metrics)) or "nothing"
         error = f"the task's score must return {', '.join(sorted(names))}, got {found}"
@@ -197,9 +251,8 @@ class Records:
     def _values(self, result: TrialResult) -> list[float]:
         if result.status == "failed":
             return [objective.worst for objective in self.objectives]
-        measured = result.metrics | costs(
-            result.trainable_parameters, result.stored_bytes, self.backbone_parameters
-        )
+        exact = costs(result.trainable_parameters, result.stored_bytes, self.backbone_parameters)
+        measured = result.metrics | result.measured | exact
         return [float(measured[objective.name]) for objective in self.objectives]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from peftnas.search.errors import UsageError
-from peftnas.search.objectives import Objective, known_objective
+from peftnas.search.objectives import MEASURED, Objective, costs, known_objective
 from peftnas.search.pareto import hypervolumes, minimised, non_dominated
 from peftnas.search.records import Outcome, outcome
 from peftnas.search.storage import (
@@ -55,6 +55,10 @@ class TrialRow:
         baseline: name of the baseline; ``None`` for a trial of the search.
         started: when it was proposed, ISO 8601 with seconds; "" when unknown.
         finished: when it ended; "" while it is running.
+        costs: everything that a finished training cost, exact and measured, by name; see
+            ``objectives.COSTS``.
+        over: a sentence for each constraint that it was measured to break; with any, it is on no
+            front.
     """
 
     number: int
@@ -79,6 +83,8 @@ class TrialRow:
     baseline: str | None
     started: str
     finished: str
+    costs: dict[str, float] = field(default_factory=dict)
+    over: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -116,8 +122,11 @@ class StudyResults:
         return {state: found[state] for state in ("complete", "failed", "refused", "running")}
 
     def front(self) -> tuple[TrialRow, ...]:
-        """The finished trials that no other dominates, by the last objective, then by number."""
-        rows = self.finished
+        """The finished trials that no other dominates, by the last objective, then by number.
+
+        A trial over a constraint is not among them.
+        """
+        rows = tuple(row for row in self.finished if not row.over)
         on_front = non_dominated(self.points(rows))
         last = self.objectives[-1].name
         kept = [row for row, keep in zip(rows, on_front, strict=True) if keep]
@@ -127,19 +136,29 @@ class StudyResults:
         """Share of the objective space that is dominated after each finished trial, in [0, 1].
 
         Each objective counts from its worst value (0) to its best (1), counts of parameters and
-        bytes on a logarithmic scale; so the figure of two studies on one backbone compare.
+        bytes on a logarithmic scale; so the figure of two studies on one backbone compare. A
+        trial over a constraint adds nothing.
         """
-        costs = [
-            [objective.unit_cost(row.values[objective.name]) for objective in self.objectives]
+        places = [
+            [
+                1.0 if row.over else objective.unit_cost(row.values[objective.name])
+                for objective in self.objectives
+            ]
             for row in self.finished
         ]
-        points = np.asarray(costs, dtype=np.float64).reshape(-1, len(self.objectives))
+        points = np.asarray(places, dtype=np.float64).reshape(-1, len(self.objectives))
         return hypervolumes(points, np.ones(len(self.objectives)))
 
     def points(self, rows: tuple[TrialRow, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Objective values of complete rows, turned so that smaller is better; shape (n, m)."""
         values = [[row.values[objective.name] for objective in self.objectives] for row in rows]
         return minimised(values, [objective.direction for objective in self.objectives])
+
+    def measured_costs(self) -> tuple[str, ...]:
+        """Measured costs beside the objectives that some row has, in the order of ``COSTS``."""
+        goals = {objective.name for objective in self.objectives}
+        found = {name for row in (*self.trials, *self.baselines) for name in row.costs}
+        return tuple(name for name in MEASURED if name in found - goals)
 
     def trial(self, number: int) -> TrialRow:
         """The trial with this number.
@@ -179,8 +198,9 @@ def read_results(storage: RDBStorage, name: str) -> StudyResults:
         known = [known for known in study_names(storage) if not known.endswith(BASELINES)]
         there = f"it holds {', '.join(known)}" if known else "it holds none yet; run the study"
         raise UsageError(f"the storage has no study {name!r}; {there}")
+    parameters = content["backbone"]["parameters"]
     objectives = tuple(
-        known_objective(kept["name"], kept["direction"], content["backbone"]["parameters"])
+        known_objective(kept["name"], kept["direction"], parameters)
         for kept in content["objectives"]
     )
     with quiet_optuna():
@@ -189,21 +209,24 @@ def read_results(storage: RDBStorage, name: str) -> StudyResults:
     if stored_content(storage, name + BASELINES) is not None:
         with quiet_optuna():
             untuned = optuna.load_study(study_name=name + BASELINES, storage=storage)
-        baselines = _last_of_each(rows_of(untuned, objectives))
+        baselines = _last_of_each(rows_of(untuned, objectives, parameters))
     attributes = study.user_attrs
     return StudyResults(
         name,
         objectives,
         attributes[CONTENT],
         attributes.get(FACTS, {}) | {"test_looks": attributes.get(TEST_LOOKS, [])},
-        rows_of(study, objectives),
+        rows_of(study, objectives, parameters),
         baselines,
     )
 
 
-def rows_of(study: optuna.Study, objectives: tuple[Objective, ...]) -> tuple[TrialRow, ...]:
+def rows_of(
+    study: optuna.Study, objectives: tuple[Objective, ...], backbone_parameters: int
+) -> tuple[TrialRow, ...]:
     """Every trial of an Optuna study as a row, by number."""
-    return tuple(_row(trial, objectives) for trial in study.get_trials(deepcopy=False))
+    trials = study.get_trials(deepcopy=False)
+    return tuple(_row(trial, objectives, backbone_parameters) for trial in trials)
 
 
 def _last_of_each(rows: tuple[TrialRow, ...]) -> tuple[TrialRow, ...]:
@@ -212,7 +235,9 @@ def _last_of_each(rows: tuple[TrialRow, ...]) -> tuple[TrialRow, ...]:
     return tuple(sorted(last.values(), key=lambda row: row.number))
 
 
-def _row(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> TrialRow:
+def _row(
+    trial: FrozenTrial, objectives: tuple[Objective, ...], backbone_parameters: int
+) -> TrialRow:
     kept = trial.user_attrs
     result = kept.get("result") or {}
     state = outcome(trial)
@@ -244,4 +269,15 @@ def _row(trial: FrozenTrial, objectives: tuple[Objective, ...]) -> TrialRow:
         baseline=kept.get("baseline"),
         started=started.isoformat(timespec="seconds") if started else "",
         finished=finished.isoformat(timespec="seconds") if finished else "",
+        costs=_costs(result, backbone_parameters),
+        over=tuple(kept.get("over", ())),
     )
+
+
+def _costs(result: dict[str, Any], backbone_parameters: int) -> dict[str, float]:
+    """Costs of a training that got so far; those of another one are not known."""
+    trainable, stored = result.get("trainable_parameters", 0), result.get("stored_bytes", 0)
+    if result.get("status") != "complete":
+        return {}
+    exact = costs(trainable, stored, backbone_parameters)
+    return exact | dict(result.get("measured", {}))

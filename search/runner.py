@@ -192,8 +192,9 @@ class _Run:
         self.prepared = prepared
         self.spread = spread
         self.out = out
-        self.records = Records(searched, prepared.objectives, parameters)
-        self.baselines = Records(untuned, prepared.objectives, parameters)
+        goals, limits = prepared.objectives, prepared.constraints
+        self.records = Records(searched, goals, parameters, limits)
+        self.baselines = Records(untuned, goals, parameters, limits)
         sweep(out / "checkpoints")
         sweep(out / "checkpoints" / "baselines")
         self.kept = len(self.records.numbers("complete"))
@@ -226,6 +227,7 @@ class _Run:
             self.prepared.constraints,
             study.seed,
             self.spread,
+            self.prepared.predictions,
         )
         self.prepared.bench_spec()  # a text that cannot be tokenised is found before Ray starts
         with show(self.board, wanted=wanted) as progress:
@@ -297,7 +299,14 @@ class _Run:
         for baseline in UNTUNED:
             if baseline.name in settled:
                 continue
-            plan = plan_baseline(baseline, self.prepared.bound, study.recipe, study.seed)
+            plan = plan_baseline(
+                baseline,
+                self.prepared.bound,
+                study.recipe,
+                study.seed,
+                self.prepared.predictions,
+                self.prepared.constraints,
+            )
             trial = self.baselines.study.ask()
             if isinstance(plan, str):
                 trial.set_user_attr("baseline", baseline.name)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peftnas.search.constraints import parse_constraint
 from peftnas.search.errors import UsageError
-from peftnas.search.objectives import Objective, objective, parse_constraint
+from peftnas.search.objectives import Objective, objective
 from peftnas.search.recipe import Recipe
 from peftnas.spaces.fields import settings
 from peftnas.spaces.serial import to_json
@@ -41,10 +42,14 @@ class Study:
         space: of architectures.
         recipe: how each is trained; fields may hold domains, which are searched too.
         objectives: names, one or more (one may stand alone): metrics of the task,
-            ``trainable_parameters``, ``trainable_percent``, ``stored_bytes``. Default: the task's
-            first metric and ``trainable_parameters``.
-        constraints: bounds on exact objectives such as ``"stored_bytes <= 1MB"``; a proposal
-            beyond them is not trained.
+            ``trainable_parameters``, ``trainable_percent``, ``stored_bytes``,
+            ``train_memory_bytes``, ``train_step_s``, ``inference_overhead``, ``decode_overhead``;
+            see ``objectives.COSTS``. Default: the task's first metric and
+            ``trainable_parameters``.
+        constraints: bounds on costs such as ``"stored_bytes <= 1MB"``, ``"train_memory_bytes <=
+            8GB"``, ``"train_step_s <= 50ms"``, ``"inference_overhead <= 5%"``. A proposal that is
+            known or predicted to be beyond one is not trained; a trial that is measured to be is
+            on no front, and the sampler learns it.
         seed: all random numbers of the study derive from it; at least 0.
     Raises:
         UsageError: if one of these is broken.

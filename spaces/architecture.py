@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Never, Protocol, Self
 
@@ -35,17 +35,7 @@ class Placement(Protocol):
     def identity(self) -> dict[str, Any]:
         """What distinguishes its training; JSON values."""
 
-    def function(self) -> dict[str, Any]:
-        """What distinguishes the functions that it can reach; JSON values."""
-
-    def joins_by(self) -> str | None:
-        """The size that adds up where two such modules at one site are one larger module.
-
-        ``""`` where a second one reaches nothing new, ``None`` where they stay two.
-        """
-
-    def joined(self, other: Self) -> Self:
-        """The one module that reaches what both reach together."""
+    def __hash__(self) -> int: ...
 
 
 class Anatomy(Protocol):
@@ -67,6 +57,12 @@ class Anatomy(Protocol):
 
     def place(self, architecture: Architecture) -> tuple[Placement, ...]:
         """Every module that the architecture puts on this backbone, in a fixed order."""
+
+    def functions(self, placements: Iterable[Any]) -> Iterable[dict[str, Any]]:
+        """What the functions are that modules of its own reach together; JSON values.
+
+        Equal, in any order, where they are the same functions.
+        """
 
 
 @dataclass(frozen=True, init=False)

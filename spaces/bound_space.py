@@ -18,7 +18,7 @@ from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.dimensions import Dimension, dimensions
 from peftnas.spaces.distance import distance
 from peftnas.spaces.domains import Real
-from peftnas.spaces.feasible import smallest_point
+from peftnas.spaces.feasible import OVER_BUDGET, feasible_point
 from peftnas.spaces.membership import Inversion
 from peftnas.spaces.operators import Operators
 from peftnas.spaces.sampling import stratified
@@ -36,7 +36,6 @@ Given = TypeVar("Given", Architecture, Point)
 
 _REJECTIONS = 1000
 _REMEMBERED = 4096
-_OVER_BUDGET = "trainable parameters"
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class BoundSpace:
         Raises:
             ValueError: if no architecture meets the constraints.
         """
-        point = self.draw_valid(random.Random(seed), _REJECTIONS) or self._smallest()
+        point = self.draw_valid(random.Random(seed), _REJECTIONS) or feasible_point(self)
         return self.canonical(point.architecture)
 
     def draw_valid(self, rng: random.Random, tries: int = 20) -> Point | None:
@@ -129,7 +128,8 @@ class BoundSpace:
 
     def check_feasible(self) -> None:
         """Raise ValueError, saying the budget and what it would take, if nothing meets it."""
-        self._smallest()
+        if self.draw_valid(random.Random(0), _REJECTIONS) is None:
+            feasible_point(self)
 
     # one architecture
 
@@ -163,7 +163,7 @@ class BoundSpace:
 
     def function_key(self, architecture: Architecture) -> str:
         """Equal for architectures that reach the same functions."""
-        return keys.function_key(self.placed(architecture).placements)
+        return keys.function_key(self.placed(architecture).placements, self.anatomy)
 
     def broken_constraint(self, architecture: Architecture) -> str | None:
         """The constraint that an architecture breaks, in one sentence; ``None`` if it breaks none.
@@ -173,7 +173,7 @@ class BoundSpace:
         placed = self.placed(architecture)
         if self.max_parameters is not None and placed.count > self.max_parameters:
             return (
-                f"{_OVER_BUDGET} must be <= {self.max_parameters:,} (max_parameters="
+                f"{OVER_BUDGET} must be <= {self.max_parameters:,} (max_parameters="
                 f"{self.space.max_parameters!r}), got {placed.count:,}"
             )
         if self.space.at_least_one_method and not placed.placements:
@@ -315,7 +315,7 @@ class BoundSpace:
         if known is not None:
             return known
         counts = [self.count(self.sample(seed)) for seed in range(100)]
-        counts.append(self.count(self._smallest().architecture))
+        counts.append(self.count(feasible_point(self).architecture))
         counts = [count for count in counts if count or not placing] or [0]
         return min(counts), max(counts)
 
@@ -439,20 +439,3 @@ class BoundSpace:
         known = [limit for limit in budgets if limit is not None]
         reals = tuple(d.path for d in self._dimensions if isinstance(d.domain, Real))
         return Size(*number(min(known, default=None)), reals)
-
-    def _smallest(self) -> Point:
-        point = smallest_point(self)
-        broken = self.broken_constraint(point.architecture)
-        if broken is not None:
-            if not broken.startswith(_OVER_BUDGET):
-                raise ValueError(
-                    f"no architecture of the space was found that meets its constraints: {broken} "
-                    f"at the nearest point ({self.canonical(point.architecture).words()}); widen "
-                    "a size or loosen the constraint"
-                )
-            raise ValueError(
-                f"no architecture meets the budget of the space: {broken} at the smallest point "
-                f"({self.canonical(point.architecture).words()}); raise max_parameters or lower "
-                "the smallest sizes"
-            )
-        return point

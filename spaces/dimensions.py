@@ -71,8 +71,10 @@ class _Listing:
             case Groups(path, item, inner):
                 self._groupings(path, item.grouping)
                 self.value(f"{path}.tuned", item.tuned, ())
-                for group in range(item.n):
-                    self.value(f"{path}[{group}]", item.choices(), ())
+                tuned = unshared(item.tuned)
+                drawn = range(node.n) if tuned is None or item.draw_all else tuned.items
+                for group in drawn:
+                    self.value(node.path_of(group), item.choices, ())
                 for leaf in inner:
                     self.node(leaf)
             case Leaf(path, method):
@@ -111,7 +113,7 @@ class _Listing:
             case ByGroup():
                 self._groupings(path, domain.grouping)
             case Shared(name, inner):
-                self.value(name, inner, ())
+                self.value(name, inner, layers if isinstance(inner, PerLayer) else ())
             case Switch(on=on, cases=cases):
                 self.value(on.name, on.domain, ())
                 for option, held in cases:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from peftnas.spaces.values import is_finite
+
 T = TypeVar("T", covariant=True)
 
 
@@ -93,7 +95,7 @@ class Real(Domain[float]):
                 raise ValueError(
                     f"Real needs numbers, got {name}={value!r}; give the smallest and the largest"
                 )
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        if not (is_finite(self.low) and is_finite(self.high) and self.low < self.high):
             raise ValueError(
                 f"Real needs finite low < high, got low={self.low}, high={self.high}; "
                 "hold the value itself if only one is wanted"
@@ -153,20 +155,21 @@ class Choice(Domain[Any]):
 
 
 class Subset(Domain[tuple[Any, ...]]):
-    """Some of the given items, in the order given, at least ``min_size`` of them.
+    """Some of the given items, in the order given, ``min_size`` to ``max_size`` of them.
 
     ``Subset.of_layers()`` stands for a subset of the backbone's layers, known once the space is
     bound to a backbone.
 
     Raises:
-        ValueError: if an item appears twice, or ``min_size`` exceeds the number of items.
+        ValueError: if an item appears twice, or the sizes do not fit the number of items.
     """
 
     items: tuple[Any, ...]
     min_size: int
+    max_size: int | None
     layers: bool
 
-    def __init__(self, *items: str | int, min_size: int = 1) -> None:
+    def __init__(self, *items: str | int, min_size: int = 1, max_size: int | None = None) -> None:
         if not items:
             raise ValueError(
                 "Subset needs at least one item, got none; name the items or use "
@@ -185,20 +188,35 @@ class Subset(Domain[tuple[Any, ...]]):
             raise ValueError(
                 f"Subset needs 0 <= min_size <= {len(items)} (its items), got {min_size}"
             )
+        _check_max_size(max_size, min_size, len(items))
         self.items, self.min_size, self.layers = items, min_size, False
+        self.max_size = None if max_size == len(items) else max_size
+
+    @property
+    def most(self) -> int:
+        """Items of the largest subset."""
+        return len(self.items) if self.max_size is None else self.max_size
+
+    def __len__(self) -> int:
+        """How many subsets there are."""
+        sizes = range(self.min_size, self.most + 1)
+        return sum(math.comb(len(self.items), size) for size in sizes)
 
     @classmethod
-    def of_layers(cls, min_size: int = 1) -> Subset:
+    def of_layers(cls, min_size: int = 1, max_size: int | None = None) -> Subset:
         """A subset of all layers of the backbone that the space is bound to.
 
         Args:
             min_size: smallest number of layers, at least 0.
+            max_size: largest number; ``None``: all of them.
         """
         _check_min_size(min_size)
         if min_size < 0:
             raise ValueError(f"Subset.of_layers needs min_size >= 0, got {min_size}")
+        _check_max_size(max_size, min_size, None)
         subset = cls.__new__(cls)
         subset.items, subset.min_size, subset.layers = (), min_size, True
+        subset.max_size = max_size
         return subset
 
     def bind(self, n_layers: int) -> Subset:
@@ -210,12 +228,13 @@ class Subset(Domain[tuple[Any, ...]]):
                 f"Subset.of_layers(min_size={self.min_size}) exceeds the backbone's "
                 f"{n_layers} layers; lower min_size"
             )
-        return Subset(*range(n_layers), min_size=self.min_size)
+        max_size = None if self.max_size is None else min(self.max_size, n_layers)
+        return Subset(*range(n_layers), min_size=self.min_size, max_size=max_size)
 
     def __contains__(self, value: object) -> bool:
         return (
             isinstance(value, tuple)
-            and len(value) >= self.min_size
+            and self.min_size <= len(value) <= self.most
             and value == tuple(item for item in self.items if item in value)
         )
 
@@ -226,13 +245,14 @@ class Subset(Domain[tuple[Any, ...]]):
         return hash(self._state())
 
     def __repr__(self) -> str:
-        size = "" if self.min_size == 1 else f"min_size={self.min_size}"
+        sizes = [] if self.min_size == 1 else [f"min_size={self.min_size}"]
+        sizes += [] if self.max_size is None else [f"max_size={self.max_size}"]
         if self.layers:
-            return f"Subset.of_layers({size})"
-        return f"Subset({', '.join([*map(repr, self.items), *([size] if size else [])])})"
+            return f"Subset.of_layers({', '.join(sizes)})"
+        return f"Subset({', '.join([*map(repr, self.items), *sizes])})"
 
     def _state(self) -> tuple[Any, ...]:
-        return (self.items, self.min_size, self.layers)
+        return (self.items, self.min_size, self.max_size, self.layers)
 
 
 class Inclusion(Choice):
@@ -255,6 +275,20 @@ def _check_min_size(min_size: object) -> None:
     if isinstance(min_size, bool) or not isinstance(min_size, int):
         raise ValueError(
             f"Subset needs a whole number min_size, got {min_size!r}; count the items"
+        )
+
+
+def _check_max_size(max_size: object, min_size: int, n_items: int | None) -> None:
+    if max_size is None:
+        return
+    if isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < max(min_size, 1):
+        raise ValueError(
+            f"Subset needs a whole number max_size >= {max(min_size, 1)} (its min_size), got "
+            f"{max_size!r}"
+        )
+    if n_items is not None and max_size > n_items:
+        raise ValueError(
+            f"Subset needs max_size <= {n_items} (its items), got {max_size}; leave it out for all"
         )
 
 

@@ -13,6 +13,32 @@ if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
 
 
+OVER_BUDGET = "trainable parameters"
+"""What the sentence begins with that is said of an architecture over budget."""
+
+
+def feasible_point(bound: BoundSpace) -> Point:
+    """The smallest point, which meets every constraint.
+
+    Raises:
+        ValueError: if it does not: the constraint, and what it would take.
+    """
+    point = smallest_point(bound)
+    broken = bound.broken_constraint(point.architecture)
+    if broken is None:
+        return point
+    words = bound.canonical(point.architecture).words()
+    if broken.startswith(OVER_BUDGET):
+        raise ValueError(
+            f"no architecture meets the budget of the space: {broken} at the smallest point "
+            f"({words}); raise max_parameters or lower the smallest sizes"
+        )
+    raise ValueError(
+        f"no architecture of the space was found that meets its constraints: {broken} at the "
+        f"nearest point ({words}); widen a size or loosen the constraint"
+    )
+
+
 def smallest_point(bound: BoundSpace) -> Point:
     """The point with the fewest trainable parameters that descents find.
 

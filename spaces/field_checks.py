@@ -41,8 +41,12 @@ def check_value(name: str, values: Values, by_layer: bool, value: Any) -> None:
             return
         takes, seen = values.takes, set()
         for _, option in value.items():  # many layers, few values
-            if (key := (option.__class__, option)) not in seen:
-                seen.add(key)
+            try:
+                known = (option.__class__, option) in seen
+            except TypeError:  # a set, or a list inside: no field takes such a value
+                raise ValueError(refusal(name, values, option)) from None
+            if not known:
+                seen.add((option.__class__, option))
                 if not takes(option):
                     check_value(name, values, by_layer, option)
     elif isinstance(value, Subset) and value.layers:

@@ -324,7 +324,8 @@ def possible_values(value: Any) -> Iterable[Any]:
         case Integer() | Real():
             return (value.low, value.high)
         case Subset():
-            return (value.items,) if value.min_size else (value.items, ())
+            most = value.items[: value.max_size]
+            return (most,) if value.min_size else (most, ())
         case ByLayer():
             return [inner for _, inner in value.items()]
         case _:

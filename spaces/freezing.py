@@ -71,8 +71,8 @@ def _below(item: Any, path: str) -> Iterator[str]:
             yield from _below(content, path)
         case Grouped():
             yield from (f"{path}.grouping", f"{path}.tuned")
-            for method in item.methods:
-                yield from _below(method, f"{path}.{method.kind}")
+            for label, method in zip(item.labels, item.methods, strict=True):
+                yield from _below(method, f"{path}.{label}")
         case Choice(options=options):
             yield path
             for option, name in zip(options, item_names(options), strict=True):
@@ -119,17 +119,17 @@ def _item(item: Any, path: str, rest: str, value: Any) -> Any:
 
 
 def _group(item: Grouped, path: str, rest: str, value: Any) -> Grouped:
-    changed = {"n": item.n, "grouping": item.grouping, "tuned": item.tuned}
-    methods = list(item.methods)
-    if rest in changed:
-        _check_held(path, changed[rest], value)
+    if rest in ("grouping", "tuned"):
+        _check_held(path, getattr(item, rest), value)
         # a fixed set is a subset of itself with all its items
-        changed[rest] = Subset(*value, min_size=len(value)) if rest == "tuned" else value
-    else:
-        kind, _, field = rest.partition(".")
-        index = next(i for i, method in enumerate(methods) if method.kind == kind)
-        methods[index] = _item(methods[index], path, field, value)
-    return Grouped(*methods, min_size=item.min_size, **changed)
+        held = Subset(*value, min_size=len(value)) if rest == "tuned" else value
+        return item.changed(**{rest: held})
+    label, _, field = rest.partition(".")
+    methods = [
+        _item(method, path, field, value) if name == label else method
+        for name, method in zip(item.labels, item.methods, strict=True)
+    ]
+    return item.changed(methods=methods)
 
 
 def _check_held(path: str, held: Any, value: Any) -> None:
@@ -179,12 +179,10 @@ def _mapped(item: Any, change: Callable[[Any], Any]) -> Any:
         case Choice(options=options):
             return Choice(*(_mapped(option, change) for option in options))
         case Grouped():
-            return Grouped(
-                *(_mapped(method, change) for method in item.methods),
-                n=item.n,
+            return item.changed(
+                methods=[_mapped(method, change) for method in item.methods],
                 grouping=change(item.grouping),
                 tuned=change(item.tuned),
-                min_size=item.min_size,
             )
     return item
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from peftnas.spaces.domains import Subset
@@ -13,16 +16,20 @@ from peftnas.spaces.ties import unshared
 class Grouped:
     """Some of several methods in each of ``n`` contiguous groups of layers.
 
-    The layers are cut by ``grouping``; for each group a set of the methods is drawn, of which at
-    least ``min_size``; then the groups outside ``tuned`` are left without any. A method has one
-    draw of its fields for all its groups, unless they hold ``PerGroup`` or ``ByGroup``.
+    The layers are cut by ``grouping``, some of the groups are tuned, and for each of these a set
+    of the methods is drawn. A method has one draw of its fields for all its groups, unless they
+    hold ``PerLayer``, ``PerGroup`` or ``ByGroup``.
 
     Args:
-        methods: one of a kind, each with a field ``layers``, which is left out.
-        n: groups, at most the layers of the backbone.
+        methods: each with a field ``layers``, which is left out.
+        n: groups, at most the layers of the backbone; ``None``: each layer is one.
         grouping: one of ``groupings.GROUPINGS``, a ``Choice`` of these or a ``Shared`` one.
-        tuned: a ``Subset`` of the group numbers 0 .. n - 1; ``None``: all groups.
-        min_size: fewest methods drawn for a group.
+        tuned: a ``Subset`` of the group numbers 0 .. n - 1 (of the layers, where each is one);
+            ``None``: all groups.
+        min_size: fewest methods of a tuned group.
+        max_size: most of them; ``None``: all.
+        draw_all: draw a set for the other groups too, which then is left out, as S4 counts its
+            space.
     Raises:
         ValueError: if one of these rules is broken.
 
@@ -34,53 +41,46 @@ class Grouped:
     def __init__(
         self,
         *methods: Configurable,
-        n: int,
+        n: int | None,
         grouping: Any = "uniform",
-        tuned: Subset | None = None,
+        tuned: Any = None,
         min_size: int = 1,
+        max_size: int | None = None,
+        draw_all: bool = False,
     ) -> None:
-        if not methods:
-            raise ValueError("Grouped needs at least one method, got none; name the methods")
-        for method in methods:
-            if not isinstance(method, Configurable) or "layers" not in settings(type(method)):
-                raise ValueError(
-                    f"Grouped takes methods that act in layers, got {method!r}; put it beside"
-                )
-            if method.layers is not None:  # type: ignore[attr-defined]
-                raise ValueError(
-                    f"Grouped chooses the layers of its methods, got layers={method.layers!r} "  # type: ignore[attr-defined]
-                    f"in {type(method).__name__}; leave them out"
-                )
-        kinds = [method.kind for method in methods]
-        if len(set(kinds)) < len(kinds):
-            twice = next(kind for kind in kinds if kinds.count(kind) > 1)
-            raise ValueError(f"Grouped takes one method of a kind, got {twice} twice; drop one")
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"Grouped needs n >= 1 groups, got {n!r}")
-        check_grouping("Grouped", unshared(grouping))
-        if tuned is not None and (
-            not isinstance(unshared(tuned), Subset)
-            or not set(unshared(tuned).items) <= set(range(n))
-            or not unshared(tuned).items
-        ):
-            raise ValueError(
-                f"Grouped's tuned must be a Subset of the groups 0..{n - 1}, got {tuned!r}; "
-                f"write Subset({', '.join(map(str, range(n)))})"
-            )
+        _check_methods(methods)
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+            raise ValueError(f"Grouped needs n >= 1 groups, or None for each layer, got {n!r}")
+        check_grouping("Grouped", grouping)
+        _check_tuned(tuned, n)
         if isinstance(min_size, bool) or min_size not in range(len(methods) + 1):
             raise ValueError(
                 f"Grouped needs 0 <= min_size <= {len(methods)} (its methods), got {min_size!r}"
             )
-        self.methods, self.n, self.grouping = methods, n, grouping
-        self.tuned, self.min_size = tuned, min_size
+        if not isinstance(draw_all, bool):
+            raise ValueError(f"Grouped needs draw_all=True or False, got {draw_all!r}")
+        self.methods, self.n, self.grouping, self.tuned = methods, n, grouping, tuned
+        self.min_size, self.draw_all = min_size, draw_all
+        self.labels = tuple(names_of(method.kind for method in methods))
+        self.choices = Subset(*self.labels, min_size=min_size, max_size=max_size)
 
-    def choices(self) -> Subset:
-        """What is drawn for one group: kinds of the methods."""
-        kinds = [method.kind for method in self.methods]
-        return Subset(*kinds, min_size=self.min_size)
+    @cached_property
+    def max_size(self) -> int | None:
+        """Most methods of a tuned group; ``None``: all."""
+        return self.choices.max_size
+
+    def changed(self, **changes: Any) -> Grouped:
+        """A copy with some arguments changed; ``methods`` is one of them."""
+        held = {name: getattr(self, name) for name in _ARGUMENTS} | changes
+        methods = held.pop("methods", self.methods)
+        return Grouped(*methods, **held)
+
+    def tuned_in(self, tuned: Any) -> Grouped:
+        """A copy with the tuned groups made concrete."""
+        return self if tuned is self.tuned else self.changed(tuned=tuned)
 
     def _state(self) -> tuple[Any, ...]:
-        return (self.methods, self.n, self.grouping, self.tuned, self.min_size)
+        return (self.methods, *(getattr(self, name) for name in _ARGUMENTS))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Grouped) and self._state() == other._state()
@@ -89,8 +89,60 @@ class Grouped:
         return hash(self._state())
 
     def __repr__(self) -> str:
-        parts = [*map(repr, self.methods), f"n={self.n}"]
-        parts += [f"grouping={self.grouping!r}"] if self.grouping != "uniform" else []
-        parts += [f"tuned={self.tuned!r}"] if self.tuned is not None else []
-        parts += [f"min_size={self.min_size}"] if self.min_size != 1 else []
-        return f"Grouped({', '.join(parts)})"
+        held = {name: getattr(self, name) for name in _ARGUMENTS}
+        shown = [f"{name}={value!r}" for name, value in held.items() if value != _USUAL[name]]
+        return f"Grouped({', '.join([*map(repr, self.methods), *shown])})"
+
+
+_USUAL: dict[str, Any] = {
+    "n": object(),
+    "grouping": "uniform",
+    "tuned": None,
+    "min_size": 1,
+    "max_size": None,
+    "draw_all": False,
+}
+_ARGUMENTS = tuple(_USUAL)
+
+
+def names_of(kinds: Iterable[str]) -> list[str]:
+    """One name each, numbered from the second of a kind on: adapter, adapter2."""
+    seen: Counter[str] = Counter()
+    names = []
+    for kind in kinds:
+        seen[kind] += 1
+        names.append(kind if seen[kind] == 1 else f"{kind}{seen[kind]}")
+    return names
+
+
+def _check_methods(methods: tuple[Any, ...]) -> None:
+    if not methods:
+        raise ValueError("Grouped needs at least one method, got none; name the methods")
+    for method in methods:
+        if not isinstance(method, Configurable) or "layers" not in settings(type(method)):
+            raise ValueError(
+                f"Grouped takes methods that act in layers, got {method!r}; put it beside"
+            )
+        layers = method.layers  # type: ignore[attr-defined]
+        if layers is not None:
+            raise ValueError(
+                f"Grouped chooses the layers of its methods, got layers={layers!r} in "
+                f"{type(method).__name__}; leave them out"
+            )
+
+
+def _check_tuned(tuned: Any, n: int | None) -> None:
+    domain = unshared(tuned)
+    if tuned is None or (isinstance(domain, Subset) and domain.layers and n is None):
+        return
+    numbers = range(n) if n is not None else None
+    fits = isinstance(domain, Subset) and not domain.layers
+    if not fits or any(
+        not isinstance(item, int) or (numbers is not None and item not in numbers)
+        for item in domain.items
+    ):
+        groups = "of the layers" if n is None else f"of the groups 0..{n - 1}"
+        remedy = "Subset.of_layers()" if n is None else f"Subset({', '.join(map(str, range(n)))})"
+        raise ValueError(
+            f"Grouped's tuned must be a Subset {groups}, got {tuned!r}; write {remedy}"
+        )

@@ -61,7 +61,8 @@ def layers_of(group: int, n: int, n_layers: int, grouping: str = "uniform") -> t
 
 
 def check_grouping(name: str, grouping: Any) -> None:
-    """Raise ValueError unless it is one of ``GROUPINGS`` or a ``Choice`` of them."""
+    """Raise ValueError unless it is one of ``GROUPINGS``, a ``Choice`` of them or a shared one."""
+    grouping = getattr(grouping, "domain", grouping)  # of a Shared
     options = grouping.options if isinstance(grouping, Choice) else (grouping,)
     for option in options:
         if option not in GROUPINGS:

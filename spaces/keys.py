@@ -6,45 +6,42 @@ the order nor the spelling of the methods matters (methods.md section 5).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
 
-from peftnas.spaces.architecture import Placement
+from peftnas.spaces.architecture import Anatomy, Placement
 
 
 def train_key(placements: Iterable[Placement]) -> str:
     """64 hex digits, equal exactly when the same modules are trained in the same way."""
-    return _digest(placement.identity() for placement in placements)
+    return _digest(_identity(placement) for placement in placements)
 
 
-def function_key(placements: Iterable[Placement]) -> str:
+def function_key(placements: Iterable[Placement], anatomy: Anatomy) -> str:
     """64 hex digits, equal when the modules reach the same functions, however trained.
 
-    Modules of one kind at one site that are one larger module together count as that (rule 5).
+    Args:
+        placements: modules on a backbone.
+        anatomy: of that backbone.
     """
-    return _digest(placement.function() for placement in _joined(placements))
+    return _digest(map(_text, anatomy.functions(placements)))
 
 
-def _joined(placements: Iterable[Placement]) -> Iterable[Placement]:
-    """Placements with those that add up to one put together."""
-    alone: list[Placement] = []
-    groups: dict[str, Placement] = {}
-    for placement in placements:
-        size = placement.joins_by()
-        if size is None:
-            alone.append(placement)
-            continue
-        rest = {name: value for name, value in placement.function().items() if name != size}
-        key = json.dumps(_plain(rest), sort_keys=True)
-        groups[key] = groups[key].joined(placement) if key in groups else placement
-    return [*alone, *groups.values()]
+@functools.lru_cache(maxsize=20_000)
+def _identity(placement: Placement) -> str:
+    """As text; the placements of a space come again and again."""
+    return _text(placement.identity())
 
 
-def _digest(parts: Iterable[dict[str, Any]]) -> str:
-    texts = sorted(json.dumps(_plain(part), sort_keys=True) for part in parts)
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+def _text(part: dict[str, Any]) -> str:
+    return json.dumps(_plain(part), sort_keys=True)
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(texts)).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

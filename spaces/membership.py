@@ -8,7 +8,7 @@ this finds nothing in a small space, all its points are looked at.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -158,27 +158,42 @@ class _Search:
             found = [i for i, m in enumerate(self._wanted) if m.kind == leaf.method.kind]
             candidates.append([*(i for i in found if i not in used), _LEFT_OUT])
         for indices in itertools.product(*candidates):
-            pairs = zip(node.leaves, indices, strict=True)
-            chosen = [(leaf, index) for leaf, index in pairs if index != _LEFT_OUT]
-            active = {
-                leaf.method.kind: wanted_layers(self._wanted[index], n_layers)
-                for leaf, index in chosen
-            }
-            for answers in strategies(node, active):
-                for values in self._each(chosen, active, gate):
-                    if merge(values, answers):
-                        yield values, frozenset(index for _, index in chosen)
+            pairs = zip(node.labelled, indices, strict=True)
+            chosen = [(label, leaf, i) for (label, leaf), i in pairs if i != _LEFT_OUT]
+            if len({i for _, _, i in chosen}) < len(chosen):
+                continue
+            active = {label: wanted_layers(self._wanted[i], n_layers) for label, _, i in chosen}
+            idle = self._idle([pair for pair in node.labelled if pair[0] not in active])
+            for names in ([], [*idle]) if idle else ([],):
+                for answers in strategies(node, active, names):
+                    for values in self._each(chosen, active, gate):
+                        given = [answers, *(idle[name] for name in names)]
+                        if all(merge(values, more) for more in given):
+                            yield values, frozenset(i for _, _, i in chosen)
+
+    def _idle(self, labelled: Sequence[tuple[str, Leaf]]) -> dict[str, Values]:
+        """The methods that can place nothing, with the answers that make them."""
+        n_layers = self._bound.anatomy.n_layers
+        found: dict[str, Values] = {}
+        for label, leaf in labelled:
+            absent = (vanish(variant, n_layers) for variant in variants(leaf, n_layers))
+            values = next((one for one in absent if one is not None), None)
+            if values is not None:
+                found[label] = values
+        return found
 
     def _each(
-        self, chosen: list[tuple[Leaf, Any]], active: Mapping[str, tuple[int, ...]], gate: Any
+        self,
+        chosen: Sequence[tuple[str, Leaf, int]],
+        active: Mapping[str, tuple[int, ...]],
+        gate: Any,
     ) -> Iterator[Values]:
         """Values of several methods, each in its own layers."""
         if not chosen:
             yield {}
             return
-        (leaf, index), *others = chosen
-        layers = active[leaf.method.kind]
-        here = Leaf(leaf.path, leaf.method.replace(layers=layers))
+        (label, leaf, index), *others = chosen
+        here = Leaf(leaf.path, leaf.method.replace(layers=active[label]))
         for values in self._fits(here, index, gate):
             for rest in self._each(others, active, gate):
                 joined = dict(rest)

@@ -14,52 +14,62 @@ from peftnas.spaces.tree_nodes import Groups
 Values = dict[str, Primitive]
 
 
-def strategies(node: Groups, layers: Mapping[str, Sequence[int]]) -> Iterator[Values]:
+def strategies(
+    node: Groups, layers: Mapping[str, Sequence[int]], idle: Sequence[str] = ()
+) -> Iterator[Values]:
     """Answers under which each method acts in just the wanted layers, one for each grouping.
 
     Args:
         node: the item.
-        layers: the layers of each wanted method, by its kind; none of a method that is absent.
+        layers: the layers of each wanted method, by its label; none of a method that is absent.
+        idle: labels of methods that can be drawn without placing anything.
     """
     item = node.item
     for answers, cut in groupings(node.path, item.grouping):
-        wanted: dict[int, set[str]] = {group: set() for group in range(item.n)}
-        for kind, active in layers.items():
-            for group in range(item.n):
+        wanted: dict[int, set[str]] = {group: set() for group in range(node.n)}
+        for label, active in layers.items():
+            for group in range(node.n):
                 here = set(node.layers([group], cut))
                 if here <= set(active):
-                    wanted[group].add(kind)
+                    wanted[group].add(label)
                 elif here & set(active):
                     break
             else:
                 continue
             break
         else:
-            yield from _drawn(node, wanted, answers)
+            yield from _drawn(node, wanted, answers, idle)
 
 
-def _drawn(node: Groups, wanted: Mapping[int, set[str]], answers: Values) -> Iterator[Values]:
+def _drawn(
+    node: Groups, wanted: Mapping[int, set[str]], answers: Values, idle: Sequence[str]
+) -> Iterator[Values]:
     """Answers for the sets of methods, and for the tuned groups."""
     item = node.item
-    kinds = [method.kind for method in item.methods]
     values = dict(answers)
     full = [group for group, some in wanted.items() if some]
     tuned: Any = unshared(item.tuned)
     if tuned is None:
         tuned_groups: list[int] = list(wanted)
     else:
-        spare = [group for group in tuned.items if group not in full and item.min_size == 0]
+        may_idle = len(idle) >= item.min_size
+        spare = [group for group in tuned.items if group not in full and may_idle]
         missing = max(tuned.min_size - len(full), 0)
         tuned_groups = [*full, *spare[:missing]]
-        if not set(full) <= set(tuned.items) or len(tuned_groups) < tuned.min_size:
+        if not set(full) <= set(tuned.items):
+            return
+        if not tuned.min_size <= len(tuned_groups) <= tuned.most:
             return
         path = item.tuned.name if isinstance(item.tuned, Shared) else f"{node.path}.tuned"
         values |= _subset(path, tuned, tuned_groups)
     for group, some in wanted.items():
-        if group in tuned_groups and len(some) < item.min_size:
-            return
-        drawn = some if group in tuned_groups else kinds[: item.min_size]
-        values |= _subset(f"{node.path}[{group}]", item.choices(), drawn)
+        drawn: Container[str] = item.labels[: item.min_size]
+        if group in tuned_groups:
+            filled = {*some, *idle[: max(item.min_size - len(some), 0)]}
+            if not item.min_size <= len(filled) <= item.choices.most:
+                return
+            drawn = filled
+        values |= _subset(node.path_of(group), item.choices, drawn)
     yield values
 
 

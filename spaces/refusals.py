@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from peftnas.spaces.domains import Domain, Integer, Real, Subset
+from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
 from peftnas.spaces.nearest import did_you_mean, nearest
 from peftnas.spaces.values import (
     AnyOf,
@@ -19,6 +19,7 @@ from peftnas.spaces.values import (
     Tokens,
     Values,
     Whole,
+    is_finite,
 )
 
 SITE_NAMES = (
@@ -34,8 +35,9 @@ def refusal(name: str, values: Values, given: Any) -> str:
         values: what it takes.
         given: a value that it does not take, or a domain with such a value.
     """
-    listed = isinstance(given, Subset) and isinstance(values, SomeOf | AnyOf)
-    inner = given.items if listed else given
+    inner = given
+    if isinstance(given, Subset) and not given.layers and isinstance(values, SomeOf | AnyOf):
+        inner = given.items
     rule, remedy = _said(name, values, inner)
     return f"{name} must be {rule}, got {given!r}; {remedy}"
 
@@ -53,16 +55,33 @@ def misnamed(cls: type[Any], values: tuple[Any, ...], names: Iterable[str]) -> s
         given = ", ".join([*map(repr, values), *names])
         return f"{cls.__name__} has no fields, got {given}; write {cls.__name__}()"
     if values:
-        return (
-            f"{cls.__name__} takes its fields by name, got {values[0]!r}; "
-            f"write {cls.__name__}({known[0]}={values[0]!r})"
+        given = values[0]
+        meant = next((name for name in known if _takes(cls, name, given)), None)
+        remedy = (
+            f"name one of {', '.join(known)}"
+            if meant is None
+            else f"write {cls.__name__}({meant}={given!r})"
         )
+        return f"{cls.__name__} takes its fields by name, got {given!r}; {remedy}"
     wrong = next(name for name in names if name not in known)
     fields = ", ".join(known)
     place = getattr(cls, "elsewhere", {}).get(wrong)
     if place is not None:
         return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {place}"
     return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {did_you_mean(wrong, known)}"
+
+
+def _takes(cls: type[Any], name: str, given: Any) -> bool:
+    """Whether a field would take what is given without a name; of a domain, one end tells."""
+    declared = cls.__dataclass_fields__[name].metadata.get("setting")
+    match given:
+        case Integer() | Real():
+            given = given.low
+        case Choice():
+            given = given.options[0]
+        case Subset():
+            given = given.items
+    return declared is not None and bool(declared.values.takes(given))
 
 
 def _said(name: str, values: Values, given: Any) -> tuple[str, str]:
@@ -103,11 +122,13 @@ def _some_of(name: str, values: SomeOf, given: Any) -> tuple[str, str]:
     if isinstance(given, str) and given in values.items:
         return "a tuple of names", f"write ({given!r},)"
     if isinstance(given, set | frozenset | range):
-        return "a tuple of names", f"write {tuple(sorted(given, key=str))!r}"
+        given = tuple(sorted(given, key=str))
+        if values.takes(given):
+            return "a tuple of names", f"write {given!r}"
     names = (given,) if isinstance(given, str) else given
     if not isinstance(names, tuple):
         return f"a tuple with {values.words}", "name them, or leave it out"
-    wrong = [one for one in names if one not in values.items]
+    wrong = [one for one in names if not values.takes((one,))]
     if not wrong:
         return "distinct names", f"drop {_twice(names)!r}"
     found = nearest(wrong[0], values.items)
@@ -120,16 +141,16 @@ def _layers(values: Layers, given: Any) -> tuple[str, str]:
     if isinstance(given, int) and not isinstance(given, bool):
         return values.words, f"write ({given},)" if given >= 0 else "count from 0"
     if isinstance(given, range | set | frozenset):
-        return values.words, f"write {tuple(sorted(given))!r}"
-    if isinstance(given, str):
-        return values.words, "leave it out for all layers"
+        given = tuple(given)
+        if values.takes(given):
+            return values.words, f"write {tuple(sorted(given))!r}"
     if not isinstance(given, tuple):
         return values.words, "leave it out for all layers"
-    if len(set(given)) < len(given):
-        return "distinct layer numbers", f"drop {_twice(given)!r}"
     if any(isinstance(layer, int) and layer < 0 for layer in given):
         return "layer numbers from 0 on", "the last of n layers is n - 1"
-    return "whole layer numbers from 0 on", "name them so"
+    if all(values.takes((layer,)) for layer in given):
+        return "distinct layer numbers", f"drop {_twice(given)!r}"
+    return "whole layer numbers from 0 on", "write such as (0, 1), or leave it out for all layers"
 
 
 def _many(given: Any) -> str:
@@ -163,7 +184,8 @@ def _number(values: Whole | Number, given: Any) -> str:
 
 
 def _into_range(values: Whole | Number, given: float, called: str = "it") -> str:
-    if not math.isfinite(given):
+    whole = isinstance(given, int) and isinstance(values, Whole)
+    if not whole and not is_finite(given):
         return "take a finite one"
     if isinstance(values, Number) and values.above and given <= values.low:
         return f"raise {called} above {values.low:g}"
@@ -171,7 +193,8 @@ def _into_range(values: Whole | Number, given: float, called: str = "it") -> str
         return f"raise {called} to {values.low:g} or more"
     if values.high is not None and given > values.high:
         return f"lower {called} to {values.high:g} or less"
-    return f"take {math.floor(given)} or {math.ceil(given)}"
+    near, far = math.floor(given), math.ceil(given)
+    return f"write {near}" if near == far else f"take {near} or {far}"
 
 
 def _one_of(values: OneOf, given: Any) -> str:

@@ -43,11 +43,6 @@ def stratified(bound: BoundSpace, n: int, seed: int, strata: int) -> list[Archit
         for low, high in zip(edges, edges[1:], strict=False)
         if list(_draws(bound, 1, random.Random(seed), low, high - 1))
     ]
-    if not filled:
-        raise ValueError(
-            "stratified sampling needs an architecture that trains parameters, got none in this "
-            "space; use uniform"
-        )
     found = []
     for index, (low, high) in enumerate(filled):
         share = n // len(filled) + (index < n % len(filled))
@@ -58,6 +53,11 @@ def stratified(bound: BoundSpace, n: int, seed: int, strata: int) -> list[Archit
 def _edges(bound: BoundSpace, strata: int) -> list[int]:
     """Ends of the strata, in one ratio: the first at the fewest parameters above 0."""
     low, high = bound.parameter_range(placing=True)
+    if high == 0:
+        raise ValueError(
+            "stratified sampling needs an architecture that trains parameters, got none in this "
+            "space; use uniform"
+        )
     ratio = (high / low) ** (1 / strata)
     return [low, *(math.ceil(low * ratio**i) for i in range(1, strata)), high + 1]
 

@@ -39,12 +39,14 @@ def to_json(value: Any) -> Any:
             return {"choice": [to_json(option) for option in value.options]}
         case Subset():
             items = None if value.layers else list(value.items)
-            return {"subset": {"items": items, "min_size": value.min_size}}
+            most = {} if value.max_size is None else {"max_size": value.max_size}
+            return {"subset": {"items": items, "min_size": value.min_size} | most}
         case Maybe(content):
             return {"maybe": to_json(content)}
         case Grouped():
             content = {"methods": to_json(value.methods), "n": value.n}
             content |= {"tuned": to_json(value.tuned), "min_size": value.min_size}
+            content |= {"max_size": value.max_size, "draw_all": value.draw_all}
             return {"grouped": content | _grouping_to_json(value.grouping)}
         case PerLayer(domain):
             return {"per_layer": to_json(domain)}
@@ -109,9 +111,10 @@ def _configurable(data: dict[str, Any]) -> Configurable:
 
 
 def _subset(content: Any) -> Subset:
+    sizes = {"min_size": content["min_size"], "max_size": content.get("max_size")}
     if content["items"] is None:
-        return Subset.of_layers(min_size=content["min_size"])
-    return Subset(*content["items"], min_size=content["min_size"])
+        return Subset.of_layers(**sizes)
+    return Subset(*content["items"], **sizes)
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
@@ -133,6 +136,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
         grouping=from_json(content.get("grouping", UNIFORM)),
         tuned=from_json(content["tuned"]),
         min_size=content["min_size"],
+        max_size=content["max_size"],
+        draw_all=content["draw_all"],
     ),
     "shared": lambda content: Shared(content["name"], from_json(content["domain"])),
     "switch": lambda content: Switch(

@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeVar
 
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
 from peftnas.spaces.groupings import check_grouping, group_of
-from peftnas.spaces.ties import unshared
 
 T = TypeVar("T", covariant=True)
 
@@ -56,7 +55,7 @@ class PerGroup(Domain[T], Generic[T]):
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
             raise ValueError(f"PerGroup needs n >= 1 groups, got {self.n!r}")
         _check_inner("PerGroup", self.domain)
-        check_grouping("PerGroup", unshared(self.grouping))
+        check_grouping("PerGroup", self.grouping)
 
     def group_of(self, layer: int, n_layers: int) -> int:
         """The group (0-based) of ``layer`` in a stack of ``n_layers``; for a fixed grouping."""
@@ -82,7 +81,7 @@ class ByGroup(Domain[T], Generic[T]):
                 raise ValueError(
                     f"ByGroup takes plain values, got {value!r}; use PerGroup to draw them"
                 )
-        check_grouping("ByGroup", unshared(grouping))
+        check_grouping("ByGroup", grouping)
         self.values, self.grouping = values, grouping
 
     def table(self, layers: Iterable[int], n_layers: int, grouping: str) -> ByLayer[T]:
@@ -117,8 +116,9 @@ class ByLayer(Generic[T]):
         for layer in values:
             if isinstance(layer, bool) or not isinstance(layer, int) or layer < 0:
                 raise ValueError(f"ByLayer needs layer numbers >= 0, got {layer!r}")
-        self._values = tuple(sorted(values.items()))
-        self._at = dict(self._values)
+        plain = {n: tuple(one) if isinstance(one, list) else one for n, one in values.items()}
+        self._values: tuple[tuple[int, Any], ...] = tuple(sorted(plain.items()))
+        self._at: dict[int, T] = dict(self._values)
         self.layers: tuple[int, ...] = tuple(self._at)
 
     def __getitem__(self, layer: int) -> T:

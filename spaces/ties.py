@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
+from peftnas.spaces.structure import PerLayer
 
 T = TypeVar("T", covariant=True)
 
@@ -21,7 +22,8 @@ class Shared(Domain[T], Generic[T]):
 
     Args:
         name: lower-case letters, digits and underscores; stands in dimensions' names.
-        domain: the same wherever the name is used.
+        domain: the same wherever the name is used. A ``PerLayer`` one is drawn once for each layer
+            in which some method is active, and shared by those active there.
     """
 
     name: str
@@ -33,9 +35,9 @@ class Shared(Domain[T], Generic[T]):
                 f"Shared needs a name of lower-case letters, digits and _, got {self.name!r}; "
                 "rename it"
             )
-        if not isinstance(self.domain, Integer | Real | Choice | Subset):
+        if not isinstance(self.domain, Integer | Real | Choice | Subset | PerLayer):
             raise ValueError(
-                "Shared needs an Integer, Real, Choice or Subset to draw from, got "
+                "Shared needs an Integer, Real, Choice, Subset or PerLayer to draw from, got "
                 f"{self.domain!r}; a fixed value needs no Shared"
             )
         options = self.domain.options if isinstance(self.domain, Choice) else ()

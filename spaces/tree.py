@@ -105,11 +105,14 @@ class Walk:
         path, item = node.path, node.item
         cut = self.value(f"{path}.grouping", item.grouping, ())
         tuned = self.value(f"{path}.tuned", item.tuned, ())
-        drawn = [self.value(f"{path}[{group}]", item.choices(), ()) for group in range(item.n)]
+        groups = [group for group in range(node.n) if tuned is None or group in tuned]
+        drawn = {
+            group: self.value(node.path_of(group), item.choices, ())
+            for group in (range(node.n) if item.draw_all else groups)
+        }
         methods = []
-        for leaf in node.leaves:
-            groups = [i for i, kinds in enumerate(drawn) if leaf.method.kind in kinds]
-            layers = node.layers([i for i in groups if tuned is None or i in tuned], cut)
+        for label, leaf in node.labelled:
+            layers = node.layers([group for group in groups if label in drawn[group]], cut)
             if layers:
                 methods.append(self.method(Leaf(leaf.path, leaf.method.replace(layers=layers))))
         return methods
@@ -155,6 +158,8 @@ class Walk:
             case ByGroup():
                 cut = self.value(f"{path}.grouping", domain.grouping, ())
                 return domain.table(layers, self._n_layers, cut) if layers else _NOWHERE
+            case Shared(domain=PerLayer()):
+                return self._shared_by_layer(domain, layers)
             case Shared():
                 return self.shared(domain)
             case Switch(on=on):
@@ -162,6 +167,15 @@ class Walk:
                 return self.value(f"{path}.{option}", domain.case(option), layers)
             case _:
                 return domain
+
+    def _shared_by_layer(self, tie: Shared[Any], layers: Sequence[int]) -> Any:
+        """The draws of a name in some layers, each asked when the first field needs it."""
+        table = self._shared.setdefault(tie.name, {})
+        for layer in layers:
+            if layer not in table:
+                path = f"layers[{layer}].{tie.name}"
+                table[layer] = self.value(path, tie.domain.domain, layers)  # type: ignore[attr-defined]
+        return ByLayer({layer: table[layer] for layer in layers}) if layers else _NOWHERE
 
     def shared(self, tie: Shared[Any]) -> Any:
         """The draw of a name, asked when the first field needs it."""
@@ -187,11 +201,17 @@ class Walk:
         # most questions of a walk are these: asked here, not through a function for each
         choose, values = self._choose, self.values
         taken: list[Any] = []
-        left, missing = len(domain.items), domain.min_size
+        left, missing, most = len(domain.items), domain.min_size, domain.max_size
         for item in domain.items:
             if missing == left:
                 return (*taken, *domain.items[-left:])
-            here, question = f"{path}.{item}", _inclusion(left, missing) if missing else _EVEN
+            if most is None:
+                question = _inclusion(left, missing) if missing else _EVEN
+            elif len(taken) == most:
+                break
+            else:
+                question = _inclusion(left, missing, most - len(taken))
+            here = f"{path}.{item}"
             value = values[here] = choose(here, question)
             if value is True:
                 taken.append(item)
@@ -276,15 +296,18 @@ def _first(domain: Any) -> Any:
             return domain
 
 
-def _subsets(items: int, at_least: int) -> int:
-    """How many subsets of so many items have at least so many members."""
-    return sum(math.comb(items, size) for size in range(max(at_least, 0), items + 1))
+def _subsets(items: int, at_least: int, at_most: int) -> int:
+    """How many subsets of so many items have at least and at most so many members."""
+    sizes = range(max(at_least, 0), min(at_most, items) + 1)
+    return sum(math.comb(items, size) for size in sizes)
 
 
 @functools.lru_cache(maxsize=4096)
-def _inclusion(left: int, missing: int) -> Inclusion:
-    """The question for the next of ``left`` items of which ``missing`` must still be taken."""
-    return Inclusion(_subsets(left - 1, missing - 1) / _subsets(left, missing))
+def _inclusion(left: int, missing: int, room: int | None = None) -> Inclusion:
+    """The question for the next of ``left`` items, of which ``missing`` to ``room`` are taken."""
+    room = left if room is None else room
+    taking = _subsets(left - 1, missing - 1, room - 1)
+    return Inclusion(taking / _subsets(left, missing, room))
 
 
 _EVEN = _inclusion(1, 0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from peftnas.spaces.domains import Choice, Subset
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.grouped import Grouped
+from peftnas.spaces.grouped import Grouped, names_of
 from peftnas.spaces.groupings import layers_of
 from peftnas.spaces.structure import ByGroup, ByLayer, Maybe, PerGroup, PerLayer
 from peftnas.spaces.ties import Shared, Switch
@@ -51,19 +50,40 @@ class Fork:
 
 @dataclass(frozen=True)
 class Groups:
-    """Methods by groups of layers."""
+    """Methods by groups of layers.
+
+    Attributes:
+        path: of its questions.
+        item: as it was written, subsets of layers made concrete.
+        leaves: its methods.
+        n_layers: of the backbone.
+    """
 
     path: str
     item: Grouped
     leaves: tuple[Leaf, ...]
     n_layers: int
 
+    @property
+    def n(self) -> int:
+        """How many groups there are."""
+        return self.n_layers if self.item.n is None else self.item.n
+
+    @property
+    def labelled(self) -> tuple[tuple[str, Leaf], ...]:
+        """The methods by the names under which they are drawn."""
+        return tuple(zip(self.item.labels, self.leaves, strict=True))
+
+    def path_of(self, group: int) -> str:
+        """Of the question which methods a group holds."""
+        return f"layers[{group}].{self.path}" if self.item.n is None else f"{self.path}[{group}]"
+
     def layers(self, groups: Iterable[int], grouping: str) -> tuple[int, ...]:
         """The layers of some groups, ascending."""
         return tuple(
             layer
             for group in sorted(groups)
-            for layer in layers_of(group, self.item.n, self.n_layers, grouping)
+            for layer in layers_of(group, self.n, self.n_layers, grouping)
         )
 
 
@@ -161,28 +181,28 @@ def _unique(label: str, taken: set[str]) -> str:
 
 def item_names(items: Iterable[Any]) -> list[str]:
     """One name an item, numbered from the second of a kind on: adapter, adapter2, method."""
-    seen: Counter[str] = Counter()
-    names = []
+    kinds = []
     for item in items:
         content = item.content if isinstance(item, Maybe) else item
         kind = content.kind if isinstance(content, Configurable | Grouped) else "method"
-        kind = ABSENT if content is None else kind
-        seen[kind] += 1
-        names.append(kind if seen[kind] == 1 else f"{kind}{seen[kind]}")
-    return names
+        kinds.append(ABSENT if content is None else kind)
+    return names_of(kinds)
 
 
 def _node(item: Any, path: str, n_layers: int) -> Node:
     if isinstance(item, Configurable):
         return Leaf(path, _bound(item, n_layers))
     if isinstance(item, Grouped):
-        if item.n > n_layers:
+        if item.n is not None and item.n > n_layers:
             raise ValueError(
                 f"{path} must be at most {n_layers} groups (the backbone's layers), got n={item.n}"
                 "; lower it"
             )
-        inner = (Leaf(f"{path}.{one.kind}", _bound(one, n_layers)) for one in item.methods)
-        return Groups(path, item, tuple(inner), n_layers)
+        inner = tuple(
+            Leaf(f"{path}.{label}", _bound(method, n_layers))
+            for label, method in zip(item.labels, item.methods, strict=True)
+        )
+        return Groups(path, item.tuned_in(_bound_layers(item.tuned, n_layers)), inner, n_layers)
     if isinstance(item, Maybe) and isinstance(item.content, Configurable):
         return Presence(path, Leaf(path, _bound(item.content, n_layers)))
     if isinstance(item, Maybe):

@@ -5,7 +5,7 @@ Imported from :mod:`peftnas.spaces.fields`, where fields are declared with them.
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,11 @@ class Values(Protocol):
     def words(self) -> str: ...
 
     def takes(self, value: Any) -> bool: ...
+
+
+def is_finite(number: float) -> bool:
+    """Whether a number is one that a float can be: whole numbers have no limit of their own."""
+    return abs(number) <= sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Number:
         return (
             isinstance(value, int | float)
             and not isinstance(value, bool)
-            and math.isfinite(value)
+            and is_finite(value)
             and (value > self.low if self.above else value >= self.low)
             and (self.high is None or value <= self.high)
         )
@@ -118,11 +123,12 @@ class SomeOf:
         return "some of " + ", ".join(map(repr, self.items))
 
     def takes(self, value: Any) -> bool:
-        return (
-            isinstance(value, tuple)
-            and len(set(value)) == len(value)
-            and self._known.issuperset(value)
-        )
+        if not isinstance(value, tuple):
+            return False
+        for one in value:
+            if not isinstance(one, str):  # a list, say, is in no set
+                return False
+        return len(set(value)) == len(value) and self._known.issuperset(value)
 
 
 class Tokens:
@@ -154,6 +160,6 @@ class Layers:
     def takes(self, value: Any) -> bool:
         return value is None or (
             isinstance(value, tuple)
-            and len(set(value)) == len(value)
             and all(map(_LAYER.takes, value))
+            and len(set(value)) == len(value)
         )

@@ -47,10 +47,10 @@ def domain_words(value: Any) -> str:
             return f"{low:g} to {high:g} (real{', log scale' if log else ''})"
         case Choice(options=options):
             return "one of " + ", ".join(map(domain_words, options))
-        case Subset(layers=True, min_size=size):
-            return f"a subset of the layers, at least {size}"
-        case Subset(items=items, min_size=size):
-            return f"a subset of {', '.join(map(str, items))}, at least {size}"
+        case Subset():
+            of = "the layers" if value.layers else ", ".join(map(str, value.items))
+            most = "" if value.max_size is None else f", at most {value.max_size}"
+            return f"a subset of {of}, at least {value.min_size}{most}"
         case PerLayer(inner):
             return f"for each layer {domain_words(inner)}"
         case PerGroup(n, inner, grouping):
@@ -87,7 +87,9 @@ def _item(item: Any) -> list[str]:
         case Choice(options=options):
             return ["one of", *_branches([_item(option) for option in options])]
         case Grouped():
-            note = f"at least {item.min_size} of these in each of {item.n} groups of layers"
+            most = "" if item.max_size is None else f", at most {item.max_size}"
+            where = "layer" if item.n is None else f"of {item.n} groups of layers"
+            note = f"at least {item.min_size}{most} of these in each {where}"
             tuned = [] if item.tuned is None else [[f"tuned groups: {domain_words(item.tuned)}"]]
             blocks = [*tuned, *map(_item, item.methods)]
             return [f"{note}{_grouping_words(item.grouping)}", *_branches(blocks)]

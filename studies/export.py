@@ -157,6 +157,7 @@ def _facts(trained: TrainedTrial, study: str, answerer: Answerer) -> dict[str, A
         "trial": row.number,
         "architecture": row.words,
         "trainable_parameters": row.trainable_parameters,
+        "costs": row.costs,
         "backbone": {
             "name": backbone.name,
             "sha256": backbone.sha256,

@@ -19,6 +19,8 @@ def tiles_html(results: StudyResults) -> str:
     refused, running = states.count("refused"), states.count("running")
     besides = [f"{refused} {_plural(refused, 'proposal')} not trained"] if refused else []
     besides += [f"{running} begun and not finished"] if running else []
+    over = sum(bool(row.over) for row in results.finished)
+    besides += [f"{over} of them over a measured limit"] if over else []
     finished, failed, front = len(results.finished), states.count("failed"), len(results.front())
     tiles = [
         (f"{finished}", ", ".join([_plural(finished, "finished trial"), *besides])),
@@ -70,11 +72,11 @@ def score_of(results: StudyResults) -> Objective:
 
 
 def best(rows: Sequence[TrialRow], results: StudyResults) -> TrialRow | None:
-    """The finished row with the best value; of equals the one with fewest parameters."""
+    """The finished row within all constraints with the best value; of equals the smallest."""
     goal = score_of(results)
     sign = 1 if goal.direction == "minimize" else -1
     return min(
-        (row for row in rows if row.values),
+        (row for row in rows if row.values and not row.over),
         key=lambda row: (sign * row.values[goal.name], row.trainable_parameters),
         default=None,
     )

@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from peftnas.search.objectives import Objective
+from peftnas.search.objectives import COSTS, Objective
 from peftnas.search.report.figures.points import number, plain, row_id, title, varying
 from peftnas.search.results import StudyResults, TrialRow
 
@@ -54,6 +54,7 @@ def _columns(results: StudyResults) -> list[_Column]:
         _Column("trial", "plain", _name),
         _Column("front", "dot", lambda row: ("●", 1) if row_id(row) in front else ("", 0)),
         *(_objective(goal, order if goal is first else "none") for goal in results.objectives),
+        *(_cost(name) for name in results.measured_costs()),
         _Column("architecture", "prose words", lambda row: (row.words or _MISSING, row.words)),
         *(_recipe(field) for field in varying((*results.trials, *results.baselines))),
         _Column("seconds", "num", _seconds),
@@ -67,6 +68,14 @@ def _objective(goal: Objective, order: str) -> _Column:
         return (_MISSING, None) if value is None else (number(goal, value), value)
 
     return _Column(goal.words.replace("_", " "), "num", cell, order)
+
+
+def _cost(name: str) -> _Column:
+    def cell(row: TrialRow) -> tuple[str, Key]:
+        value = row.costs.get(name)
+        return (_MISSING, None) if value is None else (COSTS[name].words(value), value)
+
+    return _Column(COSTS[name].title, "num", cell)
 
 
 def _recipe(field: str) -> _Column:
@@ -94,6 +103,8 @@ def _state(row: TrialRow) -> tuple[str, Key]:
     words = _STATES.get(row.state, row.state)
     if row.baseline is not None:
         words += ", untuned baseline"
+    if row.over:
+        words += f", over a limit: {'; '.join(row.over)}"
     text = f"{words}: {row.reason}" if row.reason else words
     return text, text
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from peftnas.methods import attach, stored_bytes
+from peftnas.methods.measured_memory import owned_by
 from peftnas.search.errors import CannotSaveError
 from peftnas.search.jobs import TIMES, Cause, Status, TrialJob, TrialResult
 from peftnas.search.recipe import Recipe
@@ -25,7 +26,9 @@ from peftnas.search.trial.bench import Bench, BenchSpec, Examples
 from peftnas.search.trial.classifier import Classifier
 from peftnas.search.trial.head import build_head
 from peftnas.search.trial.losses import loss_of, losses_of, prune
+from peftnas.search.trial.measure import StepMeter
 from peftnas.search.trial.optimiser import Learner, evaluation_steps
+from peftnas.search.trial.overhead import OVERHEADS, measure_overheads
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import held
 
@@ -50,6 +53,7 @@ class _Record:
     trainable_parameters: int = 0
     stored_bytes: int = 0
     head_parameters: int = 0
+    measured: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -79,6 +83,7 @@ class _Record:
             trainable_parameters=self.trainable_parameters,
             stored_bytes=self.stored_bytes,
             head_parameters=self.head_parameters,
+            measured=self.measured,
         )
 
 
@@ -113,6 +118,9 @@ def run_trial(bench: Bench, job: TrialJob) -> TrialResult:
 def _run(bench: Bench, job: TrialJob, record: _Record) -> TrialResult:
     with record.timed("setup_s"):
         recipe = Recipe.from_dict(job.recipe)
+    with record.timed("measure_s"):
+        record.measured |= _overheads(bench, job, recipe)
+    with record.timed("setup_s"):
         classifier = build_classifier(bench, job, recipe)
     try:
         with record.timed("setup_s"):
@@ -139,6 +147,20 @@ def _run(bench: Bench, job: TrialJob, record: _Record) -> TrialResult:
         return result
     finally:
         classifier.detach()
+
+
+def _overheads(bench: Bench, job: TrialJob, recipe: Recipe) -> dict[str, float]:
+    """What the job asks to be measured on the backbone alone, before anything is attached."""
+    if not set(job.measure).intersection(OVERHEADS):
+        return {}
+    return measure_overheads(
+        bench.model(held(recipe.dtype)),
+        Architecture.from_dict(job.architecture),
+        bench.anatomy,
+        job.measure,
+        tokens=int(bench.examples(held(recipe.max_length)).validation.lengths.max()),
+        longest=bench.longest,
+    )
 
 
 def build_classifier(bench: Bench, job: TrialJob, recipe: Recipe) -> Classifier:
@@ -172,6 +194,8 @@ def _learn(
     evaluate_after = set(evaluation_steps(steps, held(recipe.evaluations)))
     order = training_order(examples.train.lengths, held(recipe.batch_size), seed)
     extra, draws = classifier.attached.steps, child_seed(seed, "modules")
+    owned = owned_by(classifier.base, classifier.attached, classifier.head)
+    meter = StepMeter(owned, learner.optimiser, bench.device)
     classifier.train()
     if extra.needs_pruning:
         with record.timed("train_s"):
@@ -179,15 +203,17 @@ def _learn(
     for step in range(steps):
         with record.timed("train_s"):
             batch = examples.train.batch(next(order), bench.device)
-            extra.begin(step, steps, draws)
-            loss, objective = losses_of(classifier, batch, step, steps, draws)
-            record.losses.append(_finite(float(loss.detach()), "the training loss", step + 1))
-            learner.step(objective, step)
-            extra.end(step, steps)
+            with meter.step(batch.inputs()):
+                extra.begin(step, steps, draws)
+                loss, objective = losses_of(classifier, batch, step, steps, draws)
+                record.losses.append(_finite(float(loss.detach()), "the training loss", step + 1))
+                learner.step(objective, step)
+                extra.end(step, steps)
         if step + 1 in evaluate_after:
             with record.timed("evaluate_s"):
                 record.curve.append(_evaluate(bench, classifier, examples, step + 1))
             classifier.train()
+    record.measured |= meter.measured()
 
 
 def _evaluate(

@@ -39,11 +39,13 @@ class Grouping:
     Attributes:
         node: the item.
         cut: how the layers are grouped.
-        methods: those that are drawn in at least one tuned group, active in all layers.
+        labels: of the methods that are drawn in at least one tuned group.
+        methods: these, active in all layers.
     """
 
     node: Groups
     cut: str
+    labels: tuple[str, ...]
     methods: tuple[Configurable, ...]
 
 
@@ -157,6 +159,9 @@ class _SharedWalk(Walk):
             case PerGroup(n, inner, grouping):
                 _check_inside(inner)
                 return PerGroup(n, inner, super().value(f"{path}.grouping", grouping, ()))
+            case Shared(domain=PerLayer(inner)):
+                _check_inside(inner)
+                return domain
         return super().value(path, domain, layers)
 
     def _layers(self, path: str, held: Any) -> Any:
@@ -178,10 +183,9 @@ class _SharedWalk(Walk):
         cut = self.value(f"{path}.grouping", node.item.grouping, ())
         if isinstance(node.item.tuned, Shared):
             raise Unstructured
-        kinds = [leaf.method.kind for leaf in node.leaves]
-        present = self.value(f"{path}.present", Subset(*kinds, min_size=0), ())
-        methods = [self.method(leaf) for leaf in node.leaves if leaf.method.kind in present]
-        return [Grouping(node, cut, tuple(methods))]
+        present = self.value(f"{path}.present", Subset(*node.item.labels, min_size=0), ())
+        methods = [self.method(leaf) for label, leaf in node.labelled if label in present]
+        return [Grouping(node, cut, present, tuple(methods))]
 
 
 def _check_conditions(method: Configurable) -> None:

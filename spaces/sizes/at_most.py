@@ -32,9 +32,10 @@ def _at_most(node: Node | None, n_layers: int) -> int:
         case Fork():
             return sum(_at_most(option, n_layers) for _, option in node.options)
         case Groups(item=item, leaves=inner):
-            drawn = [item.grouping, item.tuned, *[item.choices()] * item.n]
-            inside = [_at_most(leaf, n_layers) for leaf in inner]
-            return math.prod([*inside, *(_values_at_most(held, n_layers) for held in drawn)])
+            sets: int = len(item.choices) ** (n_layers if item.n is None else item.n)
+            drawn = [_values_at_most(held, n_layers) for held in (item.grouping, item.tuned)]
+            inside: int = math.prod([*drawn, *(_at_most(leaf, n_layers) for leaf in inner)])
+            return sets * inside
         case Leaf():
             fields = [getattr(node.method, name) for name in settings(type(node.method))]
             return math.prod(_values_at_most(held, n_layers) for held in fields)
@@ -47,8 +48,7 @@ def _values_at_most(held: Any, n_layers: int) -> int:
         case Choice():
             return sum(_values_at_most(option, n_layers) for option in held.options)
         case Subset():
-            n = len(held.items)
-            return sum(math.comb(n, size) for size in range(held.min_size, n + 1))
+            return len(held)
         case PerLayer(inner):
             return math.prod([_values_at_most(inner, n_layers)] * n_layers)
         case PerGroup(n, inner, grouping):

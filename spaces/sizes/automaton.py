@@ -16,8 +16,9 @@ from typing import Any
 
 from peftnas.spaces.fields import Configurable
 from peftnas.spaces.sizes.assign import Unstructured
+from peftnas.spaces.sizes.draws import joined
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter
-from peftnas.spaces.sizes.strands import Block, Fill, Methods, Strand, joined
+from peftnas.spaces.sizes.strands import Block, Fill, Methods, Strand
 
 Labels = frozenset[int]
 """Values of the tied gate under which something can be drawn."""

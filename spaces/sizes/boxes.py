@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.fields import Configurable, possible_values, settings
-from peftnas.spaces.grouped import Grouped
 from peftnas.spaces.relations import Forbid, Relation
 from peftnas.spaces.sizes.assign import Assignment, Grouping, Unstructured, is_open
+from peftnas.spaces.sizes.draws import joint_draws
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter
-from peftnas.spaces.sizes.strands import Block, Fill, Strand, Strands, draws_in
-from peftnas.spaces.structure import PerGroup, PerLayer
+from peftnas.spaces.sizes.spelling import Spelled, Strands
+from peftnas.spaces.sizes.strands import Block, Fill, Strand
+from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.ties import Shared, unshared
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Boxes:
         self._bound, self._alphabet, self._apart = bound, alphabet, apart
         self._made = Strands(bound, alphabet)
         self._known: dict[Any, Strand] = {}
+        self._words: dict[Any, Spelled] = {}
         compared = [c for c in bound.space.constraints if isinstance(c, Relation | Forbid)]
         self._compared = compared if constrained else []
 
@@ -56,6 +57,7 @@ class Boxes:
             ):
                 raise Unstructured
             return (self._made.fixed(methods),)
+        _check_tied_by_layer(methods)
         fixed = [method for method in methods if not is_open(method)]
         strands = [self._strand(method) for method in fixed]
         shared: dict[str, list[Configurable]] = {}
@@ -122,52 +124,62 @@ class Boxes:
     def _grouping(self, part: Grouping) -> Strand:
         """The strand of a ``Grouped`` item."""
         node, item = part.node, part.node.item
-        blocks = [node.layers([group], part.cut) for group in range(item.n)]
-        alone = []
-        for method in part.methods:
-            draws = [_in_block(self._bound, method, block) for block in blocks]
-            alone.append(self._made.of(blocks, draws))
-        if any(strand.spanning for strand in alone):
-            raise Unstructured
+        blocks = [node.layers([group], part.cut) for group in range(node.n)]
+        found = [self._spelled(method, blocks) for method in part.methods]
         constant: Letter = NOTHING
-        for strand in alone:
-            constant = self._alphabet.join(constant, strand.constant)
-        kinds = [method.kind for method in part.methods]
-        tuned: Any = item.tuned
+        for spelled in found:
+            if spelled.spanning:
+                raise Unstructured
+            constant = self._alphabet.join(constant, spelled.constant)
+        tuned: Any = unshared(item.tuned)
         made = []
         for group, block in enumerate(blocks):
             may = tuned is None or group in tuned.items
-            fills = self._tuned(group, block, alone, kinds, item.min_size) if may else []
+            fills = self._tuned(part, block, [one.letters[group] for one in found]) if may else []
             if tuned is not None:
-                weight = _number_of_sets(item)
+                weight = len(item.choices) if item.draw_all else 1
                 nothing = (NOTHING,) * len(block)
-                fills.append(Fill(nothing, False, 0, weight, (None,) * len(kinds)))
+                fills.append(Fill(nothing, False, 0, weight, (None,) * len(part.labels)))
             made.append(Block(block, tuple(fills)))
-        min_size = 0 if tuned is None else tuned.min_size
-        return Strand(constant, tuple(made), min_size, frozenset(kinds), frozenset(kinds))
+        least, most = (0, None) if tuned is None else (tuned.min_size, tuned.max_size)
+        if most is not None:
+            raise Unstructured
+        kinds = frozenset(method.kind for method in part.methods)
+        return Strand(constant, tuple(made), least, frozenset(part.labels), kinds)
+
+    def _spelled(self, method: Configurable, blocks: Sequence[tuple[int, ...]]) -> Spelled:
+        """What the draws of one method in each group add."""
+        key = (method, tuple(blocks))
+        if key not in self._words:
+            draws = [_in_block(self._bound, [method], block) for block in blocks]
+            self._words[key] = self._made.spelled(
+                blocks, [[one for (one,) in some] for some in draws]
+            )
+        return self._words[key]
 
     def _tuned(
         self,
-        group: int,
+        part: Grouping,
         block: tuple[int, ...],
-        alone: Sequence[Strand],
-        kinds: Sequence[str],
-        min_size: int,
+        letters: Sequence[Mapping[Configurable, tuple[Letter, ...]]],
     ) -> list[Fill]:
-        """What a tuned group can hold: some of the methods."""
-        fills = []
-        for taken in itertools.product((False, True), repeat=len(kinds)):
-            if sum(taken) < min_size:
+        """What a tuned group can hold: some of the methods, whose fields may be tied."""
+        choices, fills = part.node.item.choices, []
+        for taken in itertools.product((False, True), repeat=len(part.labels)):
+            if not choices.min_size <= sum(taken) <= choices.most:
                 continue
-            chosen = itertools.compress(alone, taken)
-            here = [strand.blocks[group].fills for strand in chosen]
-            names = frozenset(itertools.compress(kinds, taken))
-            for some in itertools.product(*here):
-                nothing = Fill((NOTHING,) * len(block), False, 1, 1, ())
-                both = self._both(some) if some else nothing
-                drawn = iter(both.methods)
-                methods = tuple(next(drawn) if t else None for t in taken)
-                fills.append(Fill(both.letters, both.live, 1, both.weight, methods, names))
+            known = list(itertools.compress(letters, taken))
+            names = frozenset(itertools.compress(part.labels, taken))
+            for drawn in _in_block(
+                self._bound, list(itertools.compress(part.methods, taken)), block
+            ):
+                word: tuple[Letter, ...] = (NOTHING,) * len(block)
+                for method, spelled in zip(drawn, known, strict=True):
+                    pairs = zip(word, spelled[method], strict=True)
+                    word = tuple(self._alphabet.join(one, other) for one, other in pairs)
+                rest = iter(drawn)
+                methods = tuple(next(rest) if t else None for t in taken)
+                fills.append(Fill(word, any(word), 1, 1, methods, names))
         return fills
 
     def _meets(self, assignment: Assignment) -> bool:
@@ -182,8 +194,10 @@ class Boxes:
             looked_at = [m for m in assignment.methods if m.kind in constraint.kinds]
             for path in constraint.paths:
                 kind, _, name = path.partition(".")
-                held = [getattr(method, name) for method in looked_at if method.kind == kind]
-                if any(isinstance(one, PerLayer | PerGroup) for one in held):
+                held = [
+                    unshared(getattr(method, name)) for method in looked_at if method.kind == kind
+                ]
+                if any(isinstance(one, PerLayer | PerGroup | ByLayer) for one in held):
                     raise Unstructured
             if constraint.broken(placed, self._bound) is not None:
                 if any(map(_may_vanish, looked_at)):
@@ -192,15 +206,25 @@ class Boxes:
         return True
 
 
+def _check_tied_by_layer(methods: Sequence[Configurable]) -> None:
+    """Draws of each layer that methods share would be drawn for each of them here."""
+    names = [
+        held.name
+        for method in methods
+        for name in settings(type(method))
+        if isinstance(held := getattr(method, name), Shared) and isinstance(held.domain, PerLayer)
+    ]
+    if len(set(names)) < len(names):
+        raise Unstructured
+
+
 def _in_block(
-    bound: BoundSpace, method: Configurable, block: tuple[int, ...]
-) -> list[Configurable]:
-    return draws_in(method.replace(layers=block), block, False, bound.anatomy.n_layers)
-
-
-def _number_of_sets(item: Grouped) -> int:
-    n = len(item.methods)
-    return sum(math.comb(n, size) for size in range(item.min_size, n + 1))
+    bound: BoundSpace, methods: Sequence[Configurable], block: tuple[int, ...]
+) -> list[tuple[Configurable, ...]]:
+    """Every draw of some methods in a block, ties between them kept."""
+    return joint_draws(
+        [method.replace(layers=block) for method in methods], bound.anatomy.n_layers
+    )
 
 
 def _closed(method: Configurable) -> Configurable:

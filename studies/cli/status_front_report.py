@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peftnas.search.objectives import COSTS, MEASURED
 from peftnas.studies.cli import options, output
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def show_status(arguments: argparse.Namespace) -> int:
             for row in results.trials
             if row.state == "failed"
         ],
+        "over": [
+            {"trial": row.number, "limits": list(row.over)} for row in results.finished if row.over
+        ],
         "test_looks": results.facts.get("test_looks", []),
     }
     if arguments.json:
@@ -72,7 +76,10 @@ def show_status(arguments: argparse.Namespace) -> int:
     points = output.several(len(facts["front"]), "point")
     console.print(f"front: {points}, hypervolume {facts['hypervolume']:.4f}")
     for row in results.baselines:
-        console.print(f"baseline {row.baseline}: {_values(row, results) or row.reason}")
+        cost = f" ({cost_words(row, results)})" if row.costs else ""
+        console.print(f"baseline {row.baseline}: {_values(row, results) or row.reason}{cost}")
+    for beyond in facts["over"]:
+        console.print(f"trial {beyond['trial']} over a limit: {'; '.join(beyond['limits'])}")
     for failure in facts["failures"]:
         console.print(f"trial {failure['trial']} failed: {failure['reason']}")
     for look in facts["test_looks"]:
@@ -119,11 +126,14 @@ def print_front(results: StudyResults) -> None:
     if not rows:
         output.console().print("no finished trial yet")
         return
-    heads = ["trial", *(objective.words for objective in results.objectives), "architecture"]
+    costs = results.measured_costs()
+    heads = ["trial", *(objective.words for objective in results.objectives)]
+    heads += [*(COSTS[name].title for name in costs), "architecture"]
     cells = [
         [
             str(row.number),
             *(_value(row, objective) for objective in results.objectives),
+            *(COSTS[name].words(row.costs[name]) if name in row.costs else "-" for name in costs),
             row.words,
         ]
         for row in rows
@@ -151,13 +161,22 @@ def _brief(row: TrialRow, results: StudyResults) -> dict[str, Any]:
         "architecture": row.architecture,
         "recipe": row.recipe,
         "trainable_parameters": row.trainable_parameters,
+        "costs": row.costs,
     }
     if row.baseline is not None:
         brief |= {"baseline": row.baseline, "reason": row.reason}
     return brief
 
 
+def cost_words(row: TrialRow, results: StudyResults) -> str:
+    """What a row cost beside its objectives: ``train memory 312 MB, train step 48.2 ms``."""
+    names = [name for name in results.measured_costs() if name in row.costs]
+    return ", ".join(f"{COSTS[name].title} {COSTS[name].words(row.costs[name])}" for name in names)
+
+
 def _value(row: TrialRow, objective: Objective) -> str:
+    if objective.name in MEASURED:
+        return COSTS[objective.name].words(row.values[objective.name])
     return output.number(row.values[objective.name], whole=objective.whole)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -19,6 +21,7 @@ from peftnas.methods import (
     attach,
     attach_side_by_side,
 )
+from peftnas.methods.testing.tiny import output
 
 GATE = {"gate": "unipelt"}
 METHODS = {
@@ -77,6 +80,21 @@ def test_passes_before_one_backward(name, reentrant, build_backbone, batch, dist
     assert found[0].keys() == found[1].keys()
     for key, gradient in found[0].items():
         assert_close(found[1][key], gradient, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["llama", "vit"])  # norms before the sublayers
+@pytest.mark.parametrize(
+    "method", [Adapter(site="both", insertion="parallel"), AdaMix()], ids=["adapter", "adamix"]
+)
+def test_a_copy_after_a_backward(method, backbone, build_backbone, inputs_of):
+    """What computes a layer again stops before its end, between the hooks of a sublayer."""
+    model = build_backbone(backbone).train()
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    attached = attach(model, Architecture(method)).train()
+    inputs = inputs_of(model)
+    output(model, inputs).pow(2).sum().backward()
+    other, _ = copy.deepcopy((model, attached))
+    assert torch.equal(output(other.eval(), inputs), output(model.eval(), inputs))
 
 
 def test_side_by_side_backward_may_come_later(build_backbone, batch, disturb):

@@ -118,3 +118,21 @@ def test_inference_mode_keeps_nothing_that_others_could_not_use(batch, tmp_path)
     with torch.inference_mode():
         load(tmp_path, model).eval()
         assert torch.equal(model(**batch).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_compiled_whole(gradients, merged, batch):
+    torch._dynamo.reset()
+    model = build("bert")
+    methods = (Prefix(length=2, mlp=3), PTuning(length=2, hidden=3), GatedLoRAPrefix(mlp=3))
+    attached = attach(model, Architecture(*methods)).eval()
+    if merged:
+        attached.merge()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.set_grad_enabled(gradients):
+        expected = model(**batch).last_hidden_state
+        real = attached.real(expected)[batch["attention_mask"].bool()]
+        found = attached.real(compiled(**batch).last_hidden_state)
+        torch.testing.assert_close(found[batch["attention_mask"].bool()], real)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 from torch.testing import assert_close
+from transformers.models.auto import modeling_auto
 
 from peftnas.methods import VPT, Architecture, Prompt, PTuning, attach
 from tests.methods.conftest import CONFIGS
@@ -17,9 +18,22 @@ MASK = (IDS != 0).long()
 TOKEN_HEADS = [
     ("llama", "LlamaForCausalLM"),
     ("gpt2", "GPT2LMHeadModel"),
+    ("opt", "OPTForCausalLM"),
+    ("opt_post_norm", "OPTForCausalLM"),
     ("bert", "BertForMaskedLM"),
     ("roberta", "RobertaForTokenClassification"),
 ]
+
+
+def heads(*tasks):
+    """Every model of transformers for one of the tasks, with the name of a tiny backbone."""
+    mappings = [getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING") for task in tasks]
+    return [
+        (name, mapping[type(config())].__name__)
+        for mapping in mappings
+        for name, config in CONFIGS.items()
+        if type(config()) in mapping
+    ]
 
 
 def with_head(name, kind):
@@ -48,6 +62,24 @@ def test_labels_of_tokens(name, kind, method):
     assert_close(one, out.logits)
 
 
+@pytest.mark.parametrize(("name", "kind"), heads("CAUSAL_LM", "MASKED_LM", "TOKEN_CLASSIFICATION"))
+def test_one_output_a_token_and_a_loss_from_labels(name, kind):
+    model = with_head(name, kind)
+    attached = attach(model, Architecture(Prompt(length=3)))
+    out = model(input_ids=IDS, attention_mask=MASK, labels=IDS.clamp(max=1))
+    assert out.logits.shape[:2] == IDS.shape
+    out.loss.backward()
+    assert all(p.grad is not None and p.grad.any() for p in attached.parameters())
+
+
+@pytest.mark.parametrize(("name", "kind"), heads("QUESTION_ANSWERING"))
+def test_a_span_lies_in_the_text(name, kind):
+    model = with_head(name, kind)
+    attach(model, Architecture(Prompt(length=3)))
+    out = model(input_ids=IDS, attention_mask=MASK)
+    assert out.start_logits.shape == out.end_logits.shape == IDS.shape
+
+
 @pytest.mark.parametrize("name", ["llama", "opt", "gpt2"])
 def test_the_last_token_is_found_where_it_is(name):
     kind = {"llama": "Llama", "opt": "OPT", "gpt2": "GPT2"}[name] + "ForSequenceClassification"
@@ -66,6 +98,15 @@ def test_an_image_classifier_reads_its_first_token():
     pixels = torch.randn(2, 3, size, size)
     hidden = attached.real(model.base_model(pixels).last_hidden_state)
     assert_close(model(pixels).logits, model.classifier(hidden[:, 0]))
+
+
+def test_an_image_classifier_that_is_its_own_base_model_takes_the_mean_of_patches():
+    torch.manual_seed(0)
+    model = transformers.CLIPForImageClassification(CONFIGS["clip"]()).eval()
+    attached = attach(model, Architecture(VPT(length=2)))
+    pixels = torch.randn(2, 3, 12, 12)
+    hidden = attached.real(model.vision_model(pixels).last_hidden_state)
+    assert_close(model(pixels).logits, model.classifier(hidden[:, 1:].mean(dim=1)))
 
 
 @torch.no_grad()

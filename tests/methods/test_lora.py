@@ -123,7 +123,8 @@ def test_spellings_of_one_scale_become_one(build_backbone):
     assert canonical(LoRA(rank=1, rslora=True)) == Architecture(LoRA(rank=1))
     apart = {train_key(anatomy.place(Architecture(LoRA(rank=4, alpha=a)))) for a in (2, 4, 8)}
     assert len(apart) == 3
-    alike = {function_key(anatomy.place(Architecture(LoRA(rank=4, alpha=a)))) for a in (2, 4, 8)}
+    placed = [anatomy.place(Architecture(LoRA(rank=4, alpha=alpha))) for alpha in (2, 4, 8)]
+    alike = {function_key(placements, anatomy) for placements in placed}
     assert len(alike) == 1
 
 
@@ -136,7 +137,7 @@ def test_rslora_scale(build_backbone):
 def test_rank_beyond_the_matrix_is_another_training_of_the_same_functions(build_backbone):
     anatomy = describe(build_backbone("bert").config)
     full, beyond = (anatomy.place(Architecture(LoRA(rank=rank))) for rank in (16, 20))
-    assert function_key(full) == function_key(beyond)
+    assert function_key(full, anatomy) == function_key(beyond, anatomy)
     assert train_key(full) != train_key(beyond)
 
 
@@ -174,6 +175,7 @@ def test_rate_of_b_is_told_and_changes_the_training_alone(build_backbone):
     rates = attached.rates()
     assert set(rates.values()) == {16.0}
     assert set(rates) == {module.B for _, module in attached.placed}
-    placements = [describe(model).place(Architecture(method)) for method in (plain, fast)]
+    anatomy = describe(model)
+    placements = [anatomy.place(Architecture(method)) for method in (plain, fast)]
     assert train_key(placements[0]) != train_key(placements[1])
-    assert function_key(placements[0]) == function_key(placements[1])
+    assert function_key(placements[0], anatomy) == function_key(placements[1], anatomy)

@@ -125,7 +125,7 @@ def test_a_field_that_holds_its_usual_value_is_no_part_of_the_key():
 
 
 def function_key(*methods):
-    return keys.function_key(BERT.place(BERT.canonical(Architecture(*methods))))
+    return keys.function_key(BERT.place(BERT.canonical(Architecture(*methods))), BERT)
 
 
 def test_two_modules_that_are_one_larger_one_reach_the_same_functions():

@@ -176,10 +176,6 @@ def test_generation_with_a_cache_is_that_without(cache, example, batch, disturb)
     prompt = {name: value[:1] for name, value in batch.items()}
     settings = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
     without = model.generate(**prompt, **settings, use_cache=False)
-    if cache == "static" and attached.prompt_length:
-        with pytest.raises(ValueError, match="take a dynamic cache"):
-            model.generate(**prompt, **settings, cache_implementation=cache)
-        return
     kind = {} if cache == "dynamic" else {"cache_implementation": cache}
     assert torch.equal(model.generate(**prompt, **settings, **kind), without)
 

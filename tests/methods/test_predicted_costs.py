@@ -336,9 +336,13 @@ class TestRefused:
             of(Architecture(Prefix(length=2)), config)
         assert of(Architecture(LoRA(rank=1, targets=("in_proj",))), config).mergeable
 
-    def test_a_measurement_away_from_a_gpu(self):
-        with pytest.raises(ValueError, match="measured on a GPU, this model lies on cpu"):
-            measured_train_memory(build("bert"), lora(), Reads(2, 8))
+    def test_a_measurement_where_nothing_can_be_measured(self):
+        with torch.device("meta"):
+            model = AutoModel.from_config(bert(1))
+        with pytest.raises(ValueError, match="a CPU or a CUDA GPU, this model lies on meta"):
+            measured_train_memory(model, lora(), Reads(2, 8))
+        with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+            measured_train_memory(build("bert"), lora(), Reads(2, 8), steps=0)
 
 
 @pytest.mark.gpu

@@ -12,7 +12,7 @@ from peftnas.methods.testing.tiny import CONFIGS, build, inputs_of, output
 from tests.methods.test_conformance import EXAMPLES
 from tests.methods.test_random_compositions import refused
 
-QUICK = ("bert", "llama", "opt", "t5")
+QUICK = ("bert", "llama", "gemma", "opt", "t5")
 METHODS = [*(example.method for example in EXAMPLES), CrossAttentionTuning()]
 AT_ONCE = 4
 

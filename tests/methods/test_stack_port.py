@@ -156,16 +156,6 @@ SIZES_OF_TABLES = dict.fromkeys(("bert", "gpt2", "opt", "bart", "deberta", "elec
 SIZES_OF_TABLES["roberta"] = 40 - 1  # it counts from the place after that of padding
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2"])
-def test_masks_of_static_caches_have_no_place_for_a_prompt(name):
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
-    attach(model, Architecture(Prompt(length=2)))
-    settings = {"max_new_tokens": 2, "pad_token_id": 0, "cache_implementation": "static"}
-    with pytest.raises(ValueError, match="a prompt (needs an|of 2 with).* dynamic cache"):
-        model.generate(torch.tensor([[5, 6, 7]]), **settings)
-
-
 @torch.no_grad()
 def test_edits_of_tokens_pass_by_a_prompt(build_backbone, batch):
     """ReFT edits the first real token, not the first vector of a prompt."""

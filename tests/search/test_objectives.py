@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from peftnas.search.constraints import parse_constraint
 from peftnas.search.errors import UsageError
-from peftnas.search.objectives import costs, known_objective, objective, parse_constraint
+from peftnas.search.objectives import costs, known_objective, objective
 
 
 def test_metrics_are_maximised_and_costs_minimised() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from optuna.samplers import PartialFixedSampler, RandomSampler
 
-from peftnas.search.objectives import parse_constraint
+from peftnas.search.constraints import parse_constraint
 from peftnas.search.proposals import REFUSALS_IN_A_ROW, Proposer
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Records

@@ -33,6 +33,7 @@ from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy
 
 SIZE = Shared("size", Integer(0, 2))
 CUT = Shared("cut", Choice(*GROUPINGS))
+WIDTHS = Shared("width", PerLayer(Choice(1, 2)))
 WIDE = Shared("wide", Choice(False, True))
 
 SPACES = {
@@ -63,6 +64,24 @@ SPACES = {
     ),
     "grouped, empty sets": SearchSpace(
         Maybe(Grouped(Box(), Span(), n=3, min_size=0, tuned=Subset(0, 2, min_size=0)))
+    ),
+    "grouped, all drawn": SearchSpace(
+        Grouped(Box(), Low(), n=3, tuned=Subset(0, 1, 2, min_size=2), draw_all=True)
+    ),
+    "grouped by layer": SearchSpace(
+        Grouped(
+            Box(rank=WIDTHS, site="attention"),
+            Box(rank=WIDTHS, site="ffn"),
+            Low(rank=2),
+            n=None,
+            tuned=Subset.of_layers(min_size=2),
+            max_size=2,
+        ),
+    ),
+    "a width for each layer": SearchSpace(Box(rank=WIDTHS), Maybe(Low(rank=WIDTHS))),
+    "few targets": SearchSpace(
+        Low(rank=Choice(1, 2), targets=Subset("query", "key", "value", min_size=0, max_size=2)),
+        Maybe(Box(layers=Subset.of_layers(max_size=2))),
     ),
     "constrained": SearchSpace(
         Maybe(Box(rank=Integer(0, 3), layers=Subset.of_layers())),
@@ -184,6 +203,7 @@ def test_grouped_puts_methods_into_their_groups() -> None:
         Box(layers=(0, 1, 2)), Low(layers=(2,))
     )
     values["groups.tuned.1"] = False
+    del values["groups[1].toy_box"], values["groups[1].toy_low"]
     assert bound.replay(values).architecture == Architecture(Box(layers=(0, 1)))
 
 
@@ -251,6 +271,11 @@ def test_freezing_refuses(values: dict[str, Any], message: str) -> None:
         (lambda: Shared("Size", Integer(1, 2)), "lower-case letters"),
         (lambda: Shared("size", 3), "a fixed value needs no Shared"),
         (lambda: Shared("size", Choice(1, PerLayer(Integer(1, 2)))), "use Switch"),
+        (lambda: Subset("a", "b", max_size=3), "max_size <= 2"),
+        (lambda: Subset("a", "b", min_size=2, max_size=1), "max_size >= 2"),
+        (lambda: Grouped(Box(), n=None, tuned=Subset("a")), r"write Subset.of_layers\(\)"),
+        (lambda: Grouped(Box(), n=2, draw_all=1), "draw_all=True or False"),
+        (lambda: Grouped(Box(), Low(), n=2, max_size=3), "max_size <= 2"),
         (lambda: Switch(Choice(1, 2), {1: 1, 2: 2}), "needs a Shared Choice"),
         (lambda: Switch(WIDE, {True: 1}), "no case for False; add it"),
         (lambda: Switch(WIDE, {True: 1, False: 2, 3: 3}), "a case for 3; drop it"),
@@ -258,7 +283,6 @@ def test_freezing_refuses(values: dict[str, Any], message: str) -> None:
         (lambda: ByGroup(1, Integer(1, 2)), "use PerGroup to draw"),
         (lambda: PerGroup(2, Integer(1, 2), "spindel"), "did you mean 'spindle'"),
         (lambda: Grouped(Soft(), n=2), "act in layers"),
-        (lambda: Grouped(Box(), Box(), n=2), "toy_box twice"),
         (lambda: Grouped(Box(layers=(0,)), n=2), "chooses the layers"),
         (lambda: Grouped(Box(), n=0), "n >= 1 groups"),
         (lambda: Grouped(Box(), n=2, tuned=Subset(0, 2)), r"groups 0\.\.1"),

@@ -8,10 +8,11 @@ import pytest
 
 from peftnas.methods import Adapter, BitFit, FullFineTuning, LNTuning, LoRA, Prompt
 from peftnas.search.recipe import Recipe
-from peftnas.spaces import Choice, Integer, PerLayer, Real, SearchSpace, Subset
+from peftnas.spaces import ByLayer, Choice, Integer, PerLayer, Real, SearchSpace, Subset
 from peftnas.spaces.nearest import nearest
 
 SITES = "these names are peftnas's own, `peftnas doctor --backbone FOLDER`"
+HUGE = 10**400  # more than a float can be
 VALUES = [
     (lambda: LoRA(targets="query"), "must be a tuple of names, got 'query'; write ('query',)"),
     (lambda: LoRA(targets={"query"}), "must be a tuple of names, got {'query'}; write ('query',)"),
@@ -27,7 +28,20 @@ VALUES = [
     (lambda: LoRA(targets=None), "got None; name them, or leave it out"),
     (lambda: BitFit(targets="query"), "got 'query'; write ('query',)"),
     (lambda: LNTuning(parts=("weights",)), "'weights' is none of them, did you mean 'weight'?"),
+    (lambda: LoRA(targets=(["query"],)), "got (['query'],); ['query'] is none of them, take"),
+    (lambda: LoRA(targets={1}), "got {1}; 1 is none of them, take some of these"),
+    (lambda: LoRA(targets=Subset.of_layers()), "got Subset.of_layers(); name them, or leave it"),
+    (lambda: BitFit(targets=Subset.of_layers()), "got Subset.of_layers(); name them, or leave it"),
     (lambda: LoRA(layers=0), "got 0; write (0,)"),
+    (
+        lambda: LoRA(layers=([0],)),
+        "must be whole layer numbers from 0 on, got ([0],); write such as",
+    ),
+    (
+        lambda: LoRA(layers={0, "a"}),
+        "must be whole layer numbers from 0 on, got {.*}; write such as",
+    ),
+    (lambda: LoRA(layers=("a", "a")), "must be whole layer numbers .*; write such as (0, 1), or"),
     (lambda: LoRA(layers=range(2)), "got range(0, 2); write (0, 1)"),
     (lambda: LoRA(layers=(0, 0)), "must be distinct layer numbers, got (0, 0); drop 0"),
     (
@@ -38,6 +52,13 @@ VALUES = [
     (lambda: LoRA(layers=(0.5,)), "must be whole layer numbers from 0 on, got (0.5,)"),
     (lambda: LoRA(rank=-1), "must be a whole number >= 0, got -1; raise it to 0 or more"),
     (lambda: LoRA(rank=2.5), "got 2.5; take 2 or 3"),
+    (lambda: LoRA(rank=8.0), "got 8.0; write 8"),
+    (lambda: LoRA(rank=-HUGE), f"got -{HUGE}; raise it to 0 or more"),
+    (lambda: LoRA(alpha=HUGE), f"got {HUGE}; take a finite one"),
+    (lambda: LoRA(alpha=Integer(1, HUGE)), "; change its bounds: take a finite one"),
+    (lambda: LoRA(alpha=Real(1, HUGE)), "Real needs finite low < high, got low=1, high=1"),
+    (lambda: LoRA(rank=ByLayer({0: 4, 1: [1]})), "got (1,); write a number, or leave it out"),
+    (lambda: LoRA(rank=ByLayer({0: 4, 1: {1}})), "got {1}; write a plain Python number"),
     (lambda: LoRA(rank="8"), "got '8'; write a number without quotes"),
     (lambda: LoRA(rank=True), "got True; write a number, or leave it out"),
     (lambda: LoRA(rank=Real(1, 8)), "; use Integer(1, 8)"),
@@ -77,6 +98,12 @@ def test_a_value_that_a_field_does_not_take(make, said):
 
 NAMES = [
     (lambda: LoRA(8), "LoRA takes its fields by name, got 8; write LoRA(rank=8)"),
+    (
+        lambda: BitFit(1),
+        "BitFit takes its fields by name, got 1; name one of targets, add, layers",
+    ),
+    (lambda: Adapter(64), "got 64; write Adapter(bottleneck=64)"),
+    (lambda: LoRA(Integer(1, 8)), "; write LoRA(rank=Integer(low=1, high=8, "),
     (lambda: LoRA(r=8), "LoRA has the fields rank, gate, .*, got 'r'; did you mean 'rank'?"),
     (lambda: LoRA(lora_alpha=8), "got 'lora_alpha'; did you mean 'alpha'?"),
     (lambda: LoRA(zzz=8), "got 'zzz'; take one of these"),
@@ -86,6 +113,11 @@ NAMES = [
         "has the fields steps, .*, got 'lr'; did you mean 'learning_rate'?",
     ),
 ]
+
+
+def test_a_list_of_a_layer_is_a_tuple():
+    targets = ByLayer({0: ["query"], 1: ("up",)})
+    assert BitFit(targets=targets) == BitFit(targets=ByLayer({0: ("query",), 1: ("up",)}))
 
 
 @pytest.mark.parametrize(("make", "said"), NAMES)

@@ -8,7 +8,7 @@ looks across methods.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -40,12 +40,6 @@ class Part:
 
     def function(self) -> dict[str, Any]:
         return {"kind": self.kind, "site": self.site, "facts": list(self.facts)}
-
-    def joins_by(self) -> str | None:
-        return None
-
-    def joined(self, other: Part) -> Part:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +160,9 @@ class ToyAnatomy:
 
     def place(self, architecture: Architecture) -> tuple[Part, ...]:
         return tuple(part for method in architecture.methods for part in method.place(self))
+
+    def functions(self, placements: Iterable[Part]) -> list[dict[str, Any]]:
+        return [part.function() for part in placements]
 
     def _normal(self, method: Any, spans: bool) -> Any:
         if isinstance(method, Bias) and not spans:

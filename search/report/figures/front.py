@@ -51,7 +51,7 @@ def front_figure(results: StudyResults, theme: Theme = LIGHT) -> go.Figure:
     on_front, beaten = split(results)
     fields = varying(done)
     _points(figure, "dominated", beaten, places(beaten), results, fields, _dim(theme))
-    stairs = places(staircase(done, y, x))
+    stairs = places(staircase([row for row in done if not row.over], y, x))
     figure.add_scatter(
         x=stairs[0],
         y=stairs[1],
@@ -71,7 +71,7 @@ def front_figure(results: StudyResults, theme: Theme = LIGHT) -> go.Figure:
 
 
 def split(results: StudyResults) -> tuple[list[TrialRow], list[TrialRow]]:
-    """The finished trials: those on the front, and those that another one dominates."""
+    """The finished trials: those on the front; those dominated by one or over a constraint."""
     front = results.front()
     numbers = {row.number for row in front}
     return list(front), [row for row in results.finished if row.number not in numbers]
@@ -182,9 +182,10 @@ def _one_objective(figure: go.Figure, results: StudyResults, theme: Theme) -> go
         places = [float(row.number) for row in rows], [row.values[goal.name] for row in rows]
         _points(figure, name, rows, places, results, fields, marker)
     better = max if goal.direction == "maximize" else min
+    within = [row for row in results.finished if not row.over]
     figure.add_scatter(
-        x=[row.number for row in results.finished],
-        y=list(accumulate((row.values[goal.name] for row in results.finished), better)),
+        x=[row.number for row in within],
+        y=list(accumulate((row.values[goal.name] for row in within), better)),
         mode="lines",
         line={"shape": "hv", "color": theme.front, "width": 2},
         hoverinfo="skip",

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from peftnas.search.objectives import Objective
+from peftnas.search.objectives import COSTS, MEASURED, Objective
 from peftnas.search.report.figures.symlog import Symlog
 from peftnas.search.results import StudyResults, TrialRow
 
@@ -27,15 +27,23 @@ def title(row: TrialRow) -> str:
 def axes(objectives: Sequence[Objective]) -> tuple[int, int]:
     """Which of the first two objectives goes up the figure, and which along it.
 
-    What is measured goes up, what is known before training goes along.
+    A metric goes up, a cost along; of two costs the one that is known before training.
     """
-    first, second = objectives[:2]
-    exact = "exact before training"
-    return (1, 0) if first.source == exact and second.source != exact else (0, 1)
+    first, second = (_price(known) for known in objectives[:2])
+    return (1, 0) if first > second else (0, 1)
+
+
+def _price(objective: Objective) -> int:
+    """0 of a metric, 1 of a measured cost, 2 of an exact one."""
+    if not objective.is_cost:
+        return 0
+    return 1 if objective.name in MEASURED else 2
 
 
 def number(objective: Objective, value: float) -> str:
-    """One objective's value for people: ``0.8472``, ``73,728``, ``0.325 %``."""
+    """One objective's value for people: ``0.8472``, ``73,728``, ``0.325 %``, ``48.2 ms``."""
+    if objective.name in MEASURED:
+        return COSTS[objective.name].words(value)
     if objective.log and float(value).is_integer():
         words = f"{int(value):,}"
     else:
@@ -75,13 +83,15 @@ def hover(row: TrialRow, results: StudyResults, fields: Sequence[str]) -> str:
         for objective, value in ((o, row.values[o.name]) for o in results.objectives if row.values)
     ]
     lines += _wrapped(recipe_words(row.recipe, fields))
+    lines += [line for sentence in row.over for line in _wrapped(f"over a limit: {sentence}")]
     return "<br>".join(lines)
 
 
 def axis(objective: Objective, values: Sequence[float]) -> tuple[Symlog | None, dict[str, Any]]:
     """How an objective is laid out along the figure: its scale, and Plotly's axis settings.
 
-    Sizes spread over decades and may be 0, so they take a symmetric-log axis; scores do not.
+    Sizes spread over decades and may be 0, so they take a symmetric-log axis; scores and what is
+    measured, seconds for example, do not.
 
     Returns:
         The scale that turns values into places (``None``: values are places), and settings.

@@ -71,7 +71,13 @@ SHAPES = {
 
 
 # stored bytes, a module over all groups, a constraint on what differs by layer: bounds alone
-LOOSE = ("few bytes", "grouped, empty sets", "constrained")
+LOOSE = (
+    "few bytes",
+    "grouped, empty sets",
+    "constrained",
+    "a width for each layer",
+    "few targets",
+)
 LANGUAGE = {name: space for name, space in SPACES.items() if name not in LOOSE}
 
 

@@ -1,0 +1,92 @@
+"""Constraints: bounds on costs, refused before training or told to the sampler after it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from peftnas.search.errors import UsageError
+from peftnas.search.objectives import COSTS, Kind
+from peftnas.spaces.nearest import did_you_mean
+from peftnas.spaces.units import BYTES
+
+_UNITS: dict[Kind, dict[str, float]] = {
+    "count": {"": 1, "k": 10**3, "M": 10**6, "B": 10**9},
+    "percent": {"": 1, "%": 1},
+    "bytes": {**BYTES, "TB": 10**12, "TiB": 2**40, "": 1},
+    "seconds": {"s": 1, "ms": 1e-3, "us": 1e-6, "": 1},
+    "fraction": {"%": 1e-2, "": 1},
+}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound on a cost.
+
+    Of an exact cost, or of predicted memory, a proposal beyond it is refused before training. What
+    is measured is told to the sampler; a trial beyond it is on no front.
+    """
+
+    name: str
+    sense: Literal["<=", ">="]
+    bound: float
+    text: str
+
+    @property
+    def measured(self) -> bool:
+        """Whether a trial has to be trained to be sure."""
+        return COSTS[self.name].source != "exact before training"
+
+    @property
+    def predicted(self) -> bool:
+        """Whether a proposal can be refused by a prediction."""
+        return self.sense == "<=" and COSTS[self.name].source == "predicted, then measured"
+
+    @property
+    def wants_merging(self) -> bool:
+        """Whether it allows no overhead at all, which only what merges has."""
+        return self.sense == "<=" and self.bound == 0 and COSTS[self.name].kind == "fraction"
+
+    def violation(self, value: float) -> float:
+        """By how much a value is beyond the bound, as a part of it; not above 0: it meets it."""
+        beyond = value - self.bound if self.sense == "<=" else self.bound - value
+        return beyond / (abs(self.bound) or 1.0)
+
+    def broken(self, values: Mapping[str, float], verb: str = "is") -> str | None:
+        """The sentence to record when ``values`` break it, else ``None``."""
+        value = values[self.name]
+        if self.violation(value) <= 0:
+            return None
+        words = COSTS[self.name].words(value) if self.measured else f"{value:,.10g}"
+        return f"{self.name} {verb} {words}, constraint: {self.text}"
+
+
+def parse_constraint(text: str) -> Constraint:
+    """Read a constraint such as ``"train_memory_bytes <= 8GB"`` or ``"train_step_s <= 50ms"``.
+
+    Units: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB of bytes; s, ms, us of seconds; k, M, B of counts;
+    % of overheads (``"inference_overhead <= 5%"``, the same as ``0.05``) and of
+    ``trainable_percent``. Without a unit: bytes, seconds, a count, a fraction, percent.
+
+    Raises:
+        UsageError: if it is not ``NAME <= VALUE`` or ``NAME >= VALUE`` over a cost.
+    """
+    found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*([0-9][0-9_.,eE+-]*)\s*([A-Za-z%]*)\s*", text)
+    if found is None or found[1] not in COSTS:
+        near = "" if found is None else f"; {did_you_mean(found[1], COSTS)}"
+        raise UsageError(
+            f"a constraint must read NAME <= VALUE or NAME >= VALUE with NAME one of "
+            f"{', '.join(COSTS)}, got {text!r}{near}"
+        )
+    name, sense, number, unit = found.groups()
+    units = _UNITS[COSTS[name].kind]
+    if unit not in units:
+        known = ", ".join(key or "none" for key in units)
+        raise UsageError(f"constraint {text!r}: the unit must be one of {known}, got {unit!r}")
+    try:
+        bound = float(number.replace(",", "").replace("_", "")) * units[unit]
+    except ValueError as error:
+        raise UsageError(f"constraint {text!r}: {number!r} is not a number") from error
+    return Constraint(name, "<=" if sense == "<=" else ">=", bound, text.strip())

@@ -1,0 +1,89 @@
+"""What training steps cost, measured while a trial trains: seconds, and peak memory."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peftnas.methods.measured_memory import state_bytes
+from peftnas.methods.saved_tensors import SavedTensors
+
+WARM_UP = 5
+"""First steps whose seconds do not count, or half of them where there are fewer than 10."""
+
+
+class StepMeter:
+    """Measures the training steps of one trial; changes nothing of what they compute.
+
+    Seconds: forward, backward and optimiser. Memory: on a GPU the peak that the allocator saw from
+    the second step on (the optimiser has its state then), without what other models hold there. On
+    a CPU, whose allocator does not tell: weights, gradients, the optimiser's state, and the
+    tensors that autograd saved in the step with the largest batch; no workspace of kernels.
+
+    Args:
+        owned: parameters and buffers of backbone, modules and head.
+        optimiser: that moves them.
+        device: such as "cpu" or "cuda".
+    """
+
+    def __init__(
+        self, owned: Iterable[Tensor], optimiser: torch.optim.Optimizer, device: str
+    ) -> None:
+        self._owned = list({id(part): part for part in owned}.values())
+        self._optimiser = optimiser
+        self._cuda = device != "cpu"
+        self._seconds: list[float] = []
+        self._largest = 0  # elements of a batch whose saved tensors were counted
+        self._saved = 0
+        self._peak = 0
+        self._foreign = 0
+        if self._cuda:
+            mine = sum(part.numel() * part.itemsize for part in self._owned)
+            self._foreign = max(0, torch.cuda.memory_allocated() - mine)
+
+    @contextmanager
+    def step(self, inputs: dict[str, Any]) -> Iterator[None]:
+        """One training step happens inside.
+
+        Args:
+            inputs: what the backbone reads in it; a batch is as large as its tensors.
+        """
+        size = sum(part.numel() for part in inputs.values() if isinstance(part, Tensor))
+        saved = self._counter(size)
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats()
+        start = time.perf_counter()
+        with saved or nullcontext():
+            yield
+        if self._cuda:
+            torch.cuda.synchronize()
+        self._seconds.append(time.perf_counter() - start)
+        if saved is not None:
+            self._saved = max(self._saved, saved.bytes)
+        if self._cuda and len(self._seconds) != 1:
+            self._peak = max(self._peak, torch.cuda.max_memory_allocated() - self._foreign)
+
+    def measured(self) -> dict[str, float]:
+        """``train_memory_bytes`` and ``train_step_s``, after the last step."""
+        warm_up = min(WARM_UP, len(self._seconds) // 2)
+        memory = self._peak
+        if not memory:
+            memory = self._saved + state_bytes(self._owned, self._optimiser)
+        return {
+            "train_memory_bytes": memory,
+            "train_step_s": statistics.median(self._seconds[warm_up:]),
+        }
+
+    def _counter(self, size: int) -> SavedTensors | None:
+        """Counts in a step whose batch is larger than any before; it makes a step a bit slower."""
+        # on a GPU it stands in for the allocator where there is one step alone
+        if size <= self._largest or (self._cuda and self._seconds):
+            return None
+        self._largest = size
+        return SavedTensors(self._owned, backward=True)

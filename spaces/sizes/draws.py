@@ -1,0 +1,94 @@
+"""Draws of methods in one block of layers, and one method from its draws in several blocks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from peftnas.spaces.domains import Subset
+from peftnas.spaces.enumerate import walks
+from peftnas.spaces.fields import Configurable, settings
+from peftnas.spaces.sizes.assign import Unstructured
+from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.tree import Walk
+from peftnas.spaces.tree_nodes import Leaf
+
+_FILLS = 5_000
+
+
+def draws_in(
+    method: Configurable, block: tuple[int, ...], subset: bool, n_layers: int
+) -> list[Configurable]:
+    """Every draw in one block, the other layers left out."""
+    if len(block) == 1 and not _differs_by_layer(method):
+        drawn = [method.replace(layers=block)]
+        return [method.replace(layers=()), *drawn] if subset else drawn
+    layers = Subset(*block, min_size=0) if subset else block
+    return [one for (one,) in joint_draws([method.replace(layers=layers)], n_layers)]
+
+
+def joint_draws(methods: Sequence[Configurable], n_layers: int) -> list[tuple[Configurable, ...]]:
+    """Every draw of some methods together; what they share is drawn once.
+
+    Raises:
+        Unstructured: if there are too many.
+    """
+
+    def run(choose: Any) -> tuple[Configurable, ...]:
+        walk = Walk(choose, n_layers, None)
+        return tuple(walk.method(Leaf("block", method)) for method in methods)
+
+    drawn = list(itertools.islice(walks(run), _FILLS + 1))
+    if len(drawn) > _FILLS:
+        raise Unstructured
+    return drawn
+
+
+def joined(methods: Iterable[Configurable]) -> Configurable:
+    """One method from its draws in several blocks."""
+    first, *others = methods
+    if not others:
+        return first
+    changes: dict[str, Any] = {
+        "layers": tuple(sorted(i for one in (first, *others) for i in one.layers))  # type: ignore[attr-defined]
+    }
+    for name in settings(type(first)):
+        tables = [getattr(one, name) for one in (first, *others)]
+        if any(isinstance(table, ByLayer) for table in tables):
+            known = [table for table in tables if isinstance(table, ByLayer)]
+            changes[name] = ByLayer({i: v for table in known for i, v in table.items()})
+    return first.replace(**changes)
+
+
+def shifted(method: Configurable, layer: int) -> Configurable:
+    """A draw in one layer, moved to another one."""
+    changes: dict[str, Any] = {"layers": (layer,) if method.layers else ()}  # type: ignore[attr-defined]
+    for name in settings(type(method)):
+        held = getattr(method, name)
+        if isinstance(held, ByLayer) and len(held.layers) == 1:
+            changes[name] = ByLayer({layer: held[held.layers[0]]})
+    return method.replace(**changes)
+
+
+def blocks_of(
+    method: Configurable, layers: tuple[int, ...], n_layers: int
+) -> tuple[tuple[int, ...], ...]:
+    """The layers of a method, those joined that share a group of some field."""
+    group = {layer: {layer} for layer in layers}
+    for name in settings(type(method)):
+        held = getattr(method, name)
+        if isinstance(held, PerGroup):
+            for one in layers:
+                for other in layers:
+                    if held.group_of(one, n_layers) == held.group_of(other, n_layers):
+                        both = group[one] | group[other]
+                        for layer in both:
+                            group[layer] = both
+    return tuple(sorted({tuple(sorted(both)) for both in group.values()}))
+
+
+def _differs_by_layer(method: Configurable) -> bool:
+    return any(
+        isinstance(getattr(method, name), PerLayer | PerGroup) for name in settings(type(method))
+    )

@@ -1,0 +1,107 @@
+"""Uniform draws against chi-square, stratified draws against their strata."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+from scipy.stats import chi2
+
+from peftnas.spaces import (
+    BoundSpace,
+    Choice,
+    Integer,
+    Maybe,
+    PerLayer,
+    SearchSpace,
+    Shared,
+    Subset,
+    at_least,
+)
+from peftnas.spaces.sizes.census import Census
+from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy
+
+LAYERS = Subset.of_layers()
+# 200 and more architectures that points give unequally often, through the census
+SKEWED = {
+    "sizes of 0": SearchSpace(
+        Box(rank=PerLayer(Integer(0, 2)), layers=LAYERS), Maybe(Soft(length=Integer(0, 5)))
+    ),
+    "two of a kind": SearchSpace(
+        Low(rank=Integer(0, 3), layers=LAYERS), Low(rank=Integer(0, 3), layers=LAYERS)
+    ),
+    "gate": SearchSpace(
+        Maybe(Box(rank=Integer(0, 4), layers=LAYERS)),
+        Maybe(Span(length=Integer(0, 2))),
+        Bias(targets=Choice(("query",), ("value",))),
+        gate=Choice(None, "unipelt"),
+    ),
+    "budget": SearchSpace(
+        Box(rank=Shared("size", Integer(0, 9)), layers=LAYERS),
+        Low(rank=Shared("size", Integer(0, 9)), layers=LAYERS),
+        max_parameters=700,
+        constraints=[at_least(2, "layers")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SKEWED)
+def test_every_architecture_is_equally_likely(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = SKEWED[name].bind(ToyAnatomy(4))
+    monkeypatch.setattr(BoundSpace, "_counting", Census(bound))  # not by listing its few points
+    size, draws = int(bound.size()), 20_000
+    drawn = Counter(bound.train_key(one) for one in bound.uniform(draws, seed=1))
+    assert 100 < size < 2_000 and len(drawn) <= size
+    expected = draws / size
+    statistic = sum((drawn[key] - expected) ** 2 for key in drawn) / expected
+    statistic += (size - len(drawn)) * expected
+    assert chi2.sf(statistic, size - 1) > 1e-3
+
+
+def test_a_listed_space_is_drawn_uniformly() -> None:
+    bound = SearchSpace(
+        Box(rank=Integer(0, 13), layers=LAYERS), constraints=[at_least(1, "layers")]
+    ).bind(ToyAnatomy(4))
+    assert bound.size() == 13 * 15
+    drawn = Counter(bound.train_key(one) for one in bound.uniform(20_000, seed=2))
+    expected = 20_000 / len(drawn)
+    statistic = sum((number - expected) ** 2 for number in drawn.values()) / expected
+    assert len(drawn) == 13 * 15 and chi2.sf(statistic, len(drawn) - 1) > 1e-3
+
+
+def test_strata_of_the_logarithm_are_filled_evenly() -> None:
+    bound = SearchSpace(
+        Maybe(Box(rank=Integer(1, 400, log=True), layers=LAYERS)),
+        Maybe(Low(rank=PerLayer(Integer(0, 7)))),
+        Maybe(Soft(length=Integer(1, 50))),
+    ).bind(ToyAnatomy(6))
+    drawn = bound.stratified(1_000, seed=3)
+    assert drawn == bound.stratified(1_000, seed=3) != bound.stratified(1_000, seed=4)
+    low, high = bound.parameter_range(placing=True)
+    deciles = Counter(
+        min(int(10 * math.log(bound.count(one) / low) / math.log((high + 1) / low)), 9)
+        for one in drawn
+    )
+    assert sorted(deciles) == list(range(10))
+    assert all(90 <= number <= 110 for number in deciles.values())
+    assert all(bound.contains(one) for one in drawn[::50])
+
+
+def test_a_large_space_is_drawn_from_in_moments() -> None:
+    bound = SearchSpace(
+        Box(rank=PerLayer(Integer(0, 1)), layers=LAYERS), Low(rank=PerLayer(Integer(0, 1)))
+    ).bind(ToyAnatomy(40))
+    assert bound.size() == 2**80
+    ranks = [len(one.methods) for one in bound.uniform(100, seed=0)]
+    assert ranks == [2] * 100
+    used = [bound.count(one) / (40 * (20 + 20)) for one in bound.uniform(100, seed=0)]
+    assert 0.45 < sum(used) / 100 < 0.55
+
+
+def test_refusals() -> None:
+    bound = SearchSpace(Box(rank=0)).bind(ToyAnatomy())
+    with pytest.raises(ValueError, match="an architecture that trains parameters"):
+        bound.stratified(10, seed=0)
+    with pytest.raises(ValueError, match="strata must be a whole number >= 1, got 0"):
+        bound.stratified(10, seed=0, strata=0)
