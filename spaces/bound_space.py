@@ -418,7 +418,8 @@ class BoundSpace:
         return dimensions(self.nodes, self.anatomy.n_layers, self.space.gate)
 
     def _as_given(self, given: Given, point: Point) -> Given:
-        found: Any = point if isinstance(given, Point) else self.canonical(point.architecture)
+        like: Any = point if isinstance(given, Point) else self.canonical(point.architecture)
+        found: Given = like
         return found
 
     @cached_property

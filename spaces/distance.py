@@ -18,11 +18,13 @@ of similarity and some of its properties, Biometrics 27 (1971).
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any
 
+from peftnas.spaces import keys
 from peftnas.spaces.architecture import Placement
 
 _FIELD = 0.5
@@ -31,7 +33,7 @@ _FIELD = 0.5
 Fields = dict[str, Any]
 Place = tuple[str, str]
 Module = tuple[str, Fields]
-"""The fields that a key is made of, as text and as values."""
+"""What a key is made of, as text and as values."""
 
 
 def distance(a: Iterable[Placement], b: Iterable[Placement]) -> float:
@@ -54,16 +56,16 @@ def _by_place(placements: Iterable[Placement]) -> dict[Place, list[Module]]:
     """The modules of each kind at each site, in an order of their own."""
     found: dict[Place, list[Module]] = {}
     for placement in placements:
-        fields = json.loads(json.dumps(placement.identity()), parse_float=_number)
-        place = (str(fields.get("kind")), placement.site)
-        found.setdefault(place, []).append((_text(fields), fields))
+        place, module = _module(placement)
+        found.setdefault(place, []).append(module)
     return {place: sorted(several, key=itemgetter(0)) for place, several in found.items()}
 
 
-def _number(written: str) -> float:
-    """A whole float as an integer, as the key has it."""
-    value = float(written)
-    return int(value) if value.is_integer() else value
+@functools.lru_cache(maxsize=20_000)
+def _module(placement: Placement) -> tuple[Place, Module]:
+    text = keys.identity(placement)
+    fields = json.loads(text)
+    return (str(fields.get("kind")), placement.site), (text, fields)
 
 
 def _modules(one: Module, other: Module) -> float:
@@ -85,12 +87,8 @@ def _values(one: Any, other: Any) -> float:
         if one * other <= 0:  # of different signs, or one of them 0
             return 1.0
         return 1 - float(min(abs(one), abs(other)) / max(abs(one), abs(other)))
-    return float(_text(one) != _text(other))
+    return float(json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
