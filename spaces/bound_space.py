@@ -6,33 +6,25 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from peftnas.spaces import encoding, keys, words
 from peftnas.spaces.architecture import Anatomy, Architecture, Placement, as_architecture
-from peftnas.spaces.budget import check_budget, resolve_budget
+from peftnas.spaces.budget import resolve_budget
 from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.dimensions import Dimension, dimensions
-from peftnas.spaces.distance import distance
-from peftnas.spaces.domains import Real
 from peftnas.spaces.feasible import OVER_BUDGET, feasible_point
 from peftnas.spaces.membership import Inversion
-from peftnas.spaces.operators import Operators
-from peftnas.spaces.sampling import stratified
-from peftnas.spaces.sampling import uniform as uniform_within
-from peftnas.spaces.sizes.counting import Counting, Drawer, counting
-from peftnas.spaces.sizes.size import Size
+from peftnas.spaces.moves import Moves
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
 from peftnas.spaces.tree_nodes import build
+from peftnas.spaces.whole_space import WholeSpace
 
 if TYPE_CHECKING:
     from peftnas.spaces.space import SearchSpace
-
-Given = TypeVar("Given", Architecture, Point)
-"""What an operator is given is what it gives: points stay points, fit for ``replay``."""
 
 _REJECTIONS = 1000
 _REMEMBERED = 4096
@@ -47,7 +39,7 @@ class Placed:
     count: int
 
 
-class BoundSpace:
+class BoundSpace(WholeSpace, Moves):
     """What ``SearchSpace.bind`` returns.
 
     Attributes:
@@ -218,149 +210,7 @@ class BoundSpace:
         found = self._inversion.find(as_architecture(architecture))
         return None if isinstance(found, str) else found
 
-    # from one to others, see :mod:`peftnas.spaces.operators`
-
-    def point(self, given: Architecture | Point) -> Point:
-        """The point itself, checked, or a point of the space that gives an architecture.
-
-        Raises:
-            ValueError: if it is outside of the space, with the rule that it breaks.
-        """
-        if isinstance(given, Point):
-            found: Point | str = self.replay(given.values)
-        else:
-            found = self._inversion.find(as_architecture(given))
-        broken = found if isinstance(found, str) else self.broken_constraint(found.architecture)
-        if isinstance(found, str) or broken is not None:
-            raise ValueError(f"only what is inside of the space can be changed: {broken}")
-        return found
-
-    def neighbours(self, given: Given) -> list[Given]:
-        """All distinct others of the space that one change of one dimension gives.
-
-        Args:
-            given: canonical architectures come for an architecture. For points come points; this
-                is faster, since no point has to be found.
-        Raises:
-            ValueError: if it is outside of the space, with the rule that it breaks.
-        """
-        found = self._operators.neighbours(self.point(given))
-        return [self._as_given(given, point) for point in found]
-
-    def mutate(self, parent: Given, seed: int, rate: float | None = None) -> Given:
-        """The parent with one random change, or with several.
-
-        Args:
-            parent: as in :meth:`neighbours`.
-            seed: the same seed gives the same child.
-            rate: chance of each active dimension to change, in (0, 1]; ``None``: just one does.
-        Returns:
-            Of another ``train_key``; the parent itself where nothing else was found.
-        Raises:
-            ValueError: as :meth:`neighbours`, or if the rate is not in (0, 1].
-        """
-        child = self._operators.mutate(self.point(parent), random.Random(seed), rate)
-        return self._as_given(parent, child)
-
-    def crossover(self, a: Given, b: Given, seed: int) -> Given:
-        """A child that has each dimension that both parents have from one of them.
-
-        Args:
-            a, b: as in :meth:`neighbours`, of one type.
-            seed: the same seed gives the same child.
-        Raises:
-            ValueError: as :meth:`neighbours`.
-        """
-        one, other = self.point(a), self.point(b)
-        return self._as_given(a, self._operators.crossover(one, other, random.Random(seed)))
-
-    def distance(self, a: Architecture | Point, b: Architecture | Point) -> float:
-        """How much differs of what two architectures put on the backbone, in [0, 1].
-
-        A metric, 0 for equal ``train_key`` only, see :mod:`peftnas.spaces.distance`. They need not
-        be in the space.
-        """
-        one, other = (x.architecture if isinstance(x, Point) else x for x in (a, b))
-        return distance(self.placed(one).placements, self.placed(other).placements)
-
     # the whole space
-
-    def size(self, max_parameters: int | str | None = None) -> Size:
-        """Number of distinct architectures (``train_key``) that meet every constraint.
-
-        Args:
-            max_parameters: a further budget, as the space takes one.
-        """
-        return self._sized(self._counting.distinct, max_parameters)
-
-    def raw_size(self, max_parameters: int | str | None = None) -> Size:
-        """Number of points that meet every constraint: assignments of the active dimensions.
-
-        Args:
-            max_parameters: a further budget, as the space takes one.
-        """
-        return self._sized(self._counting.raw, max_parameters)
-
-    def parameter_range(self, *, placing: bool = False) -> tuple[int, int]:
-        """Fewest and most trainable parameters of an architecture that meets every constraint.
-
-        Exact where ``size`` is; otherwise what was found by descent and by sampling.
-
-        Args:
-            placing: of architectures that train any.
-        Raises:
-            ValueError: if no architecture meets the constraints.
-        """
-        known = self._counting.parameters(placing)
-        if known is not None:
-            return known
-        counts = [self.count(self.sample(seed)) for seed in range(100)]
-        counts.append(self.count(feasible_point(self).architecture))
-        counts = [count for count in counts if count or not placing] or [0]
-        return min(counts), max(counts)
-
-    def uniform(self, n: int, seed: int) -> list[Architecture]:
-        """Random canonical architectures, each of the space equally likely, however it is drawn.
-
-        Args:
-            n: how many; one may come more than once.
-            seed: the same seed gives the same architectures.
-        Raises:
-            ValueError: if the space is too entangled to tell its architectures apart, or hardly
-                one of them meets the constraints.
-        """
-        high = self.parameter_range()[1]
-        return uniform_within(self, n, random.Random(seed), 0, high)
-
-    def stratified(self, n: int, seed: int, strata: int = 10) -> list[Architecture]:
-        """Random canonical architectures, spread evenly over the logarithm of their parameters.
-
-        The range of parameters is cut into ``strata`` of one ratio; each that has architectures
-        gets as many draws as the others (to within one), and in each all are equally likely.
-
-        Args:
-            n: how many, strata with fewer parameters first.
-            seed: the same seed gives the same architectures.
-            strata: at least 1.
-        Raises:
-            ValueError: as :meth:`uniform`.
-        """
-        return stratified(self, n, seed, strata)
-
-    def drawer(self, low: int, high: int) -> Drawer:
-        """Draws architectures with about so many parameters, see :mod:`peftnas.spaces.sampling`.
-
-        Raises:
-            ValueError: if the space is too entangled to tell its architectures apart.
-        """
-        found = self._counting.drawer(low, high)
-        if found is None:
-            raise ValueError(
-                "only a space whose architectures can be counted exactly is drawn uniformly, got "
-                f"one with {self.size()} of them; use sample(seed), or drop the constraint or the "
-                "items that depend on each other"
-            )
-        return found
 
     def dimensions(self) -> tuple[Dimension, ...]:
         """Every dimension that some walk asks, in the order of the walk and of the encoding."""
@@ -391,24 +241,6 @@ class BoundSpace:
         """
         return self.draw(encoding.decoder(self._dimensions, vector))
 
-    def active(
-        self, given: Point | Architecture | Sequence[float] | NDArray[Any]
-    ) -> NDArray[np.bool_]:
-        """Which columns of a vector matter.
-
-        Args:
-            given: a point, an architecture or a vector, in which the other columns may hold
-                anything, NaN among it.
-        Returns:
-            Shape (len(dimensions()),), bool; for a point and an architecture where
-            :meth:`encode` has no NaN.
-        Raises:
-            ValueError: as :meth:`encode` or :meth:`decode`.
-        """
-        if not isinstance(given, Point | Architecture):
-            given = self.decode(given)
-        return ~np.isnan(self.encode(given))
-
     def tree(self) -> str:
         """The space in words, one line for each method and field."""
         return words.tree(self.space, self.max_parameters)
@@ -417,26 +249,6 @@ class BoundSpace:
     def _dimensions(self) -> tuple[Dimension, ...]:
         return dimensions(self.nodes, self.anatomy.n_layers, self.space.gate)
 
-    def _as_given(self, given: Given, point: Point) -> Given:
-        like: Any = point if isinstance(given, Point) else self.canonical(point.architecture)
-        found: Given = like
-        return found
-
-    @cached_property
-    def _operators(self) -> Operators:
-        return Operators(self)
-
     @cached_property
     def _inversion(self) -> Inversion:
         return Inversion(self)
-
-    @cached_property
-    def _counting(self) -> Counting:
-        return counting(self)
-
-    def _sized(self, number: Callable[[int | None], tuple[int, int]], budget: Any) -> Size:
-        check_budget(budget)
-        budgets = (self.max_parameters, resolve_budget(budget, self.anatomy.backbone_parameters))
-        known = [limit for limit in budgets if limit is not None]
-        reals = tuple(d.path for d in self._dimensions if isinstance(d.domain, Real))
-        return Size(*number(min(known, default=None)), reals)

@@ -262,7 +262,7 @@ def test_what_is_outside_is_refused() -> None:
     space = SearchSpace(Maybe(Box(rank=Integer(1, 4))), Maybe(Low()), max_parameters=500)
     bound = space.bind(ToyAnatomy())
     over = bound.replay({"toy_box": True, "toy_box.rank": 4, "toy_low": True})
-    with pytest.raises(ValueError, match=r"inside .* changed: toy_box.rank must be drawn"):
+    with pytest.raises(ValueError, match="inside .* changed: .* must be <= 500"):
         bound.neighbours(Architecture(Box(rank=9)))
     with pytest.raises(ValueError, match="the method must be one of .*, got toy_span"):
         bound.mutate(Architecture(Span(length=1)), 0)
