@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from peftnas.spaces.domains import Choice, Subset
 from peftnas.spaces.enumerate import walks
@@ -18,9 +18,6 @@ from peftnas.spaces.structure import ByGroup, PerGroup, PerLayer
 from peftnas.spaces.ties import Shared, Switch, unshared
 from peftnas.spaces.tree import Walk
 from peftnas.spaces.tree_nodes import Fork, Groups, Node, Presence, leaves, within
-
-if TYPE_CHECKING:
-    pass
 
 
 class Unstructured(Exception):

@@ -140,13 +140,14 @@ class Strands:
         n = len(draws[0])
         if any(len(some) != n for some in draws):
             return None
-        columns = [[shifted(draws[0][i], block[0]) for block in blocks] for i in range(n)]
-        if any(columns[i][-1] != draws[-1][i] for i in range(n)):
+        last = blocks[-1][0]
+        if any(shifted(draws[0][i], last) != draws[-1][i] for i in range(n)):
             return None
+        columns = list(zip(*draws, strict=True))
         outside: list[Placement] | None = None
         letters: list[list[Letter]] = []
         for column in columns:
-            drawn = [one for one in column if one.layers]  # type: ignore[attr-defined]
+            drawn = [one for one in column if one.layers]
             parts = by_layer(self._place([joined(drawn or column[:1])]))
             rest = parts.pop(None, [])
             if not parts.keys() <= {block[0] for block in blocks}:
@@ -251,17 +252,6 @@ class Strands:
         return list(self._bound.placed_once(Architecture(*methods)).placements)
 
 
-def _mixtures(spelled: Spelled) -> Iterator[list[Configurable]]:
-    """A draw for each block: at random; then the last block alone, and all but the first."""
-    rng = random.Random(0)
-    for _ in range(_MIXTURES):
-        yield [rng.choice(list(some)) for some in spelled.letters]
-    empty = [min(some, key=some.__getitem__) for some in spelled.live]
-    full = [max(some, key=some.__getitem__) for some in spelled.live]
-    yield [*empty[:-1], full[-1]]
-    yield [empty[0], *full[1:]]
-
-
 def _fills(
     draws: Sequence[Configurable],
     letters: Mapping[Configurable, tuple[Letter, ...]],
@@ -281,6 +271,17 @@ def _live(
 ) -> list[dict[Configurable, bool]]:
     """What places something in its block, where all that is placed stands in layers."""
     return [{one: any(word) for one, word in known.items()} for known in letters]
+
+
+def _mixtures(spelled: Spelled) -> Iterator[list[Configurable]]:
+    """A draw of each block: at random; then the last block alone, and all but the first."""
+    rng = random.Random(0)
+    for _ in range(_MIXTURES):
+        yield [rng.choice(list(some)) for some in spelled.live]
+    empty = [min(some, key=some.__getitem__) for some in spelled.live]
+    full = [max(some, key=some.__getitem__) for some in spelled.live]
+    yield [*empty[:-1], full[-1]]
+    yield [empty[0], *full[1:]]
 
 
 def _look(method: Configurable) -> tuple[Any, ...]:
