@@ -23,6 +23,7 @@ from peftnas.spaces.sampling import stratified
 from peftnas.spaces.sampling import uniform as uniform_within
 from peftnas.spaces.sizes.counting import Counting, Drawer, counting
 from peftnas.spaces.sizes.size import Size
+from peftnas.spaces.training_settings import without_training
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
 from peftnas.spaces.tree_nodes import build
 
@@ -218,6 +219,8 @@ class BoundSpace:
     def size(self, max_parameters: int | str | None = None) -> Size:
         """Number of distinct architectures (``train_key``) that meet every constraint.
 
+        Training settings of methods are no part of them, and are not counted.
+
         Args:
             max_parameters: a further budget, as the space takes one.
         """
@@ -341,5 +344,6 @@ class BoundSpace:
         check_budget(budget)
         budgets = (self.max_parameters, resolve_budget(budget, self.anatomy.backbone_parameters))
         known = [limit for limit in budgets if limit is not None]
-        reals = tuple(d.path for d in self._dimensions if isinstance(d.domain, Real))
+        listed = without_training(self).dimensions()
+        reals = tuple(d.path for d in listed if isinstance(d.domain, Real))
         return Size(*number(min(known, default=None)), reals)

@@ -50,7 +50,9 @@ def misnamed(cls: type[Any], values: tuple[Any, ...], names: Iterable[str]) -> s
         values: given without a name.
         names: given with one.
     """
-    known = [field.name for field in dataclasses.fields(cls)]
+    fields = dataclasses.fields(cls)
+    last = [field.name for field in fields if _trains(field)]
+    known = [*(field.name for field in fields if not _trains(field)), *last]
     if not known:
         given = ", ".join([*map(repr, values), *names])
         return f"{cls.__name__} has no fields, got {given}; write {cls.__name__}()"
@@ -64,11 +66,17 @@ def misnamed(cls: type[Any], values: tuple[Any, ...], names: Iterable[str]) -> s
         )
         return f"{cls.__name__} takes its fields by name, got {given!r}; {remedy}"
     wrong = next(name for name in names if name not in known)
-    fields = ", ".join(known)
+    names_of_all = ", ".join(known)
     place = getattr(cls, "elsewhere", {}).get(wrong)
     if place is not None:
-        return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {place}"
-    return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {did_you_mean(wrong, known)}"
+        return f"{cls.__name__} has the fields {names_of_all}, got {wrong!r}; {place}"
+    guess = did_you_mean(wrong, known)
+    return f"{cls.__name__} has the fields {names_of_all}, got {wrong!r}; {guess}"
+
+
+def _trains(field: dataclasses.Field[Any]) -> bool:
+    """Whether it is a training setting: they are named last, and never guessed first."""
+    return getattr(field.metadata.get("setting"), "training", "") != ""
 
 
 def _takes(cls: type[Any], name: str, given: Any) -> bool:
