@@ -9,7 +9,7 @@ from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Configurable, Number, OneOf, setting, settings
 from peftnas.spaces.training_settings import training_names
 
-# the bounds are those of the recipe's fields of the same names
+# the bounds are those of the recipe's fields
 _RATE = AnyOf(OneOf(None), Number(0, above=True))
 _PART = AnyOf(OneOf(None), Number(0, 1))
 _DECAY = AnyOf(OneOf(None), Number(0))
@@ -20,7 +20,8 @@ class Trained(Configurable):
     """Base of methods: training settings of their own, after the fields of each method.
 
     They are no part of the architecture (``spaces/training_settings.py``). ``None``: as the recipe
-    of the training says, which holds for the head in any case.
+    of the training says, which holds for the head in any case. What a recipe calls ``warmup`` is
+    ``rate_warmup`` here, since AdaLoRA has a ``warmup`` of another kind.
     """
 
     learning_rate: float | None | Domain[float | None] = setting(
@@ -29,7 +30,7 @@ class Trained(Configurable):
         training="lr",
         help="highest learning rate of its modules; None: that of the recipe",
     )
-    warmup: float | None | Domain[float | None] = setting(
+    rate_warmup: float | None | Domain[float | None] = setting(
         _PART,
         default=None,
         training="warmup",

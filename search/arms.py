@@ -10,6 +10,18 @@ from peftnas.spaces.grouped import names_of
 from peftnas.spaces.keys import arms_key
 from peftnas.spaces.training_settings import own_training
 
+RECIPE_FIELDS = {
+    "learning_rate": "learning_rate",
+    "rate_warmup": "warmup",
+    "weight_decay": "weight_decay",
+}
+"""Training setting of a method -> the field of the recipe that it stands for."""
+
+
+def recipe_values(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Training settings of a method under the names of the recipe."""
+    return {RECIPE_FIELDS[name]: value for name, value in own.items()}
+
 
 def arms_beside(architecture: Architecture, anatomy: Anatomy, recipe: Mapping[str, Any]) -> str:
     """The key of what methods train by where it is not what the recipe says; "" for nothing.
@@ -22,8 +34,8 @@ def arms_beside(architecture: Architecture, anatomy: Anatomy, recipe: Mapping[st
     methods = []
     for method in architecture.methods:
         own = own_training(method)
-        alike = {name: None for name, value in own.items() if recipe.get(name) == value}
-        methods.append(method.replace(**alike))
+        alike = [name for name in own if recipe.get(RECIPE_FIELDS[name]) == own[name]]
+        methods.append(method.replace(**dict.fromkeys(alike)))
     return arms_key(Architecture(*methods), anatomy)
 
 
@@ -36,5 +48,6 @@ def own_values(architecture: Mapping[str, Any] | None, field: str) -> dict[str, 
     """
     methods = [] if architecture is None else architecture["methods"]
     names = names_of(method["kind"] for method in methods)
-    held = {name: method.get(field) for name, method in zip(names, methods, strict=True)}
+    setting = next((name for name, known in RECIPE_FIELDS.items() if known == field), "")
+    held = {name: method.get(setting) for name, method in zip(names, methods, strict=True)}
     return {name: value for name, value in held.items() if value is not None}

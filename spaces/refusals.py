@@ -50,9 +50,10 @@ def misnamed(cls: type[Any], values: tuple[Any, ...], names: Iterable[str]) -> s
         values: given without a name.
         names: given with one.
     """
-    fields = dataclasses.fields(cls)
-    last = [field.name for field in fields if _trains(field)]
-    known = [*(field.name for field in fields if not _trains(field)), *last]
+    declared = dataclasses.fields(cls)
+    # the training settings that all methods have are named where nothing else is to be named
+    training = [field.name for field in declared if _trains(field)]
+    known = [field.name for field in declared if not _trains(field)] or training
     if not known:
         given = ", ".join([*map(repr, values), *names])
         return f"{cls.__name__} has no fields, got {given}; write {cls.__name__}()"
@@ -65,17 +66,16 @@ def misnamed(cls: type[Any], values: tuple[Any, ...], names: Iterable[str]) -> s
             else f"write {cls.__name__}({meant}={given!r})"
         )
         return f"{cls.__name__} takes its fields by name, got {given!r}; {remedy}"
-    wrong = next(name for name in names if name not in known)
-    names_of_all = ", ".join(known)
+    wrong = next(name for name in names if name not in known and name not in training)
+    fields = ", ".join(known)
     place = getattr(cls, "elsewhere", {}).get(wrong)
     if place is not None:
-        return f"{cls.__name__} has the fields {names_of_all}, got {wrong!r}; {place}"
-    guess = did_you_mean(wrong, known)
-    return f"{cls.__name__} has the fields {names_of_all}, got {wrong!r}; {guess}"
+        return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {place}"
+    guess = did_you_mean(wrong, dict.fromkeys([*known, *training]))
+    return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {guess}"
 
 
 def _trains(field: dataclasses.Field[Any]) -> bool:
-    """Whether it is a training setting: they are named last, and never guessed first."""
     return getattr(field.metadata.get("setting"), "training", "") != ""
 
 

@@ -20,8 +20,8 @@ LEGEND = """\
 A field takes a value, or a domain of values to search (Integer, Real, Choice,
 Subset); where PerLayer, PerGroup is said, also a value or a domain a layer.
 Every method has three more fields, for its modules alone: learning_rate (a
-number > 0, the highest), warmup (in [0, 1], the part of the steps in which it
-rises) and weight_decay (>= 0, of matrices); None, the default: as the recipe
+number > 0, the highest), rate_warmup (in [0, 1], the part of the steps in which
+it rises) and weight_decay (>= 0, of matrices); None, the default: as the recipe
 says. They belong to the training, not to the architecture: no count or size
 reads them, but trials that differ in them are two.
 In the counts: L active layers, d width of the backbone, n_in and n_out of a

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from peftnas.search.arms import recipe_values
 from peftnas.search.recipe import Recipe
 from peftnas.spaces.fields import held
 
@@ -42,8 +43,8 @@ class Learner:
         head: what is trained of the head; it may have a learning rate of its own.
         recipe: a recipe that holds values.
         rates: parameters of the modules whose learning rate is so many times that of the others.
-        arms: parameters of the modules with another ``learning_rate``, ``warmup`` or
-            ``weight_decay`` than the recipe's; ``rates`` multiply that learning rate.
+        arms: parameters of the modules with training settings of their method, which stand for
+            fields of the recipe; ``rates`` multiply that learning rate.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Learner:
         paced: dict[_Pace, list[nn.Parameter]] = {usual: []}
         at_head = list(head)
         for parameter in modules:
-            pace = replace(usual, **own.get(parameter, {}))
+            pace = replace(usual, **recipe_values(own.get(parameter, {})))
             factor = factors.get(parameter, 1.0)
             pace = replace(pace, learning_rate=pace.learning_rate * factor)
             paced.setdefault(pace, []).append(parameter)
