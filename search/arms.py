@@ -46,7 +46,7 @@ def own_values(architecture: Mapping[str, Any] | None, field: str) -> dict[str, 
         architecture: as ``Architecture.to_dict`` writes it; ``None``: there is none.
         field: of the recipe, such as ``learning_rate``.
     """
-    methods = [] if architecture is None else architecture["methods"]
+    methods = (architecture or {}).get("methods", ())
     names = names_of(method["kind"] for method in methods)
     setting = next((name for name, known in RECIPE_FIELDS.items() if known == field), "")
     held = {name: method.get(setting) for name, method in zip(names, methods, strict=True)}

@@ -19,9 +19,9 @@ from peftnas.spaces.architecture import Anatomy, Architecture
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.enumerate import all_points, walks
 from peftnas.spaces.fields import Configurable
+from peftnas.spaces.keys import arms_key
 from peftnas.spaces.membership_fields import Outside, fit, spellings, vanish, wanted_layers
 from peftnas.spaces.membership_groups import strategies
-from peftnas.spaces.keys import arms_key
 from peftnas.spaces.membership_variants import merge, variants
 from peftnas.spaces.training_settings import own_training, trains_by_method, without_training
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw

@@ -135,9 +135,7 @@ class _Fitting:
         if exact:
             self._inverted(path, held, wanted, lambda value: bool(value == wanted))
 
-    def _inverted(
-        self, path: str, held: Any, wanted: Any, same: Callable[[Any], bool]
-    ) -> None:
+    def _inverted(self, path: str, held: Any, wanted: Any, same: Callable[[Any], bool]) -> None:
         values = self._invert(path, held, wanted, same)
         if values is None:
             held_words = f"drawn from {held!r}" if _is_domain(held) else repr(held)

@@ -46,9 +46,7 @@ def with_training(
 class _Redrawn(Walk):
     """Draws the training settings, and takes all else from a point."""
 
-    def __init__(
-        self, known: Mapping[str, Primitive], choose: Choose, bound: BoundSpace
-    ) -> None:
+    def __init__(self, known: Mapping[str, Primitive], choose: Choose, bound: BoundSpace) -> None:
         super().__init__(self._answer, bound.anatomy.n_layers, bound.space.gate)
         self._known, self._draw = known, choose
         self._training = False

@@ -71,7 +71,7 @@ def misnamed(cls: type[Any], values: tuple[Any, ...], names: Iterable[str]) -> s
     place = getattr(cls, "elsewhere", {}).get(wrong)
     if place is not None:
         return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {place}"
-    guess = did_you_mean(wrong, dict.fromkeys([*known, *training]))
+    guess = did_you_mean(wrong, known if nearest(wrong, known) else training)
     return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {guess}"
 
 

@@ -25,8 +25,8 @@ T = TypeVar("T", bound=Configurable)
 
 
 @functools.cache
-def training_names(cls: type[Configurable]) -> tuple[str, ...]:
-    """The training settings of a class, in order."""
+def training_names(cls: Any) -> tuple[str, ...]:
+    """The training settings of a Configurable class, in order."""
     return tuple(name for name, declared in settings(cls).items() if declared.training)
 
 
