@@ -14,7 +14,7 @@ from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.training_settings import own_training
 
 Arms = dict[nn.Parameter, Mapping[str, Any]]
-"""The ``learning_rate``, ``rate_warmup`` and ``weight_decay`` that parameters have of their own."""
+"""The ``learning_rate``, ``rate_warmup``, ``weight_decay`` that parameters have of their own."""
 
 
 def arms_of(architecture: Architecture, anatomy: Anatomy, placed: Iterable[Placed]) -> Arms:

@@ -7,7 +7,6 @@ and found again as any other field, and two trainings that differ in it are two 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,10 +23,15 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Configurable)
 
 
-@functools.cache
-def training_names(cls: Any) -> tuple[str, ...]:
-    """The training settings of a Configurable class, in order."""
-    return tuple(name for name, declared in settings(cls).items() if declared.training)
+_NAMES: dict[type, tuple[str, ...]] = {}  # every architecture asks for its methods'
+
+
+def training_names(cls: type[Configurable]) -> tuple[str, ...]:
+    """The training settings of a class, in order."""
+    if cls not in _NAMES:
+        declared = settings(cls).items()
+        _NAMES[cls] = tuple(name for name, known in declared if known.training)
+    return _NAMES[cls]
 
 
 def own_training(method: Configurable) -> dict[str, Any]:
