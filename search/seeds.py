@@ -29,7 +29,7 @@ def derive_seed(
     Returns:
         A whole number in [0, 2**53).
     """
-    names = [train_key, json.dumps(dict(recipe), sort_keys=True), repeat]
+    names: list[str | int] = [train_key, json.dumps(dict(recipe), sort_keys=True), repeat]
     return child_seed(study_seed, *names, *([arms] if arms else []))
 
 
