@@ -18,7 +18,7 @@ from peftnas.spaces.training_settings import own_training
 
 def train_key(placements: Iterable[Placement]) -> str:
     """64 hex digits, equal exactly when the same modules are trained in the same way."""
-    return _digest(_identity(placement) for placement in placements)
+    return _digest(map(identity, placements))
 
 
 def function_key(placements: Iterable[Placement], anatomy: Anatomy) -> str:
@@ -42,7 +42,7 @@ def arms_key(architecture: Architecture, anatomy: Anatomy) -> str:
         anatomy: of the backbone.
     """
     parts = [
-        _text({"training": own, "of": _identity(placement)})
+        _text({"training": own, "of": identity(placement)})
         for method in architecture.methods
         if (own := own_training(method))
         for placement in anatomy.place(Architecture(method))
@@ -51,8 +51,8 @@ def arms_key(architecture: Architecture, anatomy: Anatomy) -> str:
 
 
 @functools.lru_cache(maxsize=20_000)
-def _identity(placement: Placement) -> str:
-    """As text; the placements of a space come again and again."""
+def identity(placement: Placement) -> str:
+    """What is trained, as JSON; kept, since the placements of a space come again and again."""
     return _text(placement.identity())
 
 

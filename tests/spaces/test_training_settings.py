@@ -184,3 +184,15 @@ def test_they_stand_in_words_and_can_be_frozen() -> None:
 def test_constraints_are_on_the_architecture(constraint: Any) -> None:
     with pytest.raises(ValueError, match=r"got toy_paced\.pace, a setting of the training"):
         SearchSpace(Paced(pace=Real(0.1, 1)), constraints=[constraint])
+
+
+def test_another_setting_is_a_change() -> None:
+    bound = SearchSpace(Paced(rank=2, pace=Choice(0.1, 0.2, None))).bind(TOY)
+    parent = Architecture(Paced(rank=2, pace=0.1))
+    near = bound.neighbours(parent)
+    assert [one.methods[0].pace for one in near] == [0.2, None]
+    assert {bound.mutate(parent, seed) for seed in range(20)} == set(near)
+    both = {bound.crossover(parent, near[0], seed) for seed in range(20)}
+    assert both == {parent, near[0]}
+    # one network, however trained
+    assert bound.distance(parent, near[0]) == 0
