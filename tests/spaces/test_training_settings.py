@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from peftnas.spaces import (
     Architecture,
@@ -27,7 +30,10 @@ from peftnas.spaces import (
     setting,
 )
 from peftnas.spaces.choosers import uniform
-from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, Whole, settings
+from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, Whole
+from peftnas.spaces.fields import settings as settings_of
+from peftnas.spaces.serial import to_json
+from tests.spaces.strategies import spaces
 from tests.spaces.toy import WIDTH, Low, Part, ToyAnatomy
 
 TOY = ToyAnatomy()
@@ -51,7 +57,7 @@ class Paced(Configurable):
 
 
 def test_they_come_last() -> None:
-    assert list(settings(Paced)) == ["rank", "layers", "pace"]
+    assert list(settings_of(Paced)) == ["rank", "layers", "pace"]
     bound = SearchSpace(Paced(rank=Integer(1, 2), pace=Real(0.1, 1))).bind(TOY)
     assert [one.path for one in bound.dimensions()] == ["toy_paced.rank", "toy_paced.pace"]
 
@@ -196,3 +202,37 @@ def test_another_setting_is_a_change() -> None:
     assert both == {parent, near[0]}
     # one network, however trained
     assert bound.distance(parent, near[0]) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PacedLow(Low):
+    """A toy method as random spaces hold it, with a setting of its own."""
+
+    kind: ClassVar[str] = "toy_paced_low"
+    pace: Any = setting(AnyOf(OneOf(None), Number(0, above=True)), default=None, training="pace")
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    space=spaces(),
+    pace=st.sampled_from([PACES["real"], PACES["choice"], PACES["shared"]]),
+    seed=st.integers(0, 10**6),
+)
+def test_random_spaces_with_settings_are_counted_and_found_as_without(
+    space: SearchSpace, pace: Any, seed: int
+) -> None:
+    text = json.dumps(space.to_dict()).replace('"toy_low', '"toy_paced_low')
+    plain = SearchSpace.from_dict(json.loads(text)).bind(TOY)
+    head = '"kind": "toy_paced_low"'
+    text = text.replace(head, f'{head}, "pace": {json.dumps(to_json(pace))}')
+    bound = SearchSpace.from_dict(json.loads(text)).bind(TOY)
+    assert (bound.size(), bound.raw_size()) == (plain.size(), plain.raw_size())
+    choose = uniform(random.Random(seed))
+    for _ in range(3):
+        point = bound.draw(choose)
+        if bound.broken_constraint(point.architecture) is not None:
+            continue
+        found = bound.find(point.architecture)
+        assert found is not None, bound.why_not(point.architecture)
+        canonical, again = map(bound.canonical, (point.architecture, found.architecture))
+        assert keys.arms_key(again, TOY) == keys.arms_key(canonical, TOY)
