@@ -13,6 +13,7 @@ from peftnas.methods.testing.tiny import CONFIGS
 from peftnas.search import Recipe, RunSummary, Study, open_results, run_study
 from peftnas.search.arms import arms_beside, own_values
 from peftnas.search.backbone import Backbone
+from peftnas.search.baselines import BASELINES
 from peftnas.search.distributions import replay
 from peftnas.search.jobs import TrialResult
 from peftnas.search.proposals import Proposer
@@ -64,6 +65,9 @@ def test_told_is_trained(study: Study, tmp_path: Path) -> None:
         if kept.exists():
             assert finished_result(kept, key) is not None
         assert "(lr " in row.words
+    # the recipe's rate, which no method reads, is not theirs
+    rates = {row.baseline: row.recipe["learning_rate"] for row in found.baselines}
+    assert rates == {baseline.name: baseline.learning_rate for baseline in BASELINES}
     page = table_html(found)
     rate = found.finished[0].params["lora.learning_rate"]
     assert f"0.001; lora {rate:.3g}" in page
