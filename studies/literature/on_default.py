@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from peftnas.search.recipe import Recipe
 from peftnas.search.study import Study
-from peftnas.spaces.domains import Real
+from peftnas.spaces.domains import Domain, Real
 from peftnas.spaces.space import SearchSpace
 from peftnas.studies.tasks.stdlib_docstrings import StdlibDocstrings
 from peftnas.studies.weights import backbone
@@ -12,8 +12,14 @@ from peftnas.studies.weights import backbone
 LAYERS = 6
 """Layers of the default backbone, all-MiniLM-L6-v2: a bert of width 384."""
 
+_RATES = Real(1e-3, 1e-2, log=True)
 
-def study_on_default(name: str, space: SearchSpace) -> Study:
+
+def study_on_default(
+    name: str,
+    space: SearchSpace,
+    learning_rate: float | Domain[float] = _RATES,
+) -> Study:
     """A study with the recipe of the quickstart.
 
     Papers train every architecture at one rate; here the rate is searched with it, since no one
@@ -22,6 +28,7 @@ def study_on_default(name: str, space: SearchSpace) -> Study:
     Args:
         name: of the study.
         space: one that fits a bert of six layers.
+        learning_rate: of the modules, where their methods have none of their own.
     """
     return Study(
         name=name,
@@ -31,7 +38,7 @@ def study_on_default(name: str, space: SearchSpace) -> Study:
         recipe=Recipe(
             steps=60,
             batch_size=32,
-            learning_rate=Real(1e-3, 1e-2, log=True),
+            learning_rate=learning_rate,
             head_learning_rate=2e-2,
             pooling="mean",
             max_length=40,
