@@ -101,18 +101,18 @@ def owned_by(*owners: nn.Module) -> list[Tensor]:
     return list({id(part): part for part in found}.values())
 
 
-def state_bytes(owned: Iterable[Tensor], optimiser: torch.optim.Optimizer) -> int:
+def state_bytes(owned: Iterable[Tensor], optimiser: torch.optim.Optimizer | None) -> int:
     """Bytes that lie there between two training steps: tensors, gradients, the optimiser's state.
 
     Args:
         owned: parameters and buffers of everything that takes part, each once.
-        optimiser: its gradients and its state count.
+        optimiser: its gradients and its state count; ``None``: there is none.
     """
     held = list(owned)
     gradients = [part.grad for part in held if part.grad is not None]
     kept = [
         value
-        for state in optimiser.state.values()
+        for state in (optimiser.state.values() if optimiser is not None else ())
         for value in state.values()
         if isinstance(value, Tensor)
     ]

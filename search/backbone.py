@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]  # of a hub model: no other weights
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
+PICTURES = "preprocessor_config.json"  # how images are prepared, where it reads some
 _CHUNK = 1 << 20
 _NO_LIMIT = 1 << 20  # tokens
 
@@ -30,7 +31,9 @@ class BackboneError(UsageError):
 
 @dataclass(frozen=True)
 class Backbone:
-    """A folder with ``config.json``, a tokenizer and weights in safetensors.
+    """A folder with ``config.json``, a tokenizer (or ``preprocessor_config.json``) and weights.
+
+    Weights lie in safetensors.
 
     Attributes:
         folder: where they lie.
@@ -53,7 +56,7 @@ class Backbone:
             raise BackboneError(f"backbone folder {str(folder)!r} does not exist; check the path")
         _check_config(folder)
         # without these transformers makes up a tokenizer that knows no word
-        if not any((folder / name).is_file() for name in _VOCABULARIES):
+        if not any((folder / name).is_file() for name in (*_VOCABULARIES, PICTURES)):
             raise BackboneError(
                 f"backbone folder {str(folder)!r} has no tokenizer (none of "
                 f"{', '.join(_VOCABULARIES)}); save it beside the weights"
@@ -67,6 +70,11 @@ class Backbone:
         object.__setattr__(self, "folder", folder)
         object.__setattr__(self, "name", self.name or folder.name)
         object.__setattr__(self, "sha256", found)
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether there is a tokenizer; a network on images has none."""
+        return any((self.folder / name).is_file() for name in _VOCABULARIES)
 
     def config(self) -> PretrainedConfig:
         """A fresh copy of its configuration."""
@@ -108,24 +116,29 @@ class Backbone:
             for file in _weight_files(self.folder):
                 with safe_open(file, framework="pt"):
                     pass
-        self.tokenizer()
+        if self.reads_words:
+            self.tokenizer()
 
-    def load(self, dtype: str = "float32", device: str = "cpu") -> PreTrainedModel:
+    def load(
+        self, dtype: str = "float32", device: str = "cpu", auto: str = "AutoModel"
+    ) -> PreTrainedModel:
         """The network without a task head: frozen, in eval mode, with its weights.
 
         Args:
             dtype: "float32" or "bfloat16".
             device: such as "cpu" or "cuda".
+            auto: class of transformers that loads it; others keep a head that it was pretrained
+                with, such as ``AutoModelForCausalLM``.
         Raises:
             BackboneError: if the weights cannot be read or do not belong to the config.
         """
         import torch
-        from transformers import AutoModel
+        import transformers
 
         # what the file may leave open (a pooler) is drawn: the same in every process
         with torch.random.fork_rng(), _quiet(), _readable(self.folder, "the weights"):
             torch.manual_seed(0)
-            model, info = AutoModel.from_pretrained(
+            model, info = getattr(transformers, auto).from_pretrained(
                 self.folder,
                 dtype=getattr(torch, dtype),
                 attn_implementation=attention_of(dtype, device),

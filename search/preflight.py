@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from peftnas.spaces.domains import Choice, Domain, Integer, Real
 from peftnas.spaces.fields import default_of, held, settings
 
 if TYPE_CHECKING:
-    from peftnas.methods.anatomy import Anatomy
     from peftnas.search.backbone import Backbone
     from peftnas.search.trial.bench import BenchSpec
 
@@ -111,13 +109,16 @@ def prepare(
         UsageError: for the first thing that is wrong, in one sentence.
     """
     from peftnas.search.backbone import find_backbone
+    from peftnas.search.trial.forms.form import form_of
 
     base = base or Path.cwd()
     with _one_sentence():
         backbone = find_backbone(study.backbone, base=base)
         backbone.check()
         anatomy = backbone.anatomy()
-        _check_reads_texts(backbone.name, anatomy)
+        form = form_of(study.task)
+        form.check_backbone(backbone.name, anatomy)
+        form.check_recipe(study.recipe)
         opened = _Opened(study, backbone, data, base)
         predictions = Predictions(backbone, opened.reading)
         bound = study.space.bind(
@@ -150,8 +151,11 @@ class _Opened:
     @cached_property
     def data(self) -> TaskData:
         """Train and validation examples, checked."""
+        from peftnas.search.trial.forms.form import form_of
+
         opened = self._study.task.open(*self._places, self._study.seed)
         _check_data(opened)
+        form_of(self._study.task).check_data(opened)
         return opened
 
     def reading(self) -> Reading:
@@ -167,8 +171,7 @@ class _Opened:
         longest = train.batch(np.array([train.lengths.argmax()])).inputs()
         # what reads no words (images) is as large as its config says
         sequences, tokens = longest["input_ids"].shape if "input_ids" in longest else (1, 1)
-        form = getattr(getattr(self._study.task, "form", None), "kind", "text")
-        return Reading(tokens, self.data.n_outputs, sequences, form in _OF_WORDS)
+        return Reading(tokens, self.data.n_outputs, sequences, bench.form.kind in _OF_WORDS)
 
 
 def heaviest(recipe: Recipe) -> Recipe:
@@ -207,15 +210,6 @@ def _check_decodes(
         )
 
 
-def _check_reads_texts(name: str, anatomy: Anatomy) -> None:
-    """Tasks are texts here, answered from the hidden states of one stack."""
-    if len(anatomy.stacks) > 1 or anatomy.stacks[0].word_embeddings is None:
-        raise UsageError(
-            f"a trial needs a backbone that is one stack of layers over words, got {name!r} of "
-            f"type {anatomy.model_type!r}; take an encoder (bert) or a decoder (llama)"
-        )
-
-
 @contextmanager
 def _one_sentence() -> Iterator[None]:
     """Errors of values as errors of usage: all of them mean a wrong study here."""
@@ -228,12 +222,11 @@ def _one_sentence() -> Iterator[None]:
 
 
 def data_identity(data: TaskData) -> dict[str, Any]:
-    """What tells two states of the data apart: rows, and a hash of all texts and labels."""
+    """What tells two states of the data apart: rows, and a hash of all examples and labels."""
     digest = hashlib.sha256()
     for split in (data.train, data.validation):
-        for texts in (split.texts, split.pairs or []):
-            digest.update(json.dumps(texts).encode())
-        digest.update(split.labels.tobytes())
+        for part in split.content():
+            digest.update(part)
     rows = {"train_rows": len(data.train), "validation_rows": len(data.validation)}
     return rows | {"sha256": digest.hexdigest()}
 
@@ -242,11 +235,6 @@ def _check_data(data: TaskData) -> None:
     for name, split in (("train", data.train), ("validation", data.validation)):
         if not len(split):
             raise UsageError(f"the {name} split must hold examples, got none; check its source")
-    if data.label_names and len(np.unique(data.train.labels)) < 2:
-        raise UsageError(
-            "the train split must show at least two classes, got one only "
-            f"({data.label_names[int(data.train.labels[0])]!r}); check the label column"
-        )
 
 
 def _plain(held: Any) -> list[Any]:

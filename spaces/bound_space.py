@@ -13,18 +13,14 @@ from numpy.typing import NDArray
 
 from peftnas.spaces import encoding, keys, words
 from peftnas.spaces.architecture import Anatomy, Architecture, Placement, as_architecture
-from peftnas.spaces.budget import check_budget, resolve_budget
+from peftnas.spaces.budget import resolve_budget
 from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.dimensions import Dimension, dimensions
-from peftnas.spaces.domains import Real
 from peftnas.spaces.feasible import OVER_BUDGET, feasible_point
 from peftnas.spaces.membership import Inversion
-from peftnas.spaces.sampling import stratified
-from peftnas.spaces.sampling import uniform as uniform_within
-from peftnas.spaces.sizes.counting import Counting, Drawer, counting
-from peftnas.spaces.sizes.size import Size
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
 from peftnas.spaces.tree_nodes import build
+from peftnas.spaces.whole_space import WholeSpace
 
 if TYPE_CHECKING:
     from peftnas.spaces.space import SearchSpace
@@ -42,7 +38,7 @@ class Placed:
     count: int
 
 
-class BoundSpace:
+class BoundSpace(WholeSpace):
     """What ``SearchSpace.bind`` returns.
 
     Attributes:
@@ -215,83 +211,6 @@ class BoundSpace:
 
     # the whole space
 
-    def size(self, max_parameters: int | str | None = None) -> Size:
-        """Number of distinct architectures (``train_key``) that meet every constraint.
-
-        Args:
-            max_parameters: a further budget, as the space takes one.
-        """
-        return self._sized(self._counting.distinct, max_parameters)
-
-    def raw_size(self, max_parameters: int | str | None = None) -> Size:
-        """Number of points that meet every constraint: assignments of the active dimensions.
-
-        Args:
-            max_parameters: a further budget, as the space takes one.
-        """
-        return self._sized(self._counting.raw, max_parameters)
-
-    def parameter_range(self, *, placing: bool = False) -> tuple[int, int]:
-        """Fewest and most trainable parameters of an architecture that meets every constraint.
-
-        Exact where ``size`` is; otherwise what was found by descent and by sampling.
-
-        Args:
-            placing: of architectures that train any.
-        Raises:
-            ValueError: if no architecture meets the constraints.
-        """
-        known = self._counting.parameters(placing)
-        if known is not None:
-            return known
-        counts = [self.count(self.sample(seed)) for seed in range(100)]
-        counts.append(self.count(feasible_point(self).architecture))
-        counts = [count for count in counts if count or not placing] or [0]
-        return min(counts), max(counts)
-
-    def uniform(self, n: int, seed: int) -> list[Architecture]:
-        """Random canonical architectures, each of the space equally likely, however it is drawn.
-
-        Args:
-            n: how many; one may come more than once.
-            seed: the same seed gives the same architectures.
-        Raises:
-            ValueError: if the space is too entangled to tell its architectures apart, or hardly
-                one of them meets the constraints.
-        """
-        high = self.parameter_range()[1]
-        return uniform_within(self, n, random.Random(seed), 0, high)
-
-    def stratified(self, n: int, seed: int, strata: int = 10) -> list[Architecture]:
-        """Random canonical architectures, spread evenly over the logarithm of their parameters.
-
-        The range of parameters is cut into ``strata`` of one ratio; each that has architectures
-        gets as many draws as the others (to within one), and in each all are equally likely.
-
-        Args:
-            n: how many, strata with fewer parameters first.
-            seed: the same seed gives the same architectures.
-            strata: at least 1.
-        Raises:
-            ValueError: as :meth:`uniform`.
-        """
-        return stratified(self, n, seed, strata)
-
-    def drawer(self, low: int, high: int) -> Drawer:
-        """Draws architectures with about so many parameters, see :mod:`peftnas.spaces.sampling`.
-
-        Raises:
-            ValueError: if the space is too entangled to tell its architectures apart.
-        """
-        found = self._counting.drawer(low, high)
-        if found is None:
-            raise ValueError(
-                "only a space whose architectures can be counted exactly is drawn uniformly, got "
-                f"one with {self.size()} of them; use sample(seed), or drop the constraint or the "
-                "items that depend on each other"
-            )
-        return found
-
     def dimensions(self) -> tuple[Dimension, ...]:
         """Every dimension that some walk asks, in the order of the walk and of the encoding."""
         return self._dimensions
@@ -332,14 +251,3 @@ class BoundSpace:
     @cached_property
     def _inversion(self) -> Inversion:
         return Inversion(self)
-
-    @cached_property
-    def _counting(self) -> Counting:
-        return counting(self)
-
-    def _sized(self, number: Callable[[int | None], tuple[int, int]], budget: Any) -> Size:
-        check_budget(budget)
-        budgets = (self.max_parameters, resolve_budget(budget, self.anatomy.backbone_parameters))
-        known = [limit for limit in budgets if limit is not None]
-        reals = tuple(d.path for d in self._dimensions if isinstance(d.domain, Real))
-        return Size(*number(min(known, default=None)), reals)

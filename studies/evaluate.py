@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from peftnas.search.task_protocol import Split
+    from peftnas.search.task_protocol import AnySplit
     from peftnas.studies.restore import TrainedTrial
 
 
-def evaluate(trained: TrainedTrial, test: Split) -> dict[str, float]:
+def evaluate(trained: TrainedTrial, test: AnySplit) -> dict[str, float]:
     """Every metric of a trained trial on the test split.
 
     Args:
@@ -18,8 +18,8 @@ def evaluate(trained: TrainedTrial, test: Split) -> dict[str, float]:
         test: from ``task.test``.
     """
     with trained.answerer() as answerer:
-        predictions = answerer(test.texts, test.pairs)
-    return trained.bench.task.score(predictions, test.labels)
+        predictions, labels = answerer.predict(test)
+    return trained.bench.task.score(predictions, labels)
 
 
 def record_look(storage_url: str, name: str, number: int, scores: dict[str, float]) -> None:

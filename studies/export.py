@@ -102,7 +102,8 @@ def _write_own(draft: Path, trained: TrainedTrial, answerer: Answerer) -> dict[s
     _name_backbone(draft, trained.bench.backbone)
     head = {name: tensor.cpu() for name, tensor in classifier.head.state_dict().items()}
     save_file(head, draft / HEAD)
-    answerer.tokenizer.save_pretrained(draft / TOKENIZER)
+    if answerer.tokenizer is not None:
+        answerer.tokenizer.save_pretrained(draft / TOKENIZER)
     return {}
 
 
@@ -120,7 +121,8 @@ def load_exported(
             in the installed package, and on the hub. They must have the recorded sha256.
         methods: the study's FILE, where the architecture has methods of its own; it is run.
     Returns:
-        A callable: texts (and their pairs) -> logits (n, n_outputs), with ``labels`` for names.
+        A callable: texts (and their pairs) -> logits (n, n_outputs), with ``labels`` for names; of
+        other forms: examples -> predictions, see ``Answerer``.
     Raises:
         UsageError: if the folder is no export, or the backbone or one of its methods is not found.
     """
@@ -129,7 +131,7 @@ def load_exported(
 
     from peftnas.methods import load
     from peftnas.search.trial.classifier import Classifier
-    from peftnas.search.trial.head import build_head
+    from peftnas.search.trial.forms.form import made_form
     from peftnas.studies.answer import Answerer
 
     folder = Path(folder).expanduser()
@@ -138,18 +140,22 @@ def load_exported(
         load_study(str(methods))
     _check_methods(folder, methods)
     found = _find(facts["backbone"], backbone)
-    base = found.load(facts["dtype"])
+    form = made_form(facts.get("form", {"kind": "text"}))
+    base = form.load(found, facts["dtype"], "cpu")
     causal = found.anatomy().causal
-    head = build_head(
+    head = form.head(
         base, facts["n_outputs"], facts["pooling"], causal=causal, dropout=0.0, seed=0
     )
     head.load_state_dict(load_file(folder / HEAD))
-    classifier = Classifier(base, load(folder, base), head)
-    tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER)
+    classifier = Classifier(base, load(folder, base), head, form)
+    words = (folder / TOKENIZER).is_dir()
+    tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER) if words else None
     return Answerer(classifier, found, tokenizer, facts["max_length"], facts["label_names"])
 
 
 def _facts(trained: TrainedTrial, study: str, answerer: Answerer) -> dict[str, Any]:
+    from peftnas.search.trial.forms.form import form_to_dict
+
     backbone, row = trained.bench.backbone, trained.row
     return {
         "format": FORMAT,
@@ -166,7 +172,9 @@ def _facts(trained: TrainedTrial, study: str, answerer: Answerer) -> dict[str, A
         "task": trained.bench.task.name,
         "label_names": list(answerer.label_names),
         "n_outputs": trained.bench.data.n_outputs,
-        "pairs": trained.bench.data.train.pairs is not None,
+        "pairs": getattr(trained.bench.data.train, "pairs", None) is not None,
+        "form": form_to_dict(trained.bench.form),
+        "usage": trained.bench.form.usage,
         "pooling": row.recipe["pooling"],
         "max_length": answerer.max_length,
         "prompt_length": answerer.classifier.attached.prompt_length,

@@ -29,6 +29,11 @@ def check_form(row: TrialRow, bench: Bench, form: str) -> None:
 
     if form == "peftnas":
         return
+    if bench.form.kind != "text":
+        raise UsageError(
+            f"--format {form}: a head for examples of the form {bench.form.kind!r} is written in "
+            "peftnas's own format alone; take --format peftnas"
+        )
     assert row.architecture is not None, "finished trials have one"
     model = bench.model(row.recipe["dtype"])
     attached = attach(model, Architecture.from_dict(row.architecture), anatomy=bench.anatomy)
@@ -46,7 +51,7 @@ def check_form(row: TrialRow, bench: Bench, form: str) -> None:
 def _check_token_types(bench: Bench, prompt_length: int) -> None:
     """Refuse prompts on pairs where the backbone tells the second text from the first."""
     typed = getattr(bench.backbone.config(), "type_vocab_size", 1) > 1
-    if typed and prompt_length and bench.data.train.pairs is not None:
+    if typed and prompt_length and getattr(bench.data.train, "pairs", None) is not None:
         raise ValueError(
             "it cannot take a prompt on pairs of texts, as HF peft drops the token types that "
             "tell the second text from the first; keep peftnas's own format"

@@ -17,7 +17,7 @@ def loading_lines(folder: Path, facts: dict[str, Any], methods: Path | None = No
         methods: FILE of the study, if the architecture has methods that are defined there.
     """
     if facts["layout"] == "peftnas":
-        return _own_lines(folder, methods)
+        return _own_lines(folder, facts["usage"], methods)
     return "\n".join(_lines_without_peftnas(folder, facts))
 
 
@@ -39,14 +39,14 @@ def readme(facts: dict[str, Any], lines: str) -> str:
 """
 
 
-def _own_lines(folder: Path, methods: Path | None) -> str:
+def _own_lines(folder: Path, usage: str, methods: Path | None) -> str:
     where = [repr(str(folder.absolute()))]
     if methods is not None:
         where.append(f"methods={str(methods.absolute())!r}")
     return (
         "from peftnas.studies.export import load_exported\n"
-        f"classify = load_exported({', '.join(where)})\n"
-        'logits = classify(["a text"])'
+        f"{'classify' if 'classify' in usage else 'model'} = load_exported({', '.join(where)})\n"
+        f"{usage}"
     )
 
 
@@ -131,8 +131,9 @@ def _remarks(facts: dict[str, Any]) -> str:
     names = f"Classes in the order of the logits: {labels}." if labels else ""
     if facts["layout"] == "peftnas":
         pairs = "Its task is on pairs: `classify(texts, pairs)`.\n\n" if facts["pairs"] else ""
+        names = "`classify.labels([...])` gives the names of the classes.\n\n"
         return (
-            "`classify.labels([...])` gives the names of the classes.\n\n"
+            f"{names if 'classify' in facts['usage'] else ''}"
             f"{pairs}{lost}\n"
             "Where it is not found by itself, name its folder: `load_exported(..., "
             "backbone=FOLDER)`."

@@ -9,6 +9,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peftnas.search.task_protocol import Split
 from peftnas.studies.export_check import refused
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def write_peft(draft: Path, trained: TrainedTrial, answerer: Answerer) -> dict[s
         batch = _batch(trained, answerer).inputs()
         save_as_peft(classifier.attached, draft, where, fresh=fresh, batch=batch)
     save_file(_head_tensors(classifier, with_pooler=True), draft / HEAD)
+    assert answerer.tokenizer is not None, "check_form lets texts pass alone"
     answerer.tokenizer.save_pretrained(draft / "tokenizer")
     return {"head": "classifier" if _is_native(classifier) else "pooled", "load": where}
 
@@ -68,6 +70,7 @@ def write_merged(draft: Path, trained: TrainedTrial, answerer: Answerer) -> dict
             _write_classifier(draft, factory, trained, answerer, batch)
     if factory is None:
         save_file(_head_tensors(classifier), draft / HEAD)
+    assert answerer.tokenizer is not None, "check_form lets texts pass alone"
     answerer.tokenizer.save_pretrained(draft)
     return {"head": "pooled" if factory is None else "classifier"}
 
@@ -142,6 +145,7 @@ def _batch(trained: TrainedTrial, answerer: Answerer) -> Batch:
     import numpy as np
 
     split = trained.bench.data.validation
+    assert isinstance(split, Split), "check_form lets texts pass alone"
     some = slice(0, 8 * ROWS)
     tokens = answerer.tokens(split.texts[some], None if split.pairs is None else split.pairs[some])
     order = np.argsort(tokens.lengths, kind="stable")

@@ -47,9 +47,8 @@ class TrainedTrial:
         room = bench.longest - classifier.attached.prompt_length
         max_length = min(int(self.row.recipe["max_length"]), room)
         try:
-            yield Answerer(
-                classifier, backbone, backbone.tokenizer(), max_length, bench.data.label_names
-            )
+            tokenizer = backbone.tokenizer() if backbone.reads_words else None
+            yield Answerer(classifier, backbone, tokenizer, max_length, bench.data.label_names)
         finally:
             classifier.detach()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -13,9 +15,9 @@ GOOD = tuple(f"good{n}" for n in range(3))
 BAD = tuple(f"bad{n}" for n in range(3))
 
 
-def save_tokenizer(folder: Path, *, pad: bool) -> int:
+def save_tokenizer(folder: Path, *, pad: bool, known: Sequence[str] = (*GOOD, *BAD)) -> int:
     """Write a tokenizer of whole words; returns the size of its vocabulary."""
-    words = {word: number for number, word in enumerate((*SPECIAL, *GOOD, *BAD))}
+    words = {word: number for number, word in enumerate((*SPECIAL, *known))}
     inner = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     if pad:
@@ -31,12 +33,19 @@ def save_tokenizer(folder: Path, *, pad: bool) -> int:
     return len(words)
 
 
-def save_backbone(folder: Path, config: PreTrainedConfig, *, pad: bool = True) -> Path:
+def save_backbone(
+    folder: Path,
+    config: PreTrainedConfig,
+    *,
+    pad: bool = True,
+    known: Sequence[str] = (*GOOD, *BAD),
+    auto: Any = AutoModel,
+) -> Path:
     """Write a random model of a config, and its tokenizer."""
-    config.vocab_size = save_tokenizer(folder, pad=pad)
+    config.vocab_size = save_tokenizer(folder, pad=pad, known=known)
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        AutoModel.from_config(config).save_pretrained(folder)
+        auto.from_config(config).save_pretrained(folder)
     return folder
 
 

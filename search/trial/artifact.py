@@ -28,7 +28,7 @@ from peftnas.search.backbone import Backbone
 from peftnas.search.errors import CannotSaveError
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.trial.classifier import Classifier
-from peftnas.search.trial.head import build_head
+from peftnas.search.trial.forms.form import made_form
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -134,14 +134,16 @@ def load_artifact(folder: Path | str, base: PreTrainedModel) -> Classifier:
 
     Args:
         folder: of the artifact.
-        base: the backbone that it was trained on, without a task head.
+        base: what it was trained on, as ``Form.load`` gives it; for texts the backbone without a
+            task head.
     Raises:
         ValueError: if there is no artifact in the folder.
     """
     content = read_result(folder)
     if content is None:
         raise ValueError(f"no checkpoint lies in {str(folder)!r}; train the trial again")
-    head = build_head(
+    form = made_form(content.get("form", {"kind": "text"}))
+    head = form.head(
         base,
         content["n_outputs"],
         content["job"]["recipe"]["pooling"],
@@ -150,6 +152,7 @@ def load_artifact(folder: Path | str, base: PreTrainedModel) -> Classifier:
         seed=0,
     )
     head.load_state_dict(load_file(Path(folder) / HEAD))
-    classifier = Classifier(base, load(Path(folder) / MODULES, base), head.to(base.device))
+    modules = load(Path(folder) / MODULES, base)
+    classifier = Classifier(base, modules, head.to(base.device), form)
     classifier.train(False)
     return classifier

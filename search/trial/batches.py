@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,11 +75,7 @@ class Tokens:
 
     def batch(self, rows: npt.NDArray[np.int64], device: str = "cpu") -> Batch:
         """The examples with these numbers, in this order."""
-        lengths = self.lengths[rows]
-        real = np.arange(lengths.max()) < lengths[:, None]
-        flat = np.concatenate(
-            [np.arange(self.starts[row], self.starts[row + 1]) for row in rows.tolist()]
-        )
+        real, flat = ragged(self.starts, rows)
         ids = np.full(real.shape, self.pad, dtype=np.int64)
         ids[real] = self.ids[flat]
         types = None
@@ -92,6 +88,23 @@ class Tokens:
             None if types is None else torch.from_numpy(types).to(device),
             torch.from_numpy(self.labels[rows]).to(device),
         )
+
+
+def ragged(
+    starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """How examples that lie in a row come side by side, padded on the right.
+
+    Args:
+        starts: (n + 1,); example i is at ``starts[i]:starts[i + 1]``.
+        rows: (B,) numbers of examples.
+    Returns:
+        Which places of the (B, T) table are real, and what of the row stands there.
+    """
+    lengths = np.diff(starts)[rows]
+    real = np.arange(lengths.max()) < lengths[:, None]
+    flat = np.concatenate([np.arange(starts[row], starts[row + 1]) for row in rows.tolist()])
+    return real, flat
 
 
 def tokenise(
@@ -129,13 +142,30 @@ def tokenise(
                 f"an example needs at least one token, got none for text number {number}: "
                 f"{split.texts[number]!r}; drop empty texts"
             )
+    return tokens_from(ids, encoded["token_type_ids"] if types else None, split.labels, pad)
+
+
+def tokens_from(
+    ids: Sequence[Sequence[int]],
+    types: Sequence[Sequence[int]] | None,
+    labels: Labels,
+    pad: int,
+) -> Tokens:
+    """The tokens of examples that are lists of numbers.
+
+    Args:
+        ids: of each example.
+        types: 1 in the second text; ``None`` where the backbone wants none.
+        labels: (n,).
+        pad: token that fills short rows.
+    """
     return Tokens(
         np.concatenate([np.asarray(row, dtype=np.int32) for row in ids]),
-        np.concatenate([np.asarray(row, dtype=np.int8) for row in encoded["token_type_ids"]])
-        if types
-        else None,
+        None
+        if types is None
+        else np.concatenate([np.asarray(row, dtype=np.int8) for row in types]),
         np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64),
-        split.labels,
+        labels,
         pad,
     )
 

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from peftnas.search.backbone import Backbone
 from peftnas.search.task_protocol import Task, TaskData
-from peftnas.search.trial.batches import Tokens, tokenise
+from peftnas.search.trial.forms.form import Reader, Rows, form_of, form_to_dict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -19,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Examples:
-    """The tokens of both splits that a trial sees."""
+    """Both splits that a trial sees, as numbers."""
 
-    train: Tokens
-    validation: Tokens
+    train: Rows
+    validation: Rows
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class BenchSpec:
     Attributes:
         backbone: its folder has to exist where the worker runs.
         task: scores predictions.
-        data: train and validation texts.
+        data: train and validation examples.
         examples: their tokens by largest length; lengths that are missing are made on the bench.
         dtypes: number types of the backbone to load when a worker starts.
     """
@@ -44,7 +42,7 @@ class BenchSpec:
     dtypes: tuple[str, ...] = ("float32",)
 
     def with_tokens(self, lengths: Iterable[int]) -> BenchSpec:
-        """The same with the texts tokenised for each of these values of ``recipe.max_length``."""
+        """The same, tokenised for each of these values of ``recipe.max_length``."""
         bench = self.build()
         for length in lengths:
             bench.examples(length)
@@ -60,7 +58,7 @@ class Bench:
 
     Args:
         backbone: loaded when a trial first needs it, once for each number type.
-        data: train and validation texts.
+        data: train and validation examples, of the form of the task.
         task: scores predictions.
         device: such as "cpu" or "cuda".
         examples: tokens that are there already, by largest length.
@@ -78,6 +76,7 @@ class Bench:
         self.backbone = backbone
         self.data = data
         self.task = task
+        self.form = form_of(task)
         self.device = device
         self.anatomy = backbone.anatomy()
         self.longest = backbone.longest()
@@ -87,17 +86,16 @@ class Bench:
     def model(self, dtype: str = "float32") -> PreTrainedModel:
         """The resident backbone; trials leave it as they found it."""
         if dtype not in self._models:
-            self._models[dtype] = self.backbone.load(dtype, self.device)
+            self._models[dtype] = self.form.load(self.backbone, dtype, self.device)
         return self._models[dtype]
 
     def examples(self, max_length: int) -> Examples:
         """The tokenised data, no example longer than ``max_length`` or than the backbone takes."""
-        length = min(max_length, self.longest)
+        length = self.form.length(min(max_length, self.longest))
         if length not in self.tokenised:
-            tokenizer, pad = self.backbone.tokenizer(), self.backbone.pad_id()
-            types = getattr(self.backbone.config(), "type_vocab_size", 1) > 1
+            reader, names = Reader.of(self.backbone), self.data.label_names
             train, validation = (
-                tokenise(split, tokenizer, length, pad=pad, types=types)
+                self.form.rows(split, reader, length, names)
                 for split in (self.data.train, self.data.validation)
             )
             self.tokenised[length] = Examples(train, validation)
@@ -105,18 +103,16 @@ class Bench:
 
     def warm_up(self) -> None:
         """Score perfect answers once, so that what the metrics import is no part of a trial."""
-        labels = self.data.validation.labels
-        if self.data.label_names:
-            answers = np.eye(self.data.n_outputs, dtype=np.float32)[labels]
-        else:
-            answers = labels.astype(np.float32).reshape(-1, 1)
-        self.task.score(answers, labels)
+        for examples in list(self.tokenised.values())[:1]:
+            labels = examples.validation.labels
+            self.task.score(self.form.perfect(labels, self.data.n_outputs), labels)
 
     def facts(self) -> dict[str, Any]:
         """What one has to know to use a checkpoint elsewhere; JSON values."""
         return {
             "backbone": {"name": self.backbone.name, "sha256": self.backbone.sha256},
             "task": self.task.name,
+            "form": form_to_dict(self.form),
             "n_outputs": self.data.n_outputs,
             "label_names": list(self.data.label_names),
         }

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
-
-from peftnas.search.trial.batches import EVALUATION_TOKENS, Batch, Tokens, evaluation_order
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftnas.methods.attach import AttachedModules
+    from peftnas.search.trial.forms.form import AnyBatch, Form, Outcome, Rows
     from peftnas.search.trial.head import Head
 
 
@@ -22,39 +18,37 @@ class Classifier:
     """A backbone with an architecture attached to it, and a head.
 
     Args:
-        base: the backbone.
+        base: the backbone, or a model around it where a form needs more of it.
         attached: the modules on it.
-        head: reads its hidden states.
+        head: reads its output.
+        form: of the examples that are asked.
     """
 
-    def __init__(self, base: PreTrainedModel, attached: AttachedModules, head: Head) -> None:
+    def __init__(
+        self, base: PreTrainedModel, attached: AttachedModules, head: Head, form: Form
+    ) -> None:
         self.base = base
         self.attached = attached
         self.head = head
+        self.form = form
 
     def train(self, mode: bool = True) -> None:
         """Turns dropout of modules and head on or off; the backbone stays in eval mode."""
         self.attached.train(mode)
         self.head.train(mode)
 
-    def logits(self, batch: Batch) -> Tensor:
-        """The answer, (B, n_outputs) float32."""
+    def logits(self, batch: AnyBatch) -> Tensor:
+        """The answer, float32; of texts (B, n_outputs)."""
         return self.head.answer(self.base, self.attached, batch)
 
-    def predict(self, tokens: Tokens) -> npt.NDArray[np.float32]:
-        """The answers to a whole split in its order, (n, n_outputs), without dropout."""
+    def evaluate(self, rows: Rows) -> Outcome:
+        """Predictions for a whole split in its order, and the loss, without dropout."""
         self.train(False)
-        answers: npt.NDArray[np.float32] | None = None
-        device = self.base.device.type
-        with torch.no_grad():
-            for rows in evaluation_order(tokens.lengths, EVALUATION_TOKENS[device]):
-                batch = tokens.batch(rows, device)
-                logits = self.logits(batch).cpu().numpy()
-                if answers is None:
-                    answers = np.empty((len(tokens), logits.shape[1]), dtype=np.float32)
-                answers[rows] = logits
-        assert answers is not None, "a split has at least one example"
-        return answers
+        return self.form.evaluate(self, rows)
+
+    def predict(self, rows: Rows) -> Any:
+        """The predictions alone; of texts (n, n_outputs)."""
+        return self.evaluate(rows).predictions
 
     def detach(self) -> None:
         """Leaves the backbone as it was before."""

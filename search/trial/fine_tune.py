@@ -24,8 +24,7 @@ from peftnas.search.trial.artifact import commit, write_tensors
 from peftnas.search.trial.batches import training_order
 from peftnas.search.trial.bench import Bench, BenchSpec, Examples
 from peftnas.search.trial.classifier import Classifier
-from peftnas.search.trial.head import build_head
-from peftnas.search.trial.losses import loss_of, losses_of, prune
+from peftnas.search.trial.losses import losses_of, prune
 from peftnas.search.trial.measure import StepMeter
 from peftnas.search.trial.optimiser import Learner, evaluation_steps
 from peftnas.search.trial.overhead import OVERHEADS, measure_overheads
@@ -168,7 +167,7 @@ def build_classifier(bench: Bench, job: TrialJob, recipe: Recipe) -> Classifier:
     torch.manual_seed(child_seed(job.seed, "dropout"))
     base = bench.model(held(recipe.dtype))
     dropout = float(held(recipe.dropout))
-    head = build_head(
+    head = bench.form.head(
         base,
         bench.data.n_outputs,
         held(recipe.pooling),
@@ -178,7 +177,7 @@ def build_classifier(bench: Bench, job: TrialJob, recipe: Recipe) -> Classifier:
     ).to(bench.device)
     architecture = Architecture.from_dict(job.architecture)
     attached = attach(base, architecture, seed=job.seed, anatomy=bench.anatomy, dropout=dropout)
-    return Classifier(base, attached, head)
+    return Classifier(base, attached, head, bench.form)
 
 
 def _learn(
@@ -220,11 +219,9 @@ def _evaluate(
     bench: Bench, classifier: Classifier, examples: Examples, step: int
 ) -> dict[str, float]:
     """One entry of the learning curve."""
-    labels = examples.validation.labels
-    predictions = classifier.predict(examples.validation)
-    loss = float(loss_of(torch.from_numpy(predictions), torch.from_numpy(labels.copy())))
-    entry = {"step": step, "loss": _finite(loss, "the validation loss", step)}
-    for name, value in bench.task.score(predictions, labels).items():
+    found = classifier.evaluate(examples.validation)
+    entry = {"step": step, "loss": _finite(found.loss, "the validation loss", step)}
+    for name, value in bench.task.score(found.predictions, examples.validation.labels).items():
         entry[name] = _finite(float(value), name, step)
     return entry
 

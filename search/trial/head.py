@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from peftnas.search.seeds import child_seed
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from peftnas.search.trial.batches import Batch
 
 INIT_STD = 0.02
 
@@ -28,8 +27,11 @@ class Attached(Protocol):
 class Head(nn.Module):
     """Gives the answer for a batch. Its parameters are trained with every architecture."""
 
-    def answer(self, base: PreTrainedModel, attached: Attached, batch: Batch) -> Tensor:
-        """Logits (B, n_outputs), float32, of the backbone with its attached modules."""
+    def answer(self, base: PreTrainedModel, attached: Attached, batch: Any) -> Tensor:
+        """Logits, float32, of the backbone with its attached modules; of texts (B, n_outputs).
+
+        ``batch`` is what the rows of the head's form give.
+        """
         raise NotImplementedError
 
     def count(self) -> int:
@@ -56,9 +58,8 @@ class PooledHead(Head):
         self.dropout = nn.Dropout(dropout)
         self.score = nn.Linear(width, n_outputs, bias=bias)
 
-    def answer(self, base: PreTrainedModel, attached: Attached, batch: Batch) -> Tensor:
-        hidden = base(**batch.inputs(), **_without_cache(base)).last_hidden_state
-        logits: Tensor = self(attached.real(hidden), batch.attention_mask)
+    def answer(self, base: PreTrainedModel, attached: Attached, batch: Any) -> Tensor:
+        logits: Tensor = self(last_hidden(base, attached, batch), batch.attention_mask)
         return logits
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ class NativeHead(Head):
         setattr(whole, whole.base_model_prefix, base)
         self._whole = (whole,)  # in a tuple: not a submodule, which would own the backbone
 
-    def answer(self, base: PreTrainedModel, attached: Attached, batch: Batch) -> Tensor:
+    def answer(self, base: PreTrainedModel, attached: Attached, batch: Any) -> Tensor:
         logits: Tensor = self._whole[0](**batch.inputs()).logits
         return logits.float()
 
@@ -116,11 +117,16 @@ def build_head(
     """
     head: Head
     if pooling != "native":
-        head = PooledHead(_output_width(base), n_outputs, pooling, dropout)
+        head = PooledHead(output_width(base), n_outputs, pooling, dropout)
     elif causal:
-        head = PooledHead(_output_width(base), n_outputs, "last", dropout, bias=False)
+        head = PooledHead(output_width(base), n_outputs, "last", dropout, bias=False)
     else:
         head = NativeHead(base, n_outputs, dropout)
+    return start_head(head, seed)
+
+
+def start_head(head: Head, seed: int) -> Head:
+    """The same head, freshly drawn: matrices from N(0, 0.02), vectors 0."""
     generator = torch.Generator().manual_seed(child_seed(seed, "head"))
     with torch.no_grad():
         for parameter in head.parameters():
@@ -150,13 +156,19 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
 
 
-def _output_width(base: PreTrainedModel) -> int:
+def last_hidden(base: PreTrainedModel, attached: Attached, batch: Any) -> Tensor:
+    """The last hidden states of a batch at its own positions, (B, T, d)."""
+    hidden = base(**batch.inputs(), **without_cache(base)).last_hidden_state
+    return attached.real(hidden)
+
+
+def output_width(base: PreTrainedModel) -> int:
     """Width of the last hidden states; some backbones (opt) project them to that of the words."""
     width: int = getattr(base.config, "word_embed_proj_dim", base.config.hidden_size)
     return width
 
 
-def _without_cache(base: PreTrainedModel) -> dict[str, bool]:
+def without_cache(base: PreTrainedModel) -> dict[str, bool]:
     """Keeps a decoder from filling a cache that nobody reads."""
     return {"use_cache": False} if getattr(base.config, "use_cache", False) else {}
 

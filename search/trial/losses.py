@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from peftnas.search.trial.batches import Batch
     from peftnas.search.trial.classifier import Classifier
+    from peftnas.search.trial.forms.form import AnyBatch
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def losses_of(
-    classifier: Classifier, batch: Batch, step: int, steps: int, seed: int
+    classifier: Classifier, batch: AnyBatch, step: int, steps: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """The task's loss of a batch, and what is minimised.
 
@@ -38,9 +38,9 @@ def losses_of(
         steps: of the whole training.
         seed: of what modules draw.
     """
-    extra = classifier.attached.steps
-    logits = classifier.logits(batch)
-    loss = loss_of(logits, batch.labels)
+    extra, form = classifier.attached.steps, classifier.form
+    answer = classifier.logits(batch)
+    loss = form.loss(answer, batch.labels)
     objective = loss
     penalty = extra.penalty()
     if penalty is not None:
@@ -48,7 +48,7 @@ def losses_of(
     if extra.wants_two_passes:
         extra.begin(step, steps, seed + 1)
         again = classifier.logits(batch)
-        objective = objective + disagreement(logits, again, classes=logits.shape[1] > 1)
+        objective = objective + form.disagreement(answer, again)
     return loss, objective
 
 
@@ -67,11 +67,12 @@ def disagreement(one: Tensor, other: Tensor, *, classes: bool) -> Tensor:
     return (both[0] + both[1]) / 2
 
 
-def prune(classifier: Classifier, batch: Batch) -> None:
+def prune(classifier: Classifier, batch: AnyBatch) -> None:
     """Lets modules choose what of them is trained, by the gradient of one batch."""
     extra = classifier.attached.steps
     extra.begin_pruning()
-    loss_of(classifier.logits(batch), batch.labels).backward()  # type: ignore[no-untyped-call]
+    loss = classifier.form.loss(classifier.logits(batch), batch.labels)
+    loss.backward()  # type: ignore[no-untyped-call]
     extra.prune()
     for parameter in (*classifier.attached.parameters(), *classifier.head.parameters()):
         parameter.grad = None

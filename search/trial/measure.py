@@ -28,12 +28,12 @@ class StepMeter:
 
     Args:
         owned: parameters and buffers of backbone, modules and head.
-        optimiser: that moves them.
+        optimiser: that moves them; ``None``: there is nothing to move.
         device: such as "cpu" or "cuda".
     """
 
     def __init__(
-        self, owned: Iterable[Tensor], optimiser: torch.optim.Optimizer, device: str
+        self, owned: Iterable[Tensor], optimiser: torch.optim.Optimizer | None, device: str
     ) -> None:
         self._owned = list({id(part): part for part in owned}.values())
         self._optimiser = optimiser

@@ -63,7 +63,8 @@ class Learner:
             for group in _groups(parameters, float(highest), decay)
             if group["params"]
         ]
-        self.optimiser = torch.optim.AdamW(groups, fused=True)
+        # a bare backbone with a head of its own has nothing to train
+        self.optimiser = torch.optim.AdamW(groups, fused=True) if groups else None
         self.schedule = held(recipe.schedule)
         self.steps = held(recipe.steps)
         self.warmup = float(held(recipe.warmup))
@@ -71,6 +72,8 @@ class Learner:
 
     def step(self, loss: Tensor, step: int) -> None:
         """One update from the gradient of ``loss``; ``step`` is 0-based."""
+        if self.optimiser is None:
+            return
         factor = rate_factor(self.schedule, step, self.steps, self.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = group["highest"] * factor

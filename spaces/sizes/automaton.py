@@ -55,6 +55,7 @@ class Automaton:
         self._boxes, self.alphabet, self.n_layers = boxes, alphabet, n_layers
         self._starts = [[_starts(strand, n_layers) for strand in box.strands] for box in boxes]
         self._known: dict[tuple[int, State], dict[Letter, State]] = {}
+        self._plain: dict[int, list[Plain] | None] = {}
         self._steps = 0
         self.start: State = frozenset(
             (number, (_START,) * len(box.strands)) for number, box in enumerate(boxes)
@@ -77,6 +78,30 @@ class Automaton:
                 raise Unstructured
             self._known[key] = {letter: _dominant(nodes) for letter, nodes in reached.items()}
         return self._known[key]
+
+    def plain(self, state: State) -> tuple[int, list[Plain], int] | None:
+        """What a state of one plain strand can still read; ``None`` for other states.
+
+        Each of its words is spelled in one way, so that words can be counted layer by layer.
+
+        Returns:
+            Number of the box, its options in each layer, and layers still to be drawn.
+        """
+        if len(state) != 1:
+            return None
+        [(number, places)] = state
+        if number not in self._plain:
+            box = self._boxes[number]
+            single = len(box.strands) == 1
+            self._plain[number] = _plain(box.strands[0], self.n_layers) if single else None
+        options = self._plain[number]
+        if options is None:
+            return None
+        return number, options, self._boxes[number].strands[0].min_size - places[0][1]
+
+    def labels(self, number: int) -> Labels:
+        """The labels of a box."""
+        return self._boxes[number].labels
 
     def endings(self, state: State) -> dict[Letter, Labels]:
         """The letters outside of the layers with which a word can end, and their labels."""
@@ -165,6 +190,26 @@ class Automaton:
 
 Starts = tuple[Fill, ...] | None
 """In a layer: the fills of a block that begins there; ``None`` where none does."""
+
+
+Plain = tuple[tuple[Letter, int], ...]
+"""In a layer: each letter with the most layers drawn for it."""
+
+
+def _plain(strand: Strand, n_layers: int) -> list[Plain] | None:
+    """The options of a strand in each layer, where they are all that matters of it."""
+    if strand.constant != NOTHING or strand.required:
+        return None
+    options: list[Plain] = [((NOTHING, 0),)] * n_layers
+    for block in strand.blocks:
+        if len(block.layers) != 1:
+            return None
+        drawn: dict[Letter, int] = {}
+        for fill in block.fills:
+            letter = fill.letters[0]
+            drawn[letter] = max(drawn.get(letter, 0), fill.drawn)
+        options[block.layers[0]] = tuple(drawn.items())
+    return options
 
 
 def _starts(strand: Strand, n_layers: int) -> list[Starts]:

@@ -7,61 +7,32 @@ methods by inclusion and exclusion.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.constraints import AtLeast
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.relations import Forbid, Relation
-from peftnas.spaces.sizes.assign import Part, Unstructured, assignments, parts
-from peftnas.spaces.sizes.automaton import Automaton, BoxOf, Labels
-from peftnas.spaces.sizes.boxes import Boxes
+from peftnas.spaces.sizes.assign import Part, Unstructured, parts
 from peftnas.spaces.sizes.letters import Alphabet
-from peftnas.spaces.sizes.points import Outcomes, Points, Weigh
+from peftnas.spaces.sizes.part_reader import PartReader
+from peftnas.spaces.sizes.points import Outcomes, Weigh
 from peftnas.spaces.sizes.spread import Spread
-from peftnas.spaces.sizes.strands import Strand
-from peftnas.spaces.sizes.tables import Tables, ranges
+from peftnas.spaces.sizes.tables import Tables
 from peftnas.spaces.sizes.tally import extremes, number_within
+from peftnas.spaces.sizes.weighing import alike, exactly, rounded
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
 
-_ASSIGNMENTS = 40_000
 _STEPS_OF_BUDGET = 400
 _BUCKETS = 1_000
 
 Bounds = tuple[int, int]
 Row = tuple[int, list[Outcomes]]
 """Outcomes of each part, whose combinations count so often: 1, or -1 to take them away."""
-
-
-@dataclass(frozen=True)
-class Counted:
-    """One part.
-
-    Attributes:
-        automaton: reads what it can place.
-        points: how it is drawn.
-    """
-
-    automaton: Automaton
-    points: Points
-
-    @cached_property
-    def ranges(self) -> dict[Labels, Bounds]:
-        """Fewest and most trainable parameters of what places something, by labels."""
-        return ranges(self.automaton)
-
-    def range_under(self, gate: int) -> Bounds | None:
-        """The same of what a gate gives; ``None``: only nothing."""
-        pairs = [pair for labels, pair in self.ranges.items() if gate in labels]
-        return (min(a for a, _ in pairs), max(b for _, b in pairs)) if pairs else None
 
 
 class Census:
@@ -86,14 +57,25 @@ class Census:
         self._gates: tuple[Any, ...] = gate.options if isinstance(gate, Choice) else (gate,)
         self._n_layers = bound.anatomy.n_layers
         self._alphabet = Alphabet()
-        self._constrained = constrained
         self._layers_needed, self._methods_needed = _needed(bound) if constrained else (0, 0)
         self._known: dict[tuple[Any, ...], list[Tables]] = {}
-        self._parts = [self._part(part) for part in (parts(bound) if groups is None else groups)]
+        reading = PartReader(bound, self._alphabet, self._gates, constrained)
+        found = parts(bound) if groups is None else groups
+        self._parts = [
+            reading.read(part, self._layers_needed > 0, self._methods_needed > 1) for part in found
+        ]
 
     def distinct(self, budget: int | None) -> Bounds:
         """Architectures within a budget of trainable parameters that meet all constraints."""
         return self._bounds(budget, self.words)
+
+    def cumulated(self, budgets: Sequence[int]) -> list[Bounds]:
+        """:meth:`distinct` for several budgets, from one table."""
+        most = max(budgets, default=0)
+        return [
+            self._bounds(budget, lambda weigh, limit: self.words(weigh, limit, most))
+            for budget in budgets
+        ]
 
     def raw(self, budget: int | None) -> Bounds:
         """Points within a budget that meet all constraints."""
@@ -169,14 +151,21 @@ class Census:
             low, high = (number(rounded(step, up), budget) for up in (True, False))
             return low[0], high[1]
 
-    def words(self, weigh: Weigh, budget: int | None) -> Bounds:
-        """Architectures; a combination of words counts once, however many gates give it."""
+    def words(self, weigh: Weigh, budget: int | None, most: int | None = None) -> Bounds:
+        """Architectures; a combination of words counts once, however many gates give it.
+
+        Args:
+            weigh: what parameters count as.
+            budget: that they have to meet.
+            most: the largest budget that tables are made for; default: this one.
+        """
+        limit = budget if most is None else most
         gates = range(len(self._gates))
 
         def rows(only: frozenset[int] | None) -> Iterator[Row]:
             for size in range(1, len(gates) + 1):
                 for some in itertools.combinations(gates, size):
-                    tables = self.tables(weigh, budget, only)
+                    tables = self.tables(weigh, limit, only)
                     yield (-1) ** (size + 1), [one.under(*some) for one in tables]
 
         return self._in_enough_layers(lambda only: self._within(rows(only), budget))
@@ -254,55 +243,11 @@ class Census:
 
     # the parts
 
-    def _part(self, part: Part) -> Counted:
-        bound, gates = self._bound, self._gates
-        made = Boxes(bound, self._alphabet, part.apart, self._constrained)
-        boxes: dict[tuple[Strand, ...], Labels] = {}
-        points = Points(len(gates), self._alphabet)
-        for index, value in enumerate(gates):
-            gate = None if value is None and len(gates) == 1 else Choice(value)
-            found = islice(assignments(part.nodes, self._n_layers, gate), _ASSIGNMENTS + 1)
-            for number, assignment in enumerate(found):
-                if number == _ASSIGNMENTS:
-                    raise Unstructured
-                if self._methods_needed > 1 and len(assignment.methods) > 1:
-                    raise Unstructured
-                strands = made.strands(assignment)
-                if strands is not None:
-                    boxes[strands] = boxes.get(strands, frozenset()) | {index}
-                    points.add(strands, index, assignment.gated)
-        made_of = [strand for strands in boxes for strand in strands]
-        _check_spanning(made_of)
-        if self._layers_needed and any(map(_across, made_of)):
-            raise Unstructured
-        found_boxes = [BoxOf(*pair) for pair in boxes.items()]
-        return Counted(Automaton(found_boxes, self._alphabet, self._n_layers), points)
-
 
 def _placing(sides: list[Outcomes]) -> Iterator[list[Outcomes]]:
     """Rows whose combinations, together, are all that place something."""
     for i, side in enumerate(sides):
         yield [*sides[:i], Outcomes(0, side.filled), *sides[i + 1 :]]
-
-
-def exactly(count: int) -> int:
-    """Parameters as they are."""
-    return count
-
-
-def alike(count: int) -> int:
-    """Whatever the parameters."""
-    return 0
-
-
-@functools.cache
-def rounded(step: int, up: bool) -> Weigh:
-    """Parameters as a multiple of ``step``."""
-
-    def weigh(count: int) -> int:
-        return (count + step - 1 if up else count) // step * step
-
-    return weigh
 
 
 def _needed(bound: BoundSpace) -> tuple[int, int]:
@@ -323,20 +268,3 @@ def _needed(bound: BoundSpace) -> tuple[int, int]:
             case _:
                 raise Unstructured
     return layers, methods
-
-
-def _across(strand: Strand) -> bool:
-    """Whether letters do not say in which layers something is placed."""
-    wide = any(len(block.layers) > 1 for block in strand.blocks)
-    return strand.across or (strand.spanning and wide)
-
-
-def _check_spanning(strands: Sequence[Strand]) -> None:
-    """A placement over several layers is known by its blocks only: all must be cut alike."""
-    placing = {strand for strand in strands if any(f.live for b in strand.blocks for f in b.fills)}
-    for strand in placing:
-        if strand.spanning:
-            cut = [block.layers for block in strand.blocks]
-            for other in placing:
-                if other.kinds & strand.kinds and [b.layers for b in other.blocks] != cut:
-                    raise Unstructured

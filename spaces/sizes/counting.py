@@ -6,7 +6,7 @@ A small space is listed, a larger one counted by its structure; of what has none
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from peftnas.spaces.architecture import Architecture
@@ -31,6 +31,9 @@ class Counting(Protocol):
 
     def distinct(self, budget: int | None) -> Bounds:
         """Architectures with so many trainable parameters or fewer that meet all constraints."""
+
+    def cumulated(self, budgets: Sequence[int]) -> list[Bounds]:
+        """:meth:`distinct` for several budgets."""
 
     def raw(self, budget: int | None) -> Bounds:
         """Points with so many trainable parameters or fewer that meet all constraints."""
@@ -87,6 +90,10 @@ class Listing:
         number = sum(budget is None or count <= budget for _, count in self._found.values())
         return number, number
 
+    def cumulated(self, budgets: Sequence[int]) -> list[Bounds]:
+        """See :class:`Counting`."""
+        return [self.distinct(budget) for budget in budgets]
+
     def raw(self, budget: int | None) -> Bounds:
         """See :class:`Counting`."""
         number = sum(budget is None or count <= budget for count in self._raw)
@@ -137,6 +144,10 @@ class Loose:
         except Unstructured:
             low = 0
         return max(low, seen), self.raw(budget)[1]
+
+    def cumulated(self, budgets: Sequence[int]) -> list[Bounds]:
+        """See :class:`Counting`."""
+        return [self.distinct(budget) for budget in budgets]
 
     def raw(self, budget: int | None) -> Bounds:
         """See :class:`Counting`."""

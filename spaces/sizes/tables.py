@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from peftnas.spaces.fields import Configurable
 from peftnas.spaces.sizes.assign import Unstructured
-from peftnas.spaces.sizes.automaton import Automaton, Labels, State
+from peftnas.spaces.sizes.automaton import Automaton, Labels, Plain, State
 from peftnas.spaces.sizes.letters import NOTHING, Letter
 from peftnas.spaces.sizes.points import Outcomes, Weigh
 from peftnas.spaces.sizes.tally import Distribution, add
@@ -46,6 +46,10 @@ class Tables:
         self._budget, self._only = budget, only
         self._known: dict[tuple[int, State], Table] = {}
         self._terms = 0
+        # what is left of plain strands: numbered by its ways in the next layer and what follows
+        self._rests: dict[tuple[tuple[tuple[int, int], ...], int], int] = {}
+        self._ways: dict[int, tuple[tuple[tuple[int, int], ...], int]] = {}
+        self._numbers: dict[tuple[int, int], Distribution] = {}
 
     def under(self, *gates: int) -> Outcomes:
         """The words that each of these gates gives, apart the one that places nothing.
@@ -102,7 +106,45 @@ class Tables:
             self._known[key] = self._counted(layer, state)
         return self._known[key]
 
+    def _plainly(self, options: list[Plain], layer: int, missing: int) -> Distribution:
+        """Words of a plain strand from a layer on, with so many layers still to be drawn.
+
+        Strands that weigh alike share their numbers.
+        """
+        following = 0
+        for behind in range(len(options) - 1, layer - 1, -1):
+            nothing_more = self._only is not None and behind not in self._only
+            ways = sorted(
+                (self._weight(letter), drawn)
+                for letter, drawn in options[behind]
+                if letter == NOTHING or not nothing_more
+            )
+            key = (tuple(ways), following)
+            following = self._rests.setdefault(key, len(self._rests) + 1)
+            self._ways[following] = key
+        return self._rest(following, max(missing, 0))
+
+    def _rest(self, rest: int, missing: int) -> Distribution:
+        if rest == 0:
+            return {} if missing else {0: 1}
+        key = (rest, missing)
+        if key not in self._numbers:
+            ways, following = self._ways[rest]
+            total: Distribution = {}
+            for weight, drawn in ways:
+                counts = self._rest(following, max(missing - drawn, 0))
+                self._terms += len(counts)
+                for count, number in counts.items():
+                    if self._budget is None or count + weight <= self._budget:
+                        total[count + weight] = total.get(count + weight, 0) + number
+            self._numbers[key] = total
+        return self._numbers[key]
+
     def _counted(self, layer: int, state: State) -> Table:
+        plain = self._automaton.plain(state)
+        if plain is not None:
+            number, options, missing = plain
+            return {self._automaton.labels(number): self._plainly(options, layer, missing)}
         total: dict[Labels, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         if layer == self._automaton.n_layers:
             for letter, labels in self._automaton.endings(state).items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 from peftnas.search.task_protocol import Labels
 from peftnas.studies.tasks import labels as read_labels
 from peftnas.studies.tasks.errors import DataError
+from peftnas.studies.tasks.metrics import Kind
+from peftnas.studies.tasks.source_task import Options
 from peftnas.studies.tasks.tables import Table
 from peftnas.studies.tasks.text import TextTask
+
+if TYPE_CHECKING:
+    from peftnas.search.trial.forms.form import Form
 
 
 class TextClassification(TextTask):
@@ -26,7 +31,8 @@ class TextClassification(TextTask):
             or validation, test); a hub name; a ``datasets.DatasetDict``; or a dict from split to
             file. Relative paths are looked for in ``--data``, then beside the study's FILE.
             A tsv file has no quoting; a csv file has.
-        text: column of the (first) text.
+        text: column of the (first) text; or a text with names of columns in braces, such as
+            ``"{word}: {sentence}"``.
         text_pair: column of the second text of a pair.
         label: column of the class, strings or whole numbers.
         metrics: what is scored, accuracy and macro_f1 by default; the first is the default
@@ -37,13 +43,49 @@ class TextClassification(TextTask):
         test: the same for the test split.
         splits: split names that replace the usual ones, such as
             ``{"validation": "validation_matched"}``.
+        label_words: a word for each class, such as ``{"pos": "great", "neg": "bad"}``: a decoder
+            then answers by its own head, which is asked for the word behind the template. They
+            must begin with different tokens.
+        template: with ``label_words``, what the decoder reads: ``{text}`` and, for pairs,
+            ``{pair}`` stand for the texts.
     Raises:
         ValueError: if a metric is unknown; on opening, if the data are missing or not usable.
     """
 
     kind: ClassVar[str] = "text_classification"
-    compares: ClassVar[Literal["classes", "numbers"]] = "classes"
+    compares: ClassVar[Kind] = "classes"
     usual_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
+
+    def __init__(
+        self,
+        source: Any,
+        text: str = "text",
+        text_pair: str | None = None,
+        label: str = "label",
+        *,
+        label_words: Mapping[str, str] | None = None,
+        template: str = "{text}\nAnswer:",
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(source, text, text_pair, label, **options)
+        self.label_words = None if label_words is None else dict(label_words)
+        self.template = template
+
+    @property
+    def form(self) -> Form | None:
+        """Texts, or texts that are answered by label words."""
+        if self.label_words is None:
+            return None
+        from peftnas.search.trial.forms.label_words import LabelWords
+
+        return LabelWords(words=tuple(self.label_words.items()), template=self.template)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What makes it this task."""
+        if self.label_words is None:
+            return super().to_dict()
+        words = {"label_words": self.label_words, "template": self.template}
+        return super().to_dict() | words
 
     def _answers(self, predictions: NDArray[np.float32]) -> NDArray[Any]:
         best: NDArray[Any] = predictions.argmax(axis=1)
@@ -60,6 +102,3 @@ class TextClassification(TextTask):
 
     def _labels(self, table: Table, names: tuple[str, ...]) -> Labels:
         return read_labels.class_numbers(table, self.label, names)
-
-    def _strata(self, labels: Labels) -> Sequence[Hashable]:
-        return [int(label) for label in labels]

@@ -1,37 +1,16 @@
-"""Metrics of tasks: what each is called, which way it is better, and its worst value."""
+"""Metrics of tasks: scikit-learn's, SciPy's, and those of ``sequence_metrics.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.generic]
+from peftnas.studies.tasks.metric import Array, Kind, Metric
+from peftnas.studies.tasks.sequence_metrics import SEQUENCE_METRICS
 
-
-@dataclass(frozen=True)
-class Metric:
-    """One number that compares predictions with labels.
-
-    Attributes:
-        name: the objective's name.
-        direction: which way it is better.
-        worst: the value of a useless prediction, told for predictions that are not finite.
-        of: ``classes`` compares class ids, ``numbers`` compares real numbers.
-        compute: (predictions (n,), labels (n,)) -> value.
-    """
-
-    name: str
-    direction: Literal["maximize", "minimize"]
-    worst: float
-    of: Literal["classes", "numbers"]
-    compute: Callable[[Array, Array], float]
-
-    def __call__(self, predictions: Array, labels: Array) -> float:
-        return float(self.compute(predictions, labels))
+__all__ = ["METRICS", "Kind", "Metric", "check_metrics", "metric_named", "score"]
 
 
 def _accuracy(predictions: Array, labels: Array) -> float:
@@ -82,6 +61,7 @@ METRICS = {
         Metric("matthews", "maximize", -1.0, "classes", _matthews),
         Metric("pearson", "maximize", -1.0, "numbers", _pearson),
         Metric("spearman", "maximize", -1.0, "numbers", _spearman),
+        *SEQUENCE_METRICS,
     )
 }
 
@@ -97,9 +77,7 @@ def metric_named(name: str) -> Metric:
     return METRICS[name]
 
 
-def check_metrics(
-    names: str | Sequence[str], of: Literal["classes", "numbers"]
-) -> tuple[str, ...]:
+def check_metrics(names: str | Sequence[str], of: Kind) -> tuple[str, ...]:
     """The metric names of a task as a tuple, each known and made for its kind of labels.
 
     Raises:
@@ -110,17 +88,21 @@ def check_metrics(
         raise ValueError(f"metrics must be distinct names, at least one, got {chosen!r}")
     fitting = [metric.name for metric in METRICS.values() if metric.of == of]
     for name in chosen:
+        if name not in METRICS:
+            raise ValueError(
+                f"metric must be one of {', '.join(fitting)} for this task, got {name!r}; pick one"
+            )
         if metric_named(name).of != of:
             raise ValueError(f"metric {name!r} does not compare {of}; use {', '.join(fitting)}")
     return chosen
 
 
-def score(names: Sequence[str], predictions: Array, labels: Array) -> dict[str, float]:
+def score(names: Sequence[str], predictions: Any, labels: Any) -> dict[str, float]:
     """The values of the named metrics.
 
     Args:
         names: metric names.
-        predictions: shape (n,), class ids or numbers.
-        labels: shape (n,), of the same kind.
+        predictions: of the kind that the metrics compare, such as class ids (n,).
+        labels: of the same kind.
     """
     return {name: METRICS[name](predictions, labels) for name in names}

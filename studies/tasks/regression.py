@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from peftnas.search.task_protocol import Labels
 from peftnas.studies.tasks import labels as read_labels
+from peftnas.studies.tasks.metrics import Kind
 from peftnas.studies.tasks.tables import Table
 from peftnas.studies.tasks.text import TextTask
 
@@ -27,7 +27,7 @@ class TextRegression(TextTask):
     """
 
     kind: ClassVar[str] = "text_regression"
-    compares: ClassVar[Literal["classes", "numbers"]] = "numbers"
+    compares: ClassVar[Kind] = "numbers"
     usual_metrics: ClassVar[tuple[str, ...]] = ("spearman", "pearson")
 
     def _answers(self, predictions: NDArray[np.float32]) -> NDArray[Any]:
@@ -38,6 +38,3 @@ class TextRegression(TextTask):
 
     def _labels(self, table: Table, names: tuple[str, ...]) -> Labels:
         return read_labels.targets(table, self.label)
-
-    def _strata(self, labels: Labels) -> Sequence[Hashable]:
-        return [0] * len(labels)

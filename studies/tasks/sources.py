@@ -188,5 +188,12 @@ def _identity(value: Any) -> str:
         return _portable(str(value))
     digest = hashlib.sha256()
     for row in value:
-        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+        digest.update(json.dumps(row, sort_keys=True, default=_plain).encode())
     return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _plain(value: Any) -> str:
+    """An image by its pixels; anything else as it is written."""
+    if hasattr(value, "tobytes"):
+        return hashlib.sha256(value.tobytes()).hexdigest()
+    return str(value)

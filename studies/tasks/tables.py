@@ -49,7 +49,7 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read one csv, tsv, json, jsonl or parquet file.
+    """Read one csv, tsv, json, jsonl or parquet file, or images in an npz file.
 
     Raises:
         DataError: if it has no rows, a broken row, another encoding than UTF-8 or another format.
@@ -168,13 +168,19 @@ def _read_parquet(path: Path) -> Table:
         raise DataError(f"{path} must be a parquet file, but {error}") from error
 
 
+def _read_npz(path: Path) -> Table:
+    """Images; see ``pictures.py``."""
+    from peftnas.studies.tasks.pictures import images_of
+
+    images, labels, classes = images_of(path)
+    return Table({"image": images, "label": labels}, path.name, {"label": classes})
+
+
 def from_dataset(dataset: Any, where: str) -> Table:
     """A table from a ``datasets.Dataset``, its ClassLabel names included."""
-    names = {
-        column: tuple(feature.names)
-        for column, feature in dataset.features.items()
-        if hasattr(feature, "names")
-    }
+    # of a column of lists, the classes are those of what the lists hold
+    inner = {name: getattr(one, "feature", one) for name, one in dataset.features.items()}
+    names = {name: tuple(one.names) for name, one in inner.items() if hasattr(one, "names")}
     columns = {column: list(dataset[column]) for column in dataset.column_names}
     return Table(columns, where, names)
 
@@ -190,4 +196,5 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".jsonl": _read_json,
     ".json": _read_json,
     ".parquet": _read_parquet,
+    ".npz": _read_npz,
 }

@@ -55,5 +55,5 @@ def test_predictions_that_are_not_finite_score_worst() -> None:
 
 def test_the_search_knows_direction_and_worst_value_of_every_metric() -> None:
     for metric in METRICS.values():
-        known = objective(metric.name, [metric.name], 1000)
+        known = objective(metric.name, [metric.name], 1000, {metric.name: metric.direction})
         assert (known.direction, known.worst) == (metric.direction, metric.worst)

@@ -120,6 +120,11 @@ def test_sizes_of_the_whole_language_equal_brute_force(name: str) -> None:
     for budget in (0, 100, 250):
         assert Census(bound).distinct(budget) == listed.distinct(budget)
         assert Census(bound).raw(budget) == listed.raw(budget)
+    budgets = [300, 0, 40, 150]
+    assert Census(bound).cumulated(budgets) == listed.cumulated(budgets)
+    assert [int(size) for size in bound.sizes(budgets)] == [
+        low for low, _ in listed.cumulated(budgets)
+    ]
 
 
 STRUCTURED = [name for name in SHAPES if name not in ("a rule across methods",)]

@@ -1,0 +1,185 @@
+"""Images with a class each; a pooled head answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from peftnas.search.backbone import PICTURES
+from peftnas.search.errors import UsageError
+from peftnas.search.splits import ImageSplit
+from peftnas.search.task_protocol import AnySplit
+from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, logits_of
+from peftnas.search.trial.head import Attached, Head, PooledHead, output_width, start_head
+from peftnas.search.trial.losses import loss_of
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from peftnas.methods.anatomy import Anatomy
+    from peftnas.search.trial.classifier import Classifier
+
+_HALF = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images of one size.
+
+    Attributes:
+        pixels: (B, 3, S, S) float32, normalised.
+        labels: (B,) int64.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def inputs(self) -> dict[str, Tensor]:
+        """What the backbone is called with."""
+        return {"pixel_values": self.pixels}
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """The images of a split, all of one size.
+
+    Attributes:
+        pixels: (n, S, S, 3) uint8.
+        labels: (n,) int64.
+        mean, std: of each colour, over values in [0, 1].
+        tokens: of one image.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    tokens: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        return np.full(len(self), self.tokens, dtype=np.int64)
+
+    def batch(self, rows: npt.NDArray[np.int64], device: str = "cpu") -> ImageBatch:
+        pixels = torch.from_numpy(self.pixels[rows]).to(device).permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (self.mean, self.std))
+        return ImageBatch((pixels - mean) / std, torch.from_numpy(self.labels[rows]).to(device))
+
+
+class ImageHead(PooledHead):
+    """One linear layer on the mean of all patches, or on the first position (``[CLS]``)."""
+
+    def answer(self, base: PreTrainedModel, attached: Attached, batch: Any) -> Tensor:
+        hidden = base(pixel_values=batch.pixels.to(base.dtype)).last_hidden_state
+        real = attached.real(hidden)
+        logits: Tensor = self(real, torch.ones(real.shape[:2], device=real.device))
+        return logits
+
+
+@dataclass(frozen=True)
+class Images(Form):
+    """Splits are ``ImageSplit``; predictions (n, n_outputs).
+
+    Images get the size that the backbone reads, as its ``preprocessor_config.json`` says.
+    ``pooling="native"`` is the linear layer on the first position of ViT's own classifier.
+    """
+
+    kind: ClassVar[str] = "images"
+    pools: ClassVar[bool] = True
+    usage: ClassVar[str] = "logits = model([image])  # uint8 arrays of (height, width, 3)"
+
+    def check_backbone(self, name: str, anatomy: Anatomy) -> None:
+        if len(anatomy.stacks) > 1 or anatomy.stacks[0].patches is None:
+            raise UsageError(
+                f"a task on images needs a backbone that is one stack over patches, got {name!r} "
+                f"of type {anatomy.model_type!r}; take a vit"
+            )
+
+    def length(self, most: int) -> int:
+        return 0
+
+    def rows(self, split: AnySplit, reader: Reader, length: int, names: Sequence[str]) -> Rows:
+        assert isinstance(split, ImageSplit)
+        return image_rows(split, reader.folder, reader.config)
+
+    def head(
+        self,
+        base: PreTrainedModel,
+        n_outputs: int,
+        pooling: str,
+        *,
+        causal: bool,
+        dropout: float,
+        seed: int,
+    ) -> Head:
+        pooling = "first" if pooling == "native" else pooling
+        return start_head(ImageHead(output_width(base), n_outputs, pooling, dropout), seed)
+
+    def loss(self, answer: Tensor, labels: Tensor) -> Tensor:
+        return loss_of(answer, labels)
+
+    def evaluate(self, model: Classifier, rows: Rows) -> Outcome:
+        predictions = logits_of(model, rows)
+        labels = torch.from_numpy(rows.labels.copy())
+        return Outcome(predictions, float(self.loss(torch.from_numpy(predictions), labels)))
+
+    def perfect(self, labels: Any, n_outputs: int) -> Any:
+        return np.eye(n_outputs, dtype=np.float32)[labels]
+
+    def unlabelled(self, *examples: Any) -> AnySplit:
+        """``images``: arrays (height, width, 3) of uint8."""
+        (images,) = examples
+        return ImageSplit(list(images), np.zeros(len(images), dtype=np.int64))
+
+
+def image_rows(split: ImageSplit, folder: Path, config: PretrainedConfig) -> ImageRows:
+    """The images of a split as a backbone reads them.
+
+    Args:
+        split: images of any size.
+        folder: of the backbone.
+        config: of the network on images.
+    """
+    file = folder / PICTURES
+    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    size = int(config.image_size)
+    resample = int(said.get("resample", 2))  # 2: bilinear, in Pillow's numbers
+    crop = bool(said.get("do_center_crop", False))
+    fitted = [_fitted(image, size, resample, crop) for image in split.images]
+    plain = not said.get("do_normalize", True)
+    return ImageRows(
+        np.stack(fitted),
+        split.labels,
+        (0.0,) * 3 if plain else tuple(said.get("image_mean", _HALF)),
+        (1.0,) * 3 if plain else tuple(said.get("image_std", _HALF)),
+        (size // int(config.patch_size)) ** 2 + 1,
+    )
+
+
+def _fitted(
+    image: npt.NDArray[np.uint8], size: int, resample: int, crop: bool
+) -> npt.NDArray[np.uint8]:
+    """An image of (S, S, 3): squeezed, or its shorter side fitted and its middle cut out."""
+    from PIL import Image
+
+    if image.shape[:2] == (size, size):
+        return image
+    picture, height, width = Image.fromarray(image), image.shape[0], image.shape[1]
+    wanted = (size, size)
+    if crop:
+        scale = size / min(height, width)
+        wanted = (max(size, round(width * scale)), max(size, round(height * scale)))
+    found = np.asarray(picture.resize(wanted, Image.Resampling(resample)))
+    top, left = (found.shape[0] - size) // 2, (found.shape[1] - size) // 2
+    return found[top : top + size, left : left + size]

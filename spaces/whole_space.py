@@ -1,0 +1,126 @@
+"""What is asked of a bound space as a whole: how large it is, and draws that know it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.budget import check_budget, resolve_budget
+from peftnas.spaces.domains import Real
+from peftnas.spaces.feasible import feasible_point
+from peftnas.spaces.sampling import stratified
+from peftnas.spaces.sampling import uniform as uniform_within
+from peftnas.spaces.sizes.counting import Counting, Drawer, counting
+from peftnas.spaces.sizes.size import Size
+
+if TYPE_CHECKING:
+    from peftnas.spaces.bound_space import BoundSpace
+
+
+class WholeSpace:
+    """The part of :class:`~peftnas.spaces.bound_space.BoundSpace` that looks at all of it."""
+
+    def size(self, max_parameters: int | str | None = None) -> Size:
+        """Number of distinct architectures (``train_key``) that meet every constraint.
+
+        Args:
+            max_parameters: a further budget, as the space takes one.
+        """
+        return self._sized(self._counting.distinct, max_parameters)
+
+    def sizes(self, budgets: Sequence[int]) -> list[Size]:
+        """:meth:`size` under several budgets in trainable parameters, in their order."""
+        most = self._bound.max_parameters
+        limits = [budget if most is None else min(budget, most) for budget in budgets]
+        return [Size(*bounds, self._reals) for bounds in self._counting.cumulated(limits)]
+
+    def raw_size(self, max_parameters: int | str | None = None) -> Size:
+        """Number of points that meet every constraint: assignments of the active dimensions.
+
+        Args:
+            max_parameters: a further budget, as the space takes one.
+        """
+        return self._sized(self._counting.raw, max_parameters)
+
+    def parameter_range(self, *, placing: bool = False) -> tuple[int, int]:
+        """Fewest and most trainable parameters of an architecture that meets every constraint.
+
+        Exact where ``size`` is; otherwise what was found by descent and by sampling.
+
+        Args:
+            placing: of architectures that train any.
+        Raises:
+            ValueError: if no architecture meets the constraints.
+        """
+        known = self._counting.parameters(placing)
+        if known is not None:
+            return known
+        counts = [self._bound.count(self._bound.sample(seed)) for seed in range(100)]
+        counts.append(self._bound.count(feasible_point(self._bound).architecture))
+        counts = [count for count in counts if count or not placing] or [0]
+        return min(counts), max(counts)
+
+    def uniform(self, n: int, seed: int) -> list[Architecture]:
+        """Random canonical architectures, each of the space equally likely, however it is drawn.
+
+        Args:
+            n: how many; one may come more than once.
+            seed: the same seed gives the same architectures.
+        Raises:
+            ValueError: if the space is too entangled to tell its architectures apart, or hardly
+                one of them meets the constraints.
+        """
+        high = self.parameter_range()[1]
+        return uniform_within(self._bound, n, random.Random(seed), 0, high)
+
+    def stratified(self, n: int, seed: int, strata: int = 10) -> list[Architecture]:
+        """Random canonical architectures, spread evenly over the logarithm of their parameters.
+
+        The range of parameters is cut into ``strata`` of one ratio; each that has architectures
+        gets as many draws as the others (to within one), and in each all are equally likely.
+
+        Args:
+            n: how many, strata with fewer parameters first.
+            seed: the same seed gives the same architectures.
+            strata: at least 1.
+        Raises:
+            ValueError: as :meth:`uniform`.
+        """
+        return stratified(self._bound, n, seed, strata)
+
+    def drawer(self, low: int, high: int) -> Drawer:
+        """Draws architectures with about so many parameters, see :mod:`peftnas.spaces.sampling`.
+
+        Raises:
+            ValueError: if the space is too entangled to tell its architectures apart.
+        """
+        found = self._counting.drawer(low, high)
+        if found is None:
+            raise ValueError(
+                "only a space whose architectures can be counted exactly is drawn uniformly, got "
+                f"one with {self.size()} of them; use sample(seed), or drop the constraint or the "
+                "items that depend on each other"
+            )
+        return found
+
+    @cached_property
+    def _counting(self) -> Counting:
+        return counting(self._bound)
+
+    def _sized(self, number: Callable[[int | None], tuple[int, int]], budget: Any) -> Size:
+        check_budget(budget)
+        whole = self._bound.anatomy.backbone_parameters
+        budgets = (self._bound.max_parameters, resolve_budget(budget, whole))
+        known = [limit for limit in budgets if limit is not None]
+        return Size(*number(min(known, default=None)), self._reals)
+
+    @property
+    def _reals(self) -> tuple[str, ...]:
+        return tuple(one.path for one in self._bound.dimensions() if isinstance(one.domain, Real))
+
+    @property
+    def _bound(self) -> BoundSpace:
+        return cast("BoundSpace", self)
