@@ -88,4 +88,4 @@ def _meant(name: str, known: list[str], otherwise: str) -> str:
 def _public(home: str) -> list[str]:
     """What a module, which is imported already, offers."""
     module = importlib.import_module(home)
-    return [one for one in [*getattr(module, "__all__", []), *vars(module)] if one[0] != "_"]
+    return [one for one in getattr(module, "__all__", vars(module)) if one[0] != "_"]

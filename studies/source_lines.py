@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from peftnas.studies.study_file import StudyFile
 
 _DOTTED = re.compile(r"\b([A-Za-z]\w*)\.([a-z_]\w*)")
+# what sentences say of the constraint that a function makes
+_CONSTRAINTS = {
+    "at_least": "at least",
+    "forbid": "never",
+    "max_stored_bytes": "stored bytes",
+    "max_train_memory_bytes": "training memory",
+}
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
@@ -108,7 +116,7 @@ def _resolved(function: ast.expr, module: ModuleType) -> Any:
 
 def _about(call: ast.Call, said: Said, called: Any) -> ast.expr | None:
     """The argument of a call that a sentence is about; ``None``: the call as a whole."""
-    keywords = {word.arg: word.value for word in call.keywords if word.arg is not None}
+    keywords = _by_name(call, called)
     for owner, name in _DOTTED.findall(said.rule):
         if owner in _names(called) and name in keywords:
             return _inside(keywords[name], said) or keywords[name]
@@ -122,25 +130,44 @@ def _about(call: ast.Call, said: Said, called: Any) -> ast.expr | None:
     named = [(_place(name, said.both), name) for name in keywords]
     mentioned = min(((place, name) for place, name in named if place is not None), default=None)
     if mentioned is not None:
-        return keywords[mentioned[1]]
+        held = keywords[mentioned[1]]
+        return held if isinstance(held, ast.Call) else _constraint(held, said) or held
     heads = [arg for arg in call.args if _place(_head(arg), said.value) is not None]
     return heads[0] if len(heads) == 1 else None
+
+
+def _by_name(call: ast.Call, called: Any) -> dict[str, ast.expr]:
+    """The arguments of a call by the names that it has for them."""
+    named = {word.arg: word.value for word in call.keywords if word.arg is not None}
+    if not inspect.isclass(called) or any(isinstance(arg, ast.Starred) for arg in call.args):
+        return named
+    parameters = inspect.signature(called).parameters.values()
+    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        return named
+    return dict(zip((one.name for one in parameters), call.args, strict=False)) | named
+
+
+def _constraint(node: ast.expr, said: Said) -> ast.expr | None:
+    """The constraint of several that a sentence is about."""
+    for call in _calls(node):
+        words = _CONSTRAINTS.get(_spelled(call.func).rpartition(".")[2])
+        if words is not None and words in said.both:
+            return call
+    return None
 
 
 def _inside(node: ast.expr, said: Said) -> ast.expr | None:
     """A text or a number inside an expression that the sentence quotes."""
     constants = [one for one in ast.walk(node) if isinstance(one, ast.Constant)]
-    texts = [one for one in constants if isinstance(one.value, str) and one.value]
+    texts = [(one, one.value) for one in constants if isinstance(one.value, str) and one.value]
     for part in (said.value, said.rule):
         quoted = {_squeezed(one or other) for one, other in _QUOTED.findall(part)}
-        found = next((one for one in texts if _squeezed(str(one.value)) in quoted), None)
+        found = next((one for one, text in texts if _squeezed(text) in quoted), None)
         if found is not None:
             return found
     # a relation is quoted by how it reads
-    found = next(
-        (one for one in texts if " " in one.value and _squeezed(one.value) in _squeezed(said.rule)),
-        None,
-    )
+    rule = _squeezed(said.rule)
+    found = next((one for one, text in texts if " " in text and _squeezed(text) in rule), None)
     if found is not None:
         return found
     numbers = [one for one in constants if isinstance(one.value, int | float)]

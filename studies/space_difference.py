@@ -74,8 +74,7 @@ def difference(one: SpaceFacts, other: SpaceFacts) -> Difference:
     spaces = [facts.bound.space for facts in (one, other)]
     items = [dict(zip(item_names(space.items), space.items, strict=True)) for space in spaces]
     only = [
-        tuple(name for name in mine if name not in theirs)
-        for mine, theirs in (items, items[::-1])
+        tuple(name for name in mine if name not in theirs) for mine, theirs in (items, items[::-1])
     ]
     left, right = (_entries(facts, items[0].keys() & items[1].keys()) for facts in (one, other))
     # of the recipe, what neither searches is no matter of the spaces

@@ -55,7 +55,10 @@ class Draws:
                 (f"for each of {n} groups of layers", ", ".join(some))
                 for n, some in sorted(self.per_group.items())
             ),
-            *((f"one draw, {name}", f"shared by {_listed(some)}") for name, some in self.tied.items()),
+            *(
+                (f"one draw, {name}", f"shared by {_listed(some)}")
+                for name, some in self.tied.items()
+            ),
             *((f"depends on {name}", ", ".join(some)) for name, some in self.switched.items()),
             ("one gate", f"shared by {_listed(self.gated)}" if self.gated else ""),
         ]

@@ -1,4 +1,4 @@
-"""What there is to say of a search space on a backbone, each fact computed when it is asked for."""
+"""What there is to say of a search space on a backbone, each fact computed when asked for."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PERCENTS = ("0.01", "0.1", "0.5", "1", "2")
 N_SAMPLES = 10
+_CURVE_STEPS = 60
 _OUTPUTS = 2  # of a head whose task is not opened
 N_COUNTED = 200  # samples of which the histogram is made where the space cannot be counted
 
@@ -122,7 +123,7 @@ class SpaceFacts:
 
     @cached_property
     def histogram(self) -> tuple[Bin, ...]:
-        """Architectures by trainable parameters, in bins of about one ratio; 0 is one of its own."""
+        """Architectures by trainable parameters, in bins of about one ratio, 0 on its own."""
         if not self.counted:
             return _tallied(self._sampled_counts)
         low, high = self.bound.parameter_range(placing=True)
@@ -136,6 +137,22 @@ class SpaceFacts:
         if low > 1:
             ends[0] = 0  # nothing has fewer than ``low`` but 0
         return tuple(Bin(*one) for one in zip(starts, ends, numbers, strict=True))
+
+    @cached_property
+    def curve(self) -> tuple[Budget, ...]:
+        """How many architectures budgets leave, closely spaced and at each sample.
+
+        Empty where the space cannot be counted.
+        """
+        if not self.counted or self.trainable_parameters[1] == 0:
+            return ()
+        low, high = self.bound.parameter_range(placing=True)
+        steps = range(_CURVE_STEPS + 1)
+        limits = {round(low * (high / low) ** (step / _CURVE_STEPS)) for step in steps} | {high}
+        limits |= {sample.trainable_parameters for sample in self.samples} - {0}
+        ordered = sorted(limits)
+        found = self.sizes(ordered)
+        return tuple(Budget(None, *pair) for pair in zip(ordered, found, strict=True))
 
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
@@ -162,7 +179,7 @@ class SpaceFacts:
 
     def sizes(self, budgets: Iterable[int]) -> list[Size]:
         """How many architectures meet each budget (at least 1)."""
-        return [self.bound.size(budget) for budget in budgets]
+        return self.bound.sizes(list(budgets))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON values."""

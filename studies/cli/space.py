@@ -49,7 +49,7 @@ def show_space(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             _print(facts)
         if arguments.plot is not None:
-            from peftnas.studies.space_plot import write_plot
+            from peftnas.studies.space_page import write_plot
 
             write_plot(facts, Path(arguments.plot))
     if arguments.json:
@@ -71,6 +71,7 @@ def open_space(arguments: argparse.Namespace) -> SpaceFacts:
     opened = options.open_study(arguments)
     with options.as_usage():
         backbone = options.find_backbone(opened)
+        backbone.anatomy()  # what is wrong with the backbone is of no line
     with options.in_words_of(opened):
         bound = bind_space(opened.study, backbone)
         bound.check_feasible()

@@ -28,7 +28,9 @@ def show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(files: tuple[str, str], spaces: tuple[SpaceFacts, SpaceFacts], found: Difference) -> None:
+def _print(
+    files: tuple[str, str], spaces: tuple[SpaceFacts, SpaceFacts], found: Difference
+) -> None:
     from peftnas.studies.space_difference import items_tree
 
     console = output.console()
@@ -43,7 +45,9 @@ def _print(files: tuple[str, str], spaces: tuple[SpaceFacts, SpaceFacts], found:
             console.print(f"only in {letter}\n{items_tree(facts, only)}\n")
     if found.changed:
         rows = [[name, *pair] for name, pair in found.changed.items()]
-        output.print_table("in both, but not the same", ["", "A", "B"], rows, numbers=0, wrapping=2)
+        output.print_table(
+            "in both, but not the same", ["", "A", "B"], rows, numbers=0, wrapping=2
+        )
     if found.same:
         console.print(output.hanging("the same in both: ", ", ".join(found.same)))
         console.print()
@@ -75,7 +79,8 @@ def _print_overlap(letter: str, other: str, overlap: Overlap) -> None:
     how = ", all equally likely" if overlap.uniformly else ""
     console = output.console()
     console.print(
-        f"of {overlap.drawn} architectures drawn from {letter}{how}, {overlap.inside} lie in {other}"
+        f"of {overlap.drawn} architectures drawn from {letter}{how}, {overlap.inside} lie in "
+        f"{other}"
     )
     if overlap.why_not is not None:
         console.print(output.hanging("  why not, mostly: ", overlap.why_not))
@@ -93,4 +98,3 @@ def _verdict(found: Difference) -> str:
     if not any(inside):
         return "they look disjoint"
     return "they overlap"
-
