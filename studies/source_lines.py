@@ -64,12 +64,13 @@ def line_of(
     return found[0]
 
 
-def placed(sentence: str, file: StudyFile) -> str:
+def placed(sentence: str, file: StudyFile, item: int | None = None) -> str:
     """A sentence with the line of a study's file that it is about in front, where there is one.
 
     Args:
         sentence: of an error found after the file had run.
         file: that defines the study.
+        item: number of the space's item that it is about; ``None``: not known.
     """
     path = file.module.__file__
     if not file.by_value or path is None:
@@ -78,7 +79,16 @@ def placed(sentence: str, file: StudyFile) -> str:
         tree = ast.parse(source.read())
     said = _parted(sentence)
     calls = [(call, _resolved(call.func, file.module)) for call in _calls(tree)]
-    line = _line_by_field(calls, said) or _line_by_name(calls, said) or _line_of_space(calls)
+    within = None if item is None else _item(calls, item)
+    if within is not None:
+        own = list(ast.walk(within))
+        calls = [pair for pair in calls if pair[0] in own]
+    line = (
+        _line_by_field(calls, said)
+        or (_line_by_name(calls, said) if within is None else _line_inside(within, said))
+        or _line_of_method(calls, said)
+        or (_line_of_space(calls) if within is None else within.lineno)
+    )
     return sentence if line is None else f"{file.shown}, line {line}: {sentence}"
 
 
@@ -206,6 +216,29 @@ def _line_by_name(calls: list[tuple[ast.Call, Any]], said: Said) -> int | None:
             if node is not None:
                 return node.lineno
     return None
+
+
+def _line_inside(node: ast.expr, said: Said) -> int | None:
+    """The line of what a sentence quotes of an item."""
+    found = _inside(node, said)
+    return None if found is None else found.lineno
+
+
+def _line_of_method(calls: list[tuple[ast.Call, Any]], said: Said) -> int | None:
+    """The line of the only method there is, or of the one that the sentence starts with."""
+    methods = [(call, _names(called)) for call, called in calls if hasattr(called, "place")]
+    first = said.rule.split(" ", 1)[0]
+    named = [call for call, names in methods if first in names]
+    some = named or [call for call, _ in methods]
+    return some[0].lineno if len(some) == 1 else None
+
+
+def _item(calls: list[tuple[ast.Call, Any]], item: int) -> ast.expr | None:
+    """An item of the only space of a file, as it is written there."""
+    spaces = [call for call, called in calls if "SearchSpace" in _names(called)]
+    if len(spaces) != 1 or any(isinstance(arg, ast.Starred) for arg in spaces[0].args):
+        return None
+    return spaces[0].args[item] if item < len(spaces[0].args) else None
 
 
 def _line_of_space(calls: list[tuple[ast.Call, Any]]) -> int | None:

@@ -88,8 +88,7 @@ _JS = """"use strict";
 (() => {
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const config = { displaylogo: false, responsive: true, displayModeBar: "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const config = { displaylogo: false, responsive: true, displayModeBar: false };
   function draw() {
     for (const [name, themes] of Object.entries(figures)) {
       const { data, layout } = structuredClone(themes[dark.matches ? "dark" : "light"]);

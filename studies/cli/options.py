@@ -15,8 +15,10 @@ from peftnas.search.errors import UsageError
 from peftnas.studies.hub import offline_when_unreachable
 
 if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
     from peftnas.search.backbone import Backbone
     from peftnas.search.study import Study
+    from peftnas.spaces.space import SearchSpace
     from peftnas.studies.study_file import StudyFile
 
 WIDTH = 78  # columns of the texts that argparse leaves as they are
@@ -236,14 +238,29 @@ def as_usage() -> Iterator[None]:
 
 
 @contextmanager
-def in_words_of(opened: Opened) -> Iterator[None]:
+def in_words_of(opened: Opened, anatomy: Anatomy) -> Iterator[None]:
     """Take any ValueError for wrong usage, said of the line of FILE that it is about.
 
     For what is found wrong only after FILE has run, such as a layer that a backbone does not have.
+
+    Args:
+        opened: the study.
+        anatomy: of its backbone.
     """
     from peftnas.studies.source_lines import placed
 
     try:
         yield
     except ValueError as error:
-        raise UsageError(placed(str(error), opened.file)) from error
+        item = _refused_item(opened.study.space, anatomy)
+        raise UsageError(placed(str(error), opened.file, item)) from error
+
+
+def _refused_item(space: SearchSpace, anatomy: Anatomy) -> int | None:
+    """Number of the first item that the backbone does not take by itself."""
+    for number, item in enumerate(space.items):
+        try:
+            type(space)(item).bind(anatomy)
+        except ValueError:
+            return number
+    return None

@@ -142,7 +142,7 @@ def _check_space(opened: options.Opened, anatomy: Anatomy) -> None:
     from peftnas.spaces.constraints import MaxTrainMemoryBytes
 
     space = opened.study.space
-    with options.in_words_of(opened):
+    with options.in_words_of(opened, anatomy):
         bound = space.bind(anatomy)
         # memory is predicted for the task's data, which are not open yet
         if not any(isinstance(one, MaxTrainMemoryBytes) for one in space.constraints):

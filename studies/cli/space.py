@@ -71,8 +71,8 @@ def open_space(arguments: argparse.Namespace) -> SpaceFacts:
     opened = options.open_study(arguments)
     with options.as_usage():
         backbone = options.find_backbone(opened)
-        backbone.anatomy()  # what is wrong with the backbone is of no line
-    with options.in_words_of(opened):
+        anatomy = backbone.anatomy()  # what is wrong with the backbone is of no line
+    with options.in_words_of(opened, anatomy):
         bound = bind_space(opened.study, backbone)
         bound.check_feasible()
     return SpaceFacts(opened.study, backbone, bound)

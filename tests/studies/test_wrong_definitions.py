@@ -15,7 +15,7 @@ from peftnas.studies.cli import main
 HEAD = """\
 from peftnas import Choice, Integer, Maybe, PerGroup, PerLayer, Real, Recipe, SearchSpace, Study
 from peftnas import Subset, spaces
-from peftnas.methods import IA3, Adapter, BitFit, FullFineTuning, LoRA, Prefix, Prompt
+from peftnas.methods import IA3, Adapter, BitFit, FullFineTuning, LoRA, Prefix, Prompt, VPT
 from peftnas.spaces import ByGroup, ByLayer, Grouped, Shared, Switch, at_least, forbid
 from peftnas.spaces import max_stored_bytes, max_train_memory_bytes
 from peftnas.studies.tasks import TextClassification
@@ -483,6 +483,28 @@ WRONG = {
             targets=Subset("query", "gate_proj"),  # <
         ),""",
     ),
+    "a sublayer that the backbone lacks": Wrong(
+        r"sublayers \['cross_attention'\] do not exist in bert backbones",
+        "",
+        "take attention|leave the method out",
+        """Maybe(LoRA()),
+        Choice(
+            None,
+            Adapter(
+                bottleneck=4,
+                site="cross_attention",  # <
+            ),
+        ),""",
+    ),
+    "a method of another kind of backbone": Wrong(
+        "VPT",
+        "",
+        "leave the method out|take",
+        """Maybe(LoRA()),
+        Maybe(
+            VPT(length=4),  # <
+        ),""",
+    ),
     "a budget that nothing meets": Wrong(
         "no architecture meets the budget of the space",
         r"\d+ at the smallest point",
@@ -546,6 +568,16 @@ def test_a_wrong_definition(
     printed = capfd.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
     check(printed.err.rstrip("\n"), WRONG[name], path, line)
+
+
+@pytest.mark.parametrize("name", ["a layer beyond", "a budget that nothing meets", "a real rank"])
+def test_a_search_says_the_same(
+    name: str, workplace: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, line = write(WRONG[name], tmp_path)
+    places = ["--backbone", str(workplace / "backbone"), "--data", str(workplace / "data")]
+    assert main(["run", str(path), *places, "--out", str(tmp_path / "out")]) == 2
+    check(capfd.readouterr().err.rstrip("\n"), WRONG[name], path, line)
 
 
 def test_a_wrong_definition_in_a_process_of_its_own(workplace: Path, tmp_path: Path) -> None:
