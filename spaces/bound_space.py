@@ -18,6 +18,7 @@ from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.dimensions import Dimension, dimensions
 from peftnas.spaces.feasible import OVER_BUDGET, feasible_point
 from peftnas.spaces.membership import Inversion
+from peftnas.spaces.moves import Moves
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
 from peftnas.spaces.tree_nodes import build
 from peftnas.spaces.whole_space import WholeSpace
@@ -38,7 +39,7 @@ class Placed:
     count: int
 
 
-class BoundSpace(WholeSpace):
+class BoundSpace(WholeSpace, Moves):
     """What ``SearchSpace.bind`` returns.
 
     Attributes:

@@ -25,10 +25,15 @@ from peftnas.spaces.tree_nodes import (
 
 @dataclass(frozen=True)
 class Dimension:
-    """One question that the walk can ask: its path and its domain (plain values only)."""
+    """One question that the walk can ask: its path and its domain (plain values only).
+
+    Attributes:
+        subset: path of the ``Subset`` whose item this is; ``None``: it is none.
+    """
 
     path: str
     domain: Ask
+    subset: str | None = None
 
 
 def dimensions(nodes: Iterable[Node], n_layers: int, gate: Any) -> tuple[Dimension, ...]:
@@ -94,7 +99,7 @@ class _Listing:
             case Subset():
                 free = domain.items if domain.min_size < len(domain.items) else ()
                 for item in free:
-                    self._add(f"{path}.{item}", Choice(False, True))
+                    self._add(f"{path}.{item}", Choice(False, True), path)
             case PerLayer(inner):
                 for layer in layers:
                     self.value(f"layers[{layer}].{path}", inner, layers)
@@ -134,5 +139,5 @@ class _Listing:
         tied = name == "gate" and self._gate is not None
         return self._gate if tied else getattr(method, name)
 
-    def _add(self, path: str, domain: Ask) -> None:
-        self.found.setdefault(path, Dimension(path, domain))
+    def _add(self, path: str, domain: Ask, subset: str | None = None) -> None:
+        self.found.setdefault(path, Dimension(path, domain, subset))

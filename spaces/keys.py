@@ -17,7 +17,7 @@ from peftnas.spaces.architecture import Anatomy, Placement
 
 def train_key(placements: Iterable[Placement]) -> str:
     """64 hex digits, equal exactly when the same modules are trained in the same way."""
-    return _digest(_identity(placement) for placement in placements)
+    return _digest(map(identity, placements))
 
 
 def function_key(placements: Iterable[Placement], anatomy: Anatomy) -> str:
@@ -31,8 +31,8 @@ def function_key(placements: Iterable[Placement], anatomy: Anatomy) -> str:
 
 
 @functools.lru_cache(maxsize=20_000)
-def _identity(placement: Placement) -> str:
-    """As text; the placements of a space come again and again."""
+def identity(placement: Placement) -> str:
+    """What is trained, as JSON; kept, since the placements of a space come again and again."""
     return _text(placement.identity())
 
 

@@ -165,8 +165,8 @@ class _Search:
             active = {label: wanted_layers(self._wanted[i], n_layers) for label, _, i in chosen}
             idle = self._idle([pair for pair in node.labelled if pair[0] not in active])
             for names in ([], [*idle]) if idle else ([],):
-                for answers in strategies(node, active, names):
-                    for values in self._each(chosen, active, gate):
+                for answers, layers in strategies(node, active, names):
+                    for values in self._each(chosen, layers, gate):
                         given = [answers, *(idle[name] for name in names)]
                         if all(merge(values, more) for more in given):
                             yield values, frozenset(i for _, _, i in chosen)

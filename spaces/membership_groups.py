@@ -16,29 +16,27 @@ Values = dict[str, Primitive]
 
 def strategies(
     node: Groups, layers: Mapping[str, Sequence[int]], idle: Sequence[str] = ()
-) -> Iterator[Values]:
-    """Answers under which each method acts in just the wanted layers, one for each grouping.
+) -> Iterator[tuple[Values, dict[str, tuple[int, ...]]]]:
+    """Answers under which each method acts in the wanted layers, and the layers of its groups.
+
+    Where a method has nothing in some layers of a group, its own draws have to say so.
 
     Args:
         node: the item.
         layers: the layers of each wanted method, by its label; none of a method that is absent.
         idle: labels of methods that can be drawn without placing anything.
     """
-    item = node.item
-    for answers, cut in groupings(node.path, item.grouping):
+    for answers, cut in groupings(node.path, node.item.grouping):
         wanted: dict[int, set[str]] = {group: set() for group in range(node.n)}
-        for label, active in layers.items():
-            for group in range(node.n):
-                here = set(node.layers([group], cut))
-                if here <= set(active):
-                    wanted[group].add(label)
-                elif here & set(active):
-                    break
-            else:
-                continue
-            break
-        else:
-            yield from _drawn(node, wanted, answers, idle)
+        for group in wanted:
+            here = set(node.layers([group], cut))
+            wanted[group] = {label for label, active in layers.items() if here & set(active)}
+        drawn = {
+            label: node.layers([group for group in wanted if label in wanted[group]], cut)
+            for label in layers
+        }
+        for values in _drawn(node, wanted, answers, idle):
+            yield values, drawn
 
 
 def _drawn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.architecture import Architecture
@@ -128,14 +128,15 @@ class Boxes:
         found = [self._spelled(method, blocks) for method in part.methods]
         constant: Letter = NOTHING
         for spelled in found:
-            if spelled.spanning:
+            idle = not all(live for some in spelled.live for live in some.values())
+            if spelled.spanning or (idle and spelled.constant != NOTHING):
                 raise Unstructured
             constant = self._alphabet.join(constant, spelled.constant)
         tuned: Any = unshared(item.tuned)
         made = []
         for group, block in enumerate(blocks):
             may = tuned is None or group in tuned.items
-            fills = self._tuned(part, block, [one.letters[group] for one in found]) if may else []
+            fills = self._tuned(part, group, found) if may else []
             if tuned is not None:
                 weight = len(item.choices) if item.draw_all else 1
                 nothing = (NOTHING,) * len(block)
@@ -160,26 +161,29 @@ class Boxes:
     def _tuned(
         self,
         part: Grouping,
-        block: tuple[int, ...],
-        letters: Sequence[Mapping[Configurable, tuple[Letter, ...]]],
+        group: int,
+        found: Sequence[Spelled],
     ) -> list[Fill]:
         """What a tuned group can hold: some of the methods, whose fields may be tied."""
         choices, fills = part.node.item.choices, []
+        block = part.node.layers([group], part.cut)
         for taken in itertools.product((False, True), repeat=len(part.labels)):
             if not choices.min_size <= sum(taken) <= choices.most:
                 continue
-            known = list(itertools.compress(letters, taken))
+            known = list(itertools.compress(found, taken))
             names = frozenset(itertools.compress(part.labels, taken))
             for drawn in _in_block(
                 self._bound, list(itertools.compress(part.methods, taken)), block
             ):
                 word: tuple[Letter, ...] = (NOTHING,) * len(block)
                 for method, spelled in zip(drawn, known, strict=True):
-                    pairs = zip(word, spelled[method], strict=True)
+                    pairs = zip(word, spelled.letters[group][method], strict=True)
                     word = tuple(self._alphabet.join(one, other) for one, other in pairs)
+                pairs_live = zip(drawn, known, strict=True)
+                live = any(spelled.live[group][method] for method, spelled in pairs_live)
                 rest = iter(drawn)
                 methods = tuple(next(rest) if t else None for t in taken)
-                fills.append(Fill(word, any(word), 1, 1, methods, names))
+                fills.append(Fill(word, live, 1, 1, methods, names))
         return fills
 
     def _meets(self, assignment: Assignment) -> bool:

@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,13 +140,14 @@ class Strands:
         n = len(draws[0])
         if any(len(some) != n for some in draws):
             return None
-        columns = [[shifted(draws[0][i], block[0]) for block in blocks] for i in range(n)]
-        if any(columns[i][-1] != draws[-1][i] for i in range(n)):
+        last = blocks[-1][0]
+        if any(shifted(draws[0][i], last) != draws[-1][i] for i in range(n)):
             return None
+        columns = list(zip(*draws, strict=True))
         outside: list[Placement] | None = None
         letters: list[list[Letter]] = []
         for column in columns:
-            drawn = [one for one in column if one.layers]  # type: ignore[attr-defined]
+            drawn = [one for one in column if one.layers]
             parts = by_layer(self._place([joined(drawn or column[:1])]))
             rest = parts.pop(None, [])
             if not parts.keys() <= {block[0] for block in blocks}:
@@ -226,7 +227,7 @@ class Strands:
         return tuple(letters)
 
     def _holds(self, blocks: Sequence[tuple[int, ...]], spelled: Spelled) -> bool:
-        """Whether random mixtures of draws place what their letters say.
+        """Whether mixtures of draws place what their letters say, random ones and lone blocks.
 
         Methods that differ in sizes alone are taken to be alike: a few of them are looked at.
         """
@@ -234,9 +235,7 @@ class Strands:
         self._checked[looks] += 1
         if self._checked[looks] > _CHECKED:
             return True
-        rng = random.Random(0)
-        for _ in range(_MIXTURES):
-            every = [rng.choice(list(some)) for some in spelled.letters]
+        for every in _mixtures(spelled):
             drawn = [one for one in every if one.layers]  # type: ignore[attr-defined]
             parts = by_layer(self._place([joined(drawn or every[:1])]))
             live = any(live[one] for live, one in zip(spelled.live, every, strict=True))
@@ -272,6 +271,17 @@ def _live(
 ) -> list[dict[Configurable, bool]]:
     """What places something in its block, where all that is placed stands in layers."""
     return [{one: any(word) for one, word in known.items()} for known in letters]
+
+
+def _mixtures(spelled: Spelled) -> Iterator[list[Configurable]]:
+    """A draw of each block: at random; then the last block alone, and all but the first."""
+    rng = random.Random(0)
+    for _ in range(_MIXTURES):
+        yield [rng.choice(list(some)) for some in spelled.live]
+    empty = [min(some, key=some.__getitem__) for some in spelled.live]
+    full = [max(some, key=some.__getitem__) for some in spelled.live]
+    yield [*empty[:-1], full[-1]]
+    yield [empty[0], *full[1:]]
 
 
 def _look(method: Configurable) -> tuple[Any, ...]:

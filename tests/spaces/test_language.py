@@ -78,6 +78,9 @@ SPACES = {
             max_size=2,
         ),
     ),
+    "grouped, empty in some layers": SearchSpace(
+        Grouped(Box(rank=1), Low(rank=PerLayer(Integer(0, 1))), n=2, tuned=Subset(0, 1))
+    ),
     "a width for each layer": SearchSpace(Box(rank=WIDTHS), Maybe(Low(rank=WIDTHS))),
     "few targets": SearchSpace(
         Low(rank=Choice(1, 2), targets=Subset("query", "key", "value", min_size=0, max_size=2)),
