@@ -15,7 +15,7 @@ from peftnas.studies.cli import main
 HEAD = """\
 from peftnas import Choice, Integer, Maybe, PerGroup, PerLayer, Real, Recipe, SearchSpace, Study
 from peftnas import Subset, spaces
-from peftnas.methods import IA3, Adapter, BitFit, FullFineTuning, LoRA, Prefix, Prompt, VPT
+from peftnas.methods import IA3, Adapter, CrossAttentionTuning, LoRA, Prompt
 from peftnas.spaces import ByGroup, ByLayer, Grouped, Shared, Switch, at_least, forbid
 from peftnas.spaces import max_stored_bytes, max_train_memory_bytes
 from peftnas.studies.tasks import TextClassification
@@ -496,13 +496,13 @@ WRONG = {
             ),
         ),""",
     ),
-    "a method of another kind of backbone": Wrong(
-        "VPT",
+    "a method for other backbones": Wrong(
+        r"sublayers \['cross_attention'\] do not exist in bert backbones",
         "",
-        "leave the method out|take",
+        "leave the method out",
         """Maybe(LoRA()),
         Maybe(
-            VPT(length=4),  # <
+            CrossAttentionTuning(),  # <
         ),""",
     ),
     "a budget that nothing meets": Wrong(
