@@ -312,17 +312,17 @@ class PromptVectors(nn.Module):
         raise NotImplementedError
 
 
-class LayerPrompts(PromptVectors):
-    """Prompts that are replaced on their way through the layers.
+class LayerPrompts(nn.Module):
+    """Vectors that a layer reads in the place of the prompts that come to it.
 
     Attributes:
-        layers: numbers of the layers that read others in their place.
+        layer: its number.
     """
 
-    layers: tuple[int, ...]
+    layer: int
 
-    def at_layer(self, layer: int) -> Tensor:
-        """(l, d), what one of these layers reads."""
+    def forward(self) -> Tensor:
+        """(l, d); l may be another one than that of the prompts before."""
         raise NotImplementedError
 
 

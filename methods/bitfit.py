@@ -12,7 +12,16 @@ from torch import nn
 from peftnas.methods.anatomy import TARGETS as LINEARS
 from peftnas.methods.base import BiasDelta, Method, Placement
 from peftnas.methods.layers import active_layers, place_words
-from peftnas.methods.places import NORMS, OUTER_LINEARS, OUTER_NORMS, places
+from peftnas.methods.places import (
+    NORMS,
+    OUTER_LINEARS,
+    OUTER_NORMS,
+    check_stack,
+    names_there,
+    normal_stack,
+    places,
+    stack_setting,
+)
 from peftnas.methods.sites import LinearSite
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, held, setting
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 
 OUTER = ("embeddings_norm", "embeddings_project", *OUTER_NORMS[1:], *OUTER_LINEARS[1:])
 TARGETS = LINEARS + NORMS + OUTER
+ADDED = LINEARS + NORMS + OUTER_NORMS
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,10 @@ class BitFit(Method):
     """BitFit: ``W x + b + delta`` with delta trained, for biases of linears and of norms.
 
     ``layers`` restricts the biases inside layers; those outside (norm of the embeddings, final
-    norm, pooler) are chosen by ``targets`` alone.
+    norm, pooler) are chosen by ``targets``, and by ``stack`` where there are several stacks.
+
+    With ``add`` all linears of layers get a bias; norms that have none (RMSNorm) where ``targets``
+    names them. A norm has no room to merge a new bias into.
 
     The key bias adds the same to all logits of a query, so it has no effect where positions are
     learned embeddings and no prefix is attached; the canonical form drops it there.
@@ -82,8 +95,9 @@ class BitFit(Method):
     add: bool | Domain[bool] = setting(
         OneOf(False, True),
         default=False,
-        help="give linears of layers that have no bias a new one, 0 at the start",
+        help="give linears of layers that have no bias a new one, 0 at the start; norms if named",
     )
+    stack: str | None | Domain[str | None] = stack_setting()
     layers: tuple[int, ...] | None | Domain[Any] = setting(
         Layers(), default=None, help="layers in which it is active; None: all"
     )
@@ -100,8 +114,8 @@ class BitFit(Method):
         self, anatomy: Anatomy, layers: tuple[int, ...], targets: tuple[str, ...]
     ) -> Iterator[BitFitPlacement]:
         for target in targets:
-            for site in places(anatomy, layers, target):
-                if site.bias or (held(self.add) and target in LINEARS):
+            for site in places(anatomy, layers, target, held(self.stack)):
+                if site.bias or (held(self.add) and target in ADDED):
                     width = site.n_out if isinstance(site, LinearSite) else site.width
                     yield BitFitPlacement(site.address, width)
 
@@ -125,7 +139,10 @@ class BitFit(Method):
                 f"BitFit targets {missing} have no bias in this {anatomy.model_type} backbone; "
                 f"take some of {', '.join(known) or 'another method'}"
             )
-        return known if named is None else tuple(name for name in known if name in named)
+        check_stack(self, anatomy)
+        if named is None:
+            return self._by_default(anatomy)
+        return tuple(name for name in known if name in named)
 
     def without(self, target: str, anatomy: Anatomy) -> Self:
         """The same without one of its targets."""
@@ -139,10 +156,18 @@ class BitFit(Method):
         return self.replace(targets=names)
 
     def normal(self, anatomy: Anatomy) -> Self:
-        lacking = any(name not in anatomy.known(biases) for name in anatomy.targets)
-        if not lacking:
+        named = self.targets
+        new = anatomy.targets if named is None else self._names(anatomy)
+        if all(name in anatomy.known(biases) for name in new):
             return self.replace(add=False)._normal_targets(anatomy)
         return self._normal_targets(anatomy)
+
+    def _names(self, anatomy: Anatomy) -> tuple[str, ...]:
+        """All targets, of whatever layer."""
+        if not isinstance(self.targets, ByLayer):
+            return self.named_targets(anatomy)
+        at = [self.at(layer).named_targets(anatomy) for layer in self.targets.layers]
+        return tuple({name for names in at for name in names})
 
     def _normal_targets(self, anatomy: Anatomy) -> Self:
         if isinstance(self.targets, ByLayer):
@@ -153,17 +178,25 @@ class BitFit(Method):
             named = tuple(target for target in named if target in OUTER)
         if not any(target not in OUTER for target in named):
             layers = None
-        every = self._known(anatomy)
-        return self.replace(targets=None if named == every else named, layers=layers)
+        every = self._by_default(anatomy)
+        return normal_stack(
+            self.replace(targets=None if named == every else named, layers=layers), named, anatomy
+        )
 
     def _known(self, anatomy: Anatomy) -> tuple[str, ...]:
         """The targets that it can train in a backbone, in the declared order."""
         known = anatomy.known(biases)
         if held(self.add):
-            known = tuple(t for t in TARGETS if t in known or t in anatomy.targets)
+            norms = anatomy.known(names_there, ADDED)
+            known = tuple(t for t in TARGETS if t in known or t in norms)
         if isinstance(self.targets, ByLayer):
             known = tuple(target for target in known if target not in OUTER)
         return known
+
+    def _by_default(self, anatomy: Anatomy) -> tuple[str, ...]:
+        """The targets that None stands for: what is there, and all linears with ``add``."""
+        there, added = anatomy.known(biases), anatomy.targets if held(self.add) else ()
+        return tuple(t for t in self._known(anatomy) if t in there or t in added)
 
     def words(self) -> str:
         """For example ``bitfit on query, up in layers 0-2``."""
@@ -173,7 +206,9 @@ class BitFit(Method):
             return f"bitfit on {number} biases, chosen layer by layer{added}"
         targets: Any = self.targets
         named: tuple[str, ...] | None = held(targets)
-        return f"bitfit on {', '.join(named or ('all biases',))}{added}" + place_words(self.layers)
+        of_stack = "" if self.stack is None else f" of the {self.stack}"
+        what = ", ".join(named or ("all biases",))
+        return f"bitfit on {what}{added}{of_stack}" + place_words(self.layers)
 
 
 def biases(anatomy: Anatomy) -> tuple[str, ...]:

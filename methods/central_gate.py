@@ -15,7 +15,8 @@ from peftnas.methods.base import Bundle, Method, Placement
 from peftnas.methods.gates import CentralGate, GateTokens, SharedGate, gate_tokens_setting
 from peftnas.methods.layers import layer_of, place_words
 from peftnas.methods.lora import LoRA, LoRAPlacement
-from peftnas.methods.prefix import FlatPrefix, FlatPrefixPlacement, MlpPrefixPlacement, Prefix
+from peftnas.methods.prefix import Prefix
+from peftnas.methods.prefix_modules import FlatPrefix, FlatPrefixPlacement, MlpPrefixPlacement
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, Whole, held, setting
 

@@ -42,8 +42,9 @@ from peftnas.methods.lanes import Lane, LaneHook
 from peftnas.methods.layers import layer_of
 from peftnas.methods.linear_port import LinearPort, NormPort, PatchPort, own_part
 from peftnas.methods.ports import BlockPort, SublayerPort
+from peftnas.methods.prompt_layers import LayerHook
 from peftnas.methods.sites import SublayerSite
-from peftnas.methods.stack_port import LayerHook, StackPort
+from peftnas.methods.stack_port import StackPort
 
 Placed = tuple[Placement, nn.Module]
 
@@ -132,15 +133,20 @@ class Hooks:
                 if isinstance(module, PromptVectors)
                 and cast(PlacedInStack, placement).stack == number
             ]
+            anew = {
+                module.layer: module
+                for placement, module in placed
+                if isinstance(module, LayerPrompts)
+                and cast(PlacedInStack, placement).stack == number
+            }
             reads_encoder = any(
                 site.stack == number and site.address.endswith(".cross_attention")
                 for site in self.anatomy.sublayers.values()
             )
             encoder = ports[0] if reads_encoder else None
             entry, call = self._module(stack.entry), self.calls[number]
-            ports.append(
-                StackPort(entry, self.base, self.anatomy, stack, prompts, prefixed, call, encoder)
-            )
+            args = (entry, self.base, self.anatomy, stack, prompts, prefixed, call, encoder, anew)
+            ports.append(StackPort(*args))
         return ports
 
     def _sort(self, placed: Sequence[Placed]) -> dict[str, list[SublayerDelta | SublayerScale]]:
@@ -159,7 +165,7 @@ class Hooks:
                 if isinstance(module, RenormedDelta):
                     port = self.linears[site]
                     module.start(own_part(port.site, port.module)[0].detach())
-            elif not isinstance(module, PromptVectors | TrainsBackbone):
+            elif not isinstance(module, PromptVectors | LayerPrompts | TrainsBackbone):
                 raise TypeError(
                     f"{type(module).__name__} has none of the roles of methods/base.py"
                 )
@@ -239,9 +245,9 @@ class Hooks:
                 assert port.stack.embeddings is not None
                 layer = self._module(port.stack.embeddings)
                 self._after(layer, port.enter_bare)
-            for prompt in port.prompts:
-                if isinstance(prompt, LayerPrompts):
-                    self._hook_layer_prompts(port, prompt)
+            for changing in port.layers.changing:
+                block = self._module(self.anatomy.layers[changing].path)
+                self._before(block, LayerHook(port, changing, block), kwargs=True)
 
         last = self.stacks[-1]
         entry = self._module(last.stack.entry)
@@ -251,12 +257,6 @@ class Hooks:
             self._after(entry, head.strip)  # some heads call that and not the base model (opt)
             leave = self.model.register_forward_hook(head.leave, always_call=True)
             self._handles.append(leave)
-
-    def _hook_layer_prompts(self, port: StackPort, prompt: LayerPrompts) -> None:
-        for number in prompt.layers:
-            block = self._module(self.anatomy.layers[number].path)
-            hook = LayerHook(port, prompt, number)
-            self._before(block, hook, kwargs=True)
 
     def _hook_linears(self) -> None:
         for port in self.linears.values():

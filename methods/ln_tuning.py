@@ -17,9 +17,12 @@ from peftnas.methods.places import (
     INNER_NORMS,
     NORMS,
     OUTER_NORMS,
+    check_stack,
     names_there,
+    normal_stack,
     places,
     places_there,
+    stack_setting,
 )
 from peftnas.methods.sites import NormSite
 from peftnas.spaces.domains import Domain
@@ -73,7 +76,8 @@ class LNTuning(Method):
     """LN-tuning: ``(w + delta) * normalised(x) + b + delta``, for norms in and outside layers.
 
     Norms without a bias (RMSNorm) have their weight trained alone. ``layers`` restricts the norms
-    inside layers; those outside (of the embeddings, the final one) are chosen by ``targets``.
+    inside layers; those outside (of the embeddings, the final one) are chosen by ``targets``, and
+    by ``stack`` where there are several stacks.
 
     Source: Qi et al. 2211.08682; Zhao et al. 2312.11420; weights alone: Hu et al. 2206.07382.
     """
@@ -91,12 +95,13 @@ class LNTuning(Method):
     layers: tuple[int, ...] | None | Domain[Any] = setting(
         Layers(), default=None, help="layers in which it is active; None: all"
     )
+    stack: str | None | Domain[str | None] = stack_setting()
 
     def place(self, anatomy: Anatomy) -> Iterator[LNTuningPlacement]:
         layers = active_layers(self, anatomy)
         named: tuple[str, ...] = held(self.parts)
         for target in self._targets(anatomy):
-            for site in places(anatomy, layers, target):
+            for site in places(anatomy, layers, target, held(self.stack)):
                 assert isinstance(site, NormSite)
                 parts = tuple(p for p in ("weight", "bias") if p in named)
                 parts = parts if site.bias else tuple(p for p in parts if p != "bias")
@@ -110,7 +115,9 @@ class LNTuning(Method):
         if all(target in OUTER_NORMS for target in named):
             layers = None
         every = self._every(anatomy)
-        return self.replace(targets=None if named == every else named, layers=layers)
+        return normal_stack(
+            self.replace(targets=None if named == every else named, layers=layers), named, anatomy
+        )
 
     def _targets(self, anatomy: Anatomy) -> tuple[str, ...]:
         named: tuple[str, ...] | None = held(self.targets)
@@ -120,6 +127,7 @@ class LNTuning(Method):
                 f"LNTuning needs a norm with weights, this {anatomy.model_type} backbone has "
                 "none; leave LNTuning out"
             )
+        check_stack(self, anatomy)
         if named is None:
             return every
         return places_there(anatomy, named, TARGETS, "LNTuning")
@@ -131,6 +139,6 @@ class LNTuning(Method):
         """For example ``ln_tuning of weight on ffn_norm in layers 0-2``."""
         named: tuple[str, ...] | None = held(self.targets)
         parts = "" if len(held(self.parts)) == 2 else f" of {', '.join(held(self.parts))}"
-        return f"ln_tuning{parts} on {', '.join(named or ('all norms',))}" + place_words(
-            self.layers
-        )
+        of_stack = "" if self.stack is None else f" of the {self.stack}"
+        what = ", ".join(named or ("all norms",))
+        return f"ln_tuning{parts} on {what}{of_stack}" + place_words(self.layers)

@@ -184,9 +184,10 @@ def _fold_norm(port: NormPort) -> _Fold:
     fold = _Fold(port, norm, ("weight", "bias") if has_bias else ("weight",))
     weight = _wide(norm.get_parameter("weight")) + port.offset
     bias = _wide(norm.get_parameter("bias")) if has_bias else None
-    for added in port.biases:
-        assert bias is not None
-        bias = bias + added.value.to(bias.dtype)
+    if bias is not None:  # without one, a norm has no room for a bias
+        for added in port.biases:
+            bias = bias + added.value.to(bias.dtype)
+        fold.take("biases", port.biases)
     for delta in port.deltas:
         if delta.weight is not None:
             weight = weight + delta.weight.to(weight.dtype)
@@ -199,7 +200,6 @@ def _fold_norm(port: NormPort) -> _Fold:
             bias = bias * affine.scale.to(bias.dtype) + affine.shift.to(bias.dtype)
         fold.take("affines", port.affines)
         _set(norm, "bias", bias)
-    fold.take("biases", port.biases)
     fold.take("deltas", port.deltas)
     _set(norm, "weight", weight - port.offset)
     return fold

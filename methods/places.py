@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from peftnas.methods.anatomy import LEAVE_OUT, linear_address, outer_norm_address
 from peftnas.methods.sites import LinearSite, NormSite
+from peftnas.spaces.fields import OneOf, setting
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
+    from peftnas.methods.base import Method
+
+M = TypeVar("M", bound="Method")
 
 NORMS = ("attention_norm", "cross_attention_norm", "ffn_norm")
 """Norms of sublayers."""
@@ -24,11 +28,14 @@ OUTER_LINEARS = ("embeddings_project", "pooler", "output_project")
 """Linears outside the layers."""
 
 
-def places(anatomy: Anatomy, layers: Iterable[int], target: str) -> list[LinearSite | NormSite]:
-    """Everything called ``target``, in some layers or outside of them."""
+def places(
+    anatomy: Anatomy, layers: Iterable[int], target: str, stack: str | None = None
+) -> list[LinearSite | NormSite]:
+    """Everything called ``target``, in some layers, or outside of them in one stack or in all."""
     found = anatomy.known(_called, target)
     if target in OUTER_NORMS or target in OUTER_LINEARS:
-        return [site for site in found if site is not None]
+        of_stack = zip(found, anatomy.stacks, strict=True)
+        return [s for s, one in of_stack if s is not None and stack in (None, one.name)]
     return [site for layer in layers if (site := found[layer]) is not None]
 
 
@@ -71,3 +78,31 @@ def places_there(
             f"{method} targets {missing} do not exist in {anatomy.model_type} backbones; {remedy}"
         )
     return tuple(name for name in there if name in targets)
+
+
+def stack_setting() -> Any:
+    """The field ``stack`` of methods that act outside the layers too."""
+    return setting(
+        OneOf(None, "encoder", "decoder", "text", "vision"),
+        default=None,
+        help="the stack of what lies outside the layers; None: all stacks",
+    )
+
+
+def check_stack(method: Method, anatomy: Anatomy) -> None:
+    """Raise ValueError if a method names a stack that the backbone does not have."""
+    named, known = getattr(method, "stack", None), [stack.name for stack in anatomy.stacks]
+    if named is not None and named not in known:
+        what = f"has the stacks {', '.join(known)}" if len(known) > 1 else "has but one stack"
+        raise ValueError(
+            f"{type(method).__name__} needs a stack of the backbone, got stack={named!r}, and "
+            f"this {anatomy.model_type} backbone {what}; leave stack out"
+        )
+
+
+def normal_stack(method: M, targets: Iterable[str], anatomy: Anatomy) -> M:
+    """The method without a ``stack`` that leaves nothing out."""
+    every = [site for target in targets for site in places(anatomy, (), target)]
+    named = getattr(method, "stack", None)
+    kept = [site for target in targets for site in places(anatomy, (), target, named)]
+    return method if kept != every else method.replace(stack=None)

@@ -2,200 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from peftnas.methods.anatomy import sublayer_address
-from peftnas.methods.base import Method, Placement, PrefixKeyValues
-from peftnas.methods.folding import Folds
+from peftnas.methods.base import Method
 from peftnas.methods.gates import (
-    GateSpec,
     GateTokens,
     gate_setting,
     gate_spec,
     gate_tokens_setting,
 )
-from peftnas.methods.layers import active_layers, place_words
+from peftnas.methods.layers import active_layers, place_words, value_words
+from peftnas.methods.prefix_modules import FlatPrefixPlacement, MlpPrefixPlacement
 from peftnas.methods.prompt import without_repetitions
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import AnyOf, Layers, OneOf, SomeOf, Tokens, Whole, held, setting
+from peftnas.spaces.fields import (
+    AnyOf,
+    Layers,
+    OneOf,
+    SomeOf,
+    Tokens,
+    Whole,
+    held,
+    held_at,
+    setting,
+)
+from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
-
-INIT_STD = 0.02
-
-
-@dataclass(frozen=True)
-class FlatPrefixPlacement(Placement):
-    """The prefix of one layer, whose keys and values are the parameters.
-
-    Attributes:
-        layers: that one layer.
-        sublayer: "attention" or "cross_attention".
-        length: l, how many keys and values.
-        kv_heads: g, key-value heads of the backbone.
-        head_width: c.
-        gate: its gate, or ``None``; its input is what the attention module reads.
-        tokens: ids of the tokens whose keys and values it starts from, which attach reads off the
-            backbone; ``None``: at random.
-    """
-
-    kind: ClassVar[str] = "prefix"
-    is_prefix: ClassVar[bool] = True
-    layers: tuple[int, ...]
-    sublayer: str = field(metadata={"usual": "attention"})
-    length: int
-    kv_heads: int
-    head_width: int
-    gate: GateSpec | None
-    tokens: tuple[int, ...] | None = field(
-        default=None, metadata={"usual": None, "function": False}
-    )
-
-    def count(self) -> int:
-        """2lgc, and the gate."""
-        keys = self.length * self.kv_heads * self.head_width
-        return 2 * keys + (self.gate.count() if self.gate else 0)
-
-    def build(self, generator: torch.Generator) -> FlatPrefix:
-        return FlatPrefix(self, generator)
-
-    def reaches(self, anatomy: Anatomy) -> Iterator[FlatPrefixPlacement]:
-        """Itself."""
-        yield self
-
-    def joins_by(self) -> str | None:
-        return "length" if self.gate is None else None
-
-
-@dataclass(frozen=True)
-class MlpPrefixPlacement(Placement):
-    """The prefixes of several layers, computed by one MLP from one trained embedding.
-
-    Attributes:
-        layers: the layers that it serves, ascending.
-        sublayer: "attention" or "cross_attention".
-        length: l.
-        kv_heads: g.
-        head_width: c.
-        width: width d' of the embedding.
-        hidden: m, hidden width of the MLP.
-        gate: the gate of each layer, or ``None``.
-    """
-
-    kind: ClassVar[str] = "prefix_mlp"
-    is_prefix: ClassVar[bool] = True
-    layers: tuple[int, ...]
-    sublayer: str = field(metadata={"usual": "attention"})
-    length: int
-    kv_heads: int
-    head_width: int
-    width: int
-    hidden: int
-    gate: GateSpec | None
-
-    def count(self) -> int:
-        """l*d' + (d'm + m) + (m * 2Lgc + 2Lgc), L the active layers, and the gates."""
-        outputs = 2 * len(self.layers) * self.kv_heads * self.head_width
-        return (
-            self.length * self.width
-            + (self.width + 1) * self.hidden
-            + (self.hidden + 1) * outputs
-            + self._gates()
-        )
-
-    def stored(self) -> int:
-        """2Llgc, and the gates: the keys and values that the MLP folds into."""
-        flat = 2 * len(self.layers) * self.length * self.kv_heads * self.head_width
-        return flat + self._gates()
-
-    def build(self, generator: torch.Generator) -> MlpPrefix:
-        return MlpPrefix(self, generator)
-
-    def reaches(self, anatomy: Anatomy) -> Iterator[FlatPrefixPlacement]:
-        """The keys and values of each layer, which the MLP folds into."""
-        for layer in self.layers:
-            yield FlatPrefixPlacement(
-                f"{sublayer_address(layer, self.sublayer)}.core",
-                (layer,),
-                self.sublayer,
-                self.length,
-                self.kv_heads,
-                self.head_width,
-                self.gate,
-            )
-
-    def _gates(self) -> int:
-        return len(self.layers) * self.gate.count() if self.gate else 0
-
-
-class FlatPrefix(PrefixKeyValues):
-    """Keys and values (l, g, c) of one layer, drawn from N(0, 0.02)."""
-
-    def __init__(self, placement: FlatPrefixPlacement, generator: torch.Generator) -> None:
-        super().__init__()
-        self.placement = placement
-        shape = (placement.length, placement.kv_heads, placement.head_width)
-        self.keys = nn.Parameter(torch.randn(shape, generator=generator) * INIT_STD)
-        self.values = nn.Parameter(torch.randn(shape, generator=generator) * INIT_STD)
-        self.gate: nn.Module | None = placement.gate.build(generator) if placement.gate else None
-
-    def forward(self, layer: int, hidden: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor]:
-        """hidden (B, T, d) -> keys, values (B, g, l, c) each."""
-        return _gated(self.keys, self.values, self.gate, hidden, tokens)
-
-
-class MlpPrefix(PrefixKeyValues):
-    """``[K, V] = mlp_out(tanh(mlp_in(embedding)))``, viewed as (l, 2L, g, c).
-
-    Rows 2i and 2i + 1 are the keys and values of the i-th layer served. The embedding is drawn
-    from N(0, 1), the weights Kaiming-uniform (a = sqrt 5), the biases are 0. The MLP runs in every
-    call; after ``merge()``, in evaluation without gradients, it runs once and its keys and values
-    are kept.
-    """
-
-    def __init__(self, placement: MlpPrefixPlacement, generator: torch.Generator) -> None:
-        super().__init__()
-        self.placement = placement
-        length, width, hidden = placement.length, placement.width, placement.hidden
-        outputs = 2 * len(placement.layers) * placement.kv_heads * placement.head_width
-        self.embedding = nn.Parameter(torch.randn(length, width, generator=generator))
-        self.in_weight = _kaiming(hidden, width, generator)
-        self.in_bias = nn.Parameter(torch.zeros(hidden))
-        self.out_weight = _kaiming(outputs, hidden, generator)
-        self.out_bias = nn.Parameter(torch.zeros(outputs))
-        self._folds = Folds(self)
-        gates: dict[str, nn.Module] = {}
-        if placement.gate is not None:
-            gates = {str(layer): placement.gate.build(generator) for layer in placement.layers}
-        self.gates = nn.ModuleDict(gates)
-
-    def forward(self, layer: int, hidden: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor]:
-        """hidden (B, T, d) of ``layer`` -> its keys, values (B, g, l, c) each."""
-        keys, values = self.folded(layer)
-        gate = self.gates[str(layer)] if self.gates else None
-        return _gated(keys, values, gate, hidden, tokens)
-
-    def folded(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of one layer, before its gate; (l, g, c) each."""
-        key = (layer, self.embedding.dtype)
-        return self._folds.get(self.training, key, lambda: self._fold(layer))
-
-    def _fold(self, layer: int) -> tuple[Tensor, Tensor]:
-        here = self.placement
-        inner = torch.tanh(nn.functional.linear(self.embedding, self.in_weight, self.in_bias))
-        size = 2 * here.kv_heads * here.head_width
-        start = here.layers.index(layer) * size
-        rows = slice(start, start + size)  # only this layer's share of the output layer
-        both = nn.functional.linear(inner, self.out_weight[rows], self.out_bias[rows])
-        keys, values = both.view(here.length, 2, here.kv_heads, here.head_width).unbind(1)
-        return keys, values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,8 +61,12 @@ class Prefix(Method):
     )
     source: ClassVar[str] = "Li & Liang 2101.00190; MLP as in the UniPELT code"
 
-    length: int | Domain[int] = setting(
-        Whole(0), default=10, size=True, help="keys and values l in front; 0 = absent"
+    length: int | Domain[int] | ByLayer[int] = setting(
+        Whole(0),
+        default=10,
+        by_layer=True,
+        size=True,
+        help="keys and values l in front; 0 = absent",
     )
     mlp: int | None | Domain[int | None] = setting(
         AnyOf(OneOf(None), Whole(1)),
@@ -260,8 +101,8 @@ class Prefix(Method):
         named: tuple[str, ...] = held(self.sublayers)
         anatomy.check_sublayers(named)
         anatomy.check_core("a prefix")
-        layers, length = active_layers(self, anatomy), held(self.length)
-        for number, stack in enumerate(anatomy.stacks) if length else ():
+        layers = self._with_some(active_layers(self, anatomy))
+        for number, stack in enumerate(anatomy.stacks):
             for name in named:
                 here = tuple(
                     layer
@@ -277,13 +118,19 @@ class Prefix(Method):
         self, anatomy: Anatomy, number: int, name: str, layers: tuple[int, ...]
     ) -> Iterator[FlatPrefixPlacement | MlpPrefixPlacement]:
         """The prefixes of one kind of attention in some layers of one stack."""
-        shape, length, hidden = anatomy.layers[layers[0]], held(self.length), held(self.mlp)
+        shape, hidden = anatomy.layers[layers[0]], held(self.mlp)
         heads, width = shape.kv_heads, shape.head_width
         gate = gate_spec(
             held(self.gate), shape.width, held(self.gate_tokens), held(self.gate_outputs)
         )
         tokens: Any = self.tokens
         if hidden is not None:
+            if isinstance(self.length, ByLayer):
+                raise ValueError(
+                    "Prefix with mlp computes one length for all its layers, got lengths layer by "
+                    "layer; take mlp=None, or one length"
+                )
+            length: int = held(self.length)
             site = f"{anatomy.stacks[number].prefix}{name}.core"
             yield MlpPrefixPlacement(
                 site, layers, name, length, heads, width, shape.width, hidden, gate
@@ -292,15 +139,34 @@ class Prefix(Method):
         for layer in layers:
             site = f"{sublayer_address(layer, name)}.core"
             yield FlatPrefixPlacement(
-                site, (layer,), name, length, heads, width, gate, held(tokens)
+                site,
+                (layer,),
+                name,
+                held_at(self.length, layer),
+                heads,
+                width,
+                gate,
+                held(tokens),
             )
+
+    def prefixed_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
+        layers = self._with_some(active_layers(self, anatomy))
+        return layers if "attention" in held(self.sublayers) else ()
+
+    def _with_some(self, layers: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of the layers in which the length is above 0."""
+        return tuple(layer for layer in layers if held_at(self.length, layer))
 
     def normal(self, anatomy: Anatomy) -> Prefix:
         """Tokens without their repetitions."""
         tokens: Any = held(self.tokens)
         if tokens is None:
             return self
-        return self.replace(tokens=without_repetitions(tokens, held(self.length)))
+        if isinstance(self.length, ByLayer):
+            longest = max(length for _, length in self.length.items())
+        else:
+            longest = held(self.length)
+        return self.replace(tokens=without_repetitions(tokens, longest))
 
     def words(self) -> str:
         """For example ``prefix length 10 (mlp 512) gated in layers 0-2``."""
@@ -309,7 +175,9 @@ class Prefix(Method):
             "" if self.sublayers == ("attention",) else f" on {', '.join(held(self.sublayers))}"
         )
         gated = "" if self.gate is None else " gated"
-        return f"prefix length {self.length}{mlp}{gated}{where}" + place_words(self.layers)
+        return f"prefix length {value_words(self.length)}{mlp}{gated}{where}" + place_words(
+            self.layers
+        )
 
 
 def _check_words(anatomy: Anatomy, number: int, name: str) -> None:
@@ -325,26 +193,3 @@ def _check_words(anatomy: Anatomy, number: int, name: str) -> None:
         f"{anatomy.stacks[source].name or 'one'} stack of a {anatomy.model_type} backbone, which "
         f"reads no words; {remedy if reading else 'leave tokens out'}"
     )
-
-
-def _gated(
-    keys: Tensor,
-    values: Tensor,
-    gate: nn.Module | None,
-    hidden: Tensor,
-    tokens: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """(l, g, c) each -> (B, g, l, c) each, times their gates."""
-    batch = hidden.shape[0]
-    keys = keys.transpose(0, 1).unsqueeze(0).expand(batch, -1, -1, -1)
-    values = values.transpose(0, 1).unsqueeze(0).expand(batch, -1, -1, -1)
-    if gate is None:
-        return keys, values
-    opened = gate(hidden, tokens)[:, 0, :, None, None, None]  # (B, 1 or 2, 1, 1, 1)
-    return keys * opened[:, 0], values * opened[:, -1]
-
-
-def _kaiming(n_out: int, n_in: int, generator: torch.Generator) -> nn.Parameter:
-    weight = torch.empty(n_out, n_in)
-    nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
-    return nn.Parameter(weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from peftnas.methods.caches import (
 )
 from peftnas.methods.call import Call, compute
 from peftnas.methods.generation_masks import text_mask
+from peftnas.methods.prompt_layers import PromptLayers
 from peftnas.methods.sites import StackSite
 
 
@@ -40,6 +41,7 @@ class StackPort:
             stand at the distance of a token's own position.
         call: state of the running pass; its ``tokens`` and ``batch`` are set here.
         encoder: the port of the encoder, for a decoder that attends to its tokens.
+        anew: prompts of later layers, which replace those before, by layer.
     Raises:
         ValueError: if the prompts differ in entry or position, or the stack takes none such.
     """
@@ -54,6 +56,7 @@ class StackPort:
         prefixed: bool,
         call: Call,
         encoder: StackPort | None = None,
+        anew: Mapping[int, LayerPrompts] | None = None,
     ) -> None:
         ways = {(prompt.entry, prompt.position) for prompt in prompts}
         if len(ways) > 1:
@@ -69,6 +72,7 @@ class StackPort:
         self.bare = way == "hidden"
         self.start = 0 if position == "before" else 1
         self.length = sum(len(prompt()) for prompt in prompts)
+        self.layers = PromptLayers(stack, self.start, self.length, anew or {}, call)
         self.names = list(inspect.signature(type(entry).forward).parameters)[1:]
         self.words = (
             None if stack.word_embeddings is None else base.get_submodule(stack.word_embeddings)
@@ -116,33 +120,18 @@ class StackPort:
         """Forward hook at the embedding layer, for prompts that enter after it."""
         return self._insert(out) if self.entering else out
 
-    def replaced(
-        self, prompt: LayerPrompts, layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a layer with other vectors at the positions of the prompts."""
-        if not self.entering:
-            return args, kwargs
-        hidden: Tensor = args[0] if args else kwargs["hidden_states"]
-        new = prompt.at_layer(layer).to(hidden.dtype)
-        after = self.start + self.length
-        changed = torch.cat(
-            [hidden[:, : self.start], new.expand(len(hidden), -1, -1), hidden[:, after:]], dim=1
-        )
-        if args:
-            return (changed, *args[1:]), kwargs
-        return args, kwargs | {"hidden_states": changed}
-
     def real(self, hidden: Tensor) -> Tensor:
         """``hidden`` (B, l + T, ...) without the positions of the prompts."""
-        if not self.length:
+        length = self.layers.length_behind
+        if not length:
             return hidden
-        if hidden.dim() < 2 or hidden.shape[1] <= self.length:
+        if hidden.dim() < 2 or hidden.shape[1] <= length:
             raise ValueError(
-                f"real takes hidden states with the {self.length} positions of prompts in them, "
-                f"(batch, {self.length} + tokens, ...), got {tuple(hidden.shape)}; give what the "
+                f"real takes hidden states with the {length} positions of prompts in them, "
+                f"(batch, {length} + tokens, ...), got {tuple(hidden.shape)}; give what the "
                 "backbone itself returned"
             )
-        after = self.start + self.length
+        after = self.start + length
         return torch.cat([hidden[:, : self.start], hidden[:, after:]], dim=1)
 
     def widen(self, row: Tensor, fill: Callable[..., Tensor]) -> Tensor:
@@ -247,20 +236,6 @@ class StackPort:
 def is_padded_left(mask: Tensor, compiled: bool) -> bool:
     """Whether a text begins with padding; ``compiled`` while nobody can look at values."""
     return compiled if torch.compiler.is_compiling() else not bool(mask[:, 0].all())
-
-
-class LayerHook:
-    """Forward pre-hook at one layer that replaces the prompts of a stack."""
-
-    def __init__(self, port: StackPort, prompt: LayerPrompts, layer: int) -> None:
-        self.port = port
-        self.prompt = prompt
-        self.layer = layer
-
-    def __call__(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return self.port.replaced(self.prompt, self.layer, args, kwargs)
 
 
 def keep_sums(out: Any, calls: Sequence[Call]) -> None:

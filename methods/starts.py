@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.base import Placement
 from peftnas.methods.linear_port import own_part
-from peftnas.methods.prefix import FlatPrefix, FlatPrefixPlacement
+from peftnas.methods.prefix_modules import FlatPrefix, FlatPrefixPlacement
 from peftnas.methods.prompt import PromptPlacement, SoftPrompt
 from peftnas.methods.sites import StackSite
 

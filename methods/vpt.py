@@ -10,78 +10,85 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from peftnas.methods.base import LayerPrompts, Method, Placement
-from peftnas.methods.layers import active_layers, place_words
+from peftnas.methods.base import LayerPrompts, Method, Placement, PromptVectors
+from peftnas.methods.layers import active_layers, layer_of, place_words, value_words
 from peftnas.methods.linears import layers_setting
 from peftnas.methods.prompt import EnteringPrompt, PromptPlacement, prompted_stack
 from peftnas.spaces.domains import Domain
-from peftnas.spaces.fields import Configurable, OneOf, Whole, held, setting
+from peftnas.spaces.fields import Configurable, OneOf, Whole, held, held_at, setting
+from peftnas.spaces.structure import ByLayer
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
+    from peftnas.methods.sites import StackSite
 
 
 @dataclass(frozen=True)
 class VPTPlacement(Placement):
-    """All prompts of one VPT.
+    """The prompts that one layer reads.
 
     Attributes:
         length: l, how many positions they take.
-        entry_width: width of the embeddings, which the first vectors have.
-        width: width d of the residual stream.
-        layers: layers that get new vectors, ascending; the lowest of the stack is the first.
+        width: of the embeddings in the first layer of the stack, of the residual stream in others.
         stack: number of the stack that they enter.
-        entry: where; "word_embeddings" where these are the whole embedding layer.
+        entry: of the first layer: where they enter; "word_embeddings" where these are the whole
+            embedding layer. ``None``: a later layer, where they replace those before.
     """
 
     kind: ClassVar[str] = "vpt"
     length: int
-    entry_width: int
     width: int
-    layers: tuple[int, ...]
     stack: int
-    entry: Literal["word_embeddings", "hidden"]
+    entry: Literal["word_embeddings", "hidden"] | None
 
     def count(self) -> int:
-        """l*d a layer."""
-        return self.length * (self.entry_width + (len(self.layers) - 1) * self.width)
+        """l*d."""
+        return self.length * self.width
 
     def reaches(self, anatomy: Anatomy) -> tuple[Placement, ...]:
-        """Where no later layer reads others, a prompt after the first token."""
-        if len(self.layers) > 1:
+        """In the first layer, a prompt after the first token."""
+        if self.entry is None:
             return (self,)
-        length, width = self.length, self.entry_width
-        return (PromptPlacement(self.site, length, width, self.entry, "after_first", self.stack),)
+        site = f"{anatomy.stacks[self.stack].prefix}embeddings"
+        return (
+            PromptPlacement(site, self.length, self.width, self.entry, "after_first", self.stack),
+        )
 
-    def build(self, generator: torch.Generator) -> VisualPrompts:
-        return VisualPrompts(self, generator)
+    def build(self, generator: torch.Generator) -> EnteringPrompts | LaterPrompts:
+        return (LaterPrompts if self.entry is None else EnteringPrompts)(self, generator)
 
 
-class VisualPrompts(LayerPrompts):
-    """Vectors (l, d) a layer, uniform in +- sqrt(3 / d): of variance 1 / d."""
+class EnteringPrompts(PromptVectors):
+    """Vectors (l, d) of the first layer, uniform in +- sqrt(3 / d): of variance 1 / d."""
+
+    def __init__(self, placement: VPTPlacement, generator: torch.Generator) -> None:
+        super().__init__()
+        assert placement.entry is not None
+        self.placement = placement
+        self.entry = placement.entry
+        self.position = "after_first"
+        self.vectors = _vectors(placement, generator)
+
+    def forward(self) -> Tensor:
+        return self.vectors
+
+
+class LaterPrompts(LayerPrompts):
+    """Vectors (l, d) of a later layer, drawn likewise."""
 
     def __init__(self, placement: VPTPlacement, generator: torch.Generator) -> None:
         super().__init__()
         self.placement = placement
-        self.entry = placement.entry
-        self.position = "after_first"
-        self.layers = placement.layers[1:]
-        widths = [placement.entry_width] + [placement.width] * len(self.layers)
-        self.vectors = nn.ParameterList(
-            (2 * torch.rand(placement.length, width, generator=generator) - 1)
-            * math.sqrt(3 / width)
-            for width in widths
-        )
+        self.layer = layer_of(placement.site)
+        self.vectors = _vectors(placement, generator)
 
     def forward(self) -> Tensor:
-        """Those of the first layer, (l, d)."""
-        first: Tensor = self.vectors[0]
-        return first
+        return self.vectors
 
-    def at_layer(self, layer: int) -> Tensor:
-        """Those that a later layer reads instead, (l, d)."""
-        here: Tensor = self.vectors[self.placement.layers.index(layer)]
-        return here
+
+def _vectors(placement: VPTPlacement, generator: torch.Generator) -> nn.Parameter:
+    drawn = 2 * torch.rand(placement.length, placement.width, generator=generator) - 1
+    return nn.Parameter(drawn * math.sqrt(3 / placement.width))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +99,11 @@ class VPT(Method):
     - deep: each active layer reads vectors of its own in their place, and what the layer before
       made of the former ones is dropped. In a layer that is not active they pass through.
 
-    The first layer of their stack, where they enter, is always one of ``layers``, named or not;
-    with no layers at all there are no prompts. For texts too, where a backbone has an embedding
-    layer; in a decoder real tokens behind them see them.
+    The first layer of their stack, where they enter, is always one of ``layers``, named or not (of
+    lengths layer by layer it then has that of the lowest layer named); with no layers at all there
+    are no prompts. Lengths may differ by layer where tokens have no positions but those added to
+    their embeddings and see each other: images, and encoders such as bert. For texts too, where a
+    backbone has an embedding layer; in a decoder real tokens behind them see them.
 
     Source: Jia et al. 2203.12119; subsets of layers: NOAH, Zhang et al. 2206.04673.
     """
@@ -103,8 +112,8 @@ class VPT(Method):
     formula: ClassVar[str] = "length * d; deep: for each layer"
     source: ClassVar[str] = "Jia 2203.12119"
 
-    length: int | Domain[int] = setting(
-        Whole(0), default=10, size=True, help="vectors l put in; 0 = absent"
+    length: int | Domain[int] | ByLayer[int] = setting(
+        Whole(0), default=10, by_layer=True, size=True, help="vectors l put in; 0 = absent"
     )
     deep: bool | Domain[bool] = setting(
         OneOf(True, False), default=True, help="new vectors at each layer, or at the first alone"
@@ -112,25 +121,34 @@ class VPT(Method):
     layers: tuple[int, ...] | None | Domain[Any] = layers_setting()
 
     def place(self, anatomy: Anatomy) -> Iterator[VPTPlacement]:
-        length = held(self.length)
-        if not length:
+        lengths = self._lengths(anatomy)
+        if not lengths:
             return
         number = self._stack(anatomy)
         stack = anatomy.stacks[number]
-        first, *later = stack.layers
-        active = active_layers(self, anatomy)
-        if first not in active and not any(layer in active for layer in later):
-            return
-        anew = [layer for layer in later if layer in active] if held(self.deep) else []
-        yield VPTPlacement(
-            f"{stack.prefix}embeddings",
-            length,
-            stack.embedding_width,
-            anatomy.layers[first].width,
-            (first, *anew),
-            number,
-            "word_embeddings" if stack.word_embeddings == stack.embeddings else "hidden",
-        )
+        if len(set(lengths.values())) > 1:
+            _check_free(anatomy, stack)
+        for layer, length in lengths.items():
+            width, entry = anatomy.layers[layer].width, None
+            if layer == stack.layers[0]:
+                width = stack.embedding_width
+                entry = _entry(stack)
+            yield VPTPlacement(f"layers[{layer}].prompts", length, width, number, entry)
+
+    def _lengths(self, anatomy: Anatomy) -> dict[int, int]:
+        """Of each layer that reads vectors of its own, ascending."""
+        if not isinstance(self.length, ByLayer) and not held(self.length):
+            return {}
+        layers = anatomy.stacks[self._stack(anatomy)].layers
+        found: dict[int, int] = {
+            layer: length
+            for layer in active_layers(self, anatomy)
+            if layer in layers and (length := held_at(self.length, layer))
+        }
+        if not found:
+            return {}
+        first = next(iter(found.values()))
+        return {layers[0]: first} | (found if held(self.deep) else {})
 
     def _stack(self, anatomy: Anatomy) -> int:
         """The stack that reads images; without one, that of a prompt."""
@@ -149,10 +167,13 @@ class VPT(Method):
 
     def normal(self, anatomy: Anatomy) -> VPT:
         """Shallow prompts, and deep ones in the first layer alone, are the same."""
-        [placement] = self.place(anatomy)
-        if len(placement.layers) == 1:
-            return self.replace(deep=False, layers=None)
-        return self.replace(layers=placement.layers)
+        lengths = self._lengths(anatomy)
+        (first, length), *others = lengths.items()
+        if not others:
+            return self.replace(length=length, deep=False, layers=None)
+        if isinstance(self.length, ByLayer):
+            return self.replace(length=ByLayer(lengths), layers=tuple(lengths))
+        return self.replace(layers=tuple(lengths))
 
     def clash(self, other: Configurable) -> str | None:
         """All prompts enter together, as one kind."""
@@ -166,6 +187,20 @@ class VPT(Method):
 
     def words(self) -> str:
         """For example ``vpt deep length 10 in layers 0-2``."""
-        return f"vpt {'deep' if self.deep else 'shallow'} length {self.length}" + place_words(
-            self.layers
+        return f"vpt {'deep' if self.deep else 'shallow'} length {value_words(self.length)}" + (
+            place_words(self.layers)
+        )
+
+
+def _entry(stack: StackSite) -> Literal["word_embeddings", "hidden"]:
+    return "word_embeddings" if stack.word_embeddings == stack.embeddings else "hidden"
+
+
+def _check_free(anatomy: Anatomy, stack: StackSite) -> None:
+    """Raise ValueError where tokens cannot come and go between layers."""
+    if stack.causal or anatomy.positions != "learned":
+        raise ValueError(
+            "VPT needs one length for all layers where tokens are masked by their order or have "
+            f"positions in every layer, got lengths that differ on a {anatomy.model_type} "
+            "backbone; hold one length"
         )

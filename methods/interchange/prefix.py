@@ -17,7 +17,7 @@ from torch import Tensor
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import Placement
 from peftnas.methods.interchange.paths import refusal
-from peftnas.methods.prefix import FlatPrefix, MlpPrefix
+from peftnas.methods.prefix_modules import FlatPrefix, MlpPrefix
 
 if TYPE_CHECKING:
     from peft import PeftConfig

@@ -8,10 +8,12 @@ from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import AttachedModules
 from peftnas.methods.base import (
     Affine,
+    BiasDelta,
     BlockDelta,
     Bundle,
     CoreBranch,
     InputDelta,
+    LayerPrompts,
     LinearDelta,
     PrefixKeyValues,
     PromptVectors,
@@ -22,6 +24,7 @@ from peftnas.methods.merge import Merged
 
 REASONS: tuple[tuple[type[nn.Module], str], ...] = (
     (PromptVectors, "a plain model has no place for vectors among the tokens of every text"),
+    (LayerPrompts, "a plain model has no place for vectors among the tokens of every text"),
     (PrefixKeyValues, "a plain model has no place for keys and values beside those of the tokens"),
     (CoreBranch, "a plain model has no second attention beside its own"),
     (SublayerDelta, "it works on the stream after a sublayer, where a plain model has no weights"),
@@ -68,7 +71,7 @@ def _reason(anatomy: Anatomy, site: str, module: nn.Module) -> tuple[str, str] |
         return next((reason for reason in reasons if reason is not None), None)
     if isinstance(module, LinearDelta) and module.weight_delta() is not None:
         return None
-    if isinstance(module, Affine):
+    if isinstance(module, Affine | BiasDelta):
         return (site, NO_BIAS) if site in anatomy.norms else None
     why = next((why for role, why in REASONS if isinstance(module, role)), None)
     return None if why is None else (site, why)

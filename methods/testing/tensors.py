@@ -16,7 +16,7 @@ from peftnas.methods.compacter import CompacterAdapters
 from peftnas.methods.gates import Gate
 from peftnas.methods.ia3 import IA3Vector
 from peftnas.methods.lora import LoRADelta
-from peftnas.methods.prefix import FlatPrefix, MlpPrefix
+from peftnas.methods.prefix_modules import FlatPrefix, MlpPrefix
 from peftnas.methods.prompt import SoftPrompt
 from peftnas.methods.reft import ReFTDelta, ReFTUnit
 

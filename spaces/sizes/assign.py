@@ -7,25 +7,17 @@ layer (``strands``).
 
 from __future__ import annotations
 
-import itertools
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from peftnas.spaces.architecture import Architecture
-from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.domains import Choice, Subset
 from peftnas.spaces.enumerate import walks
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.relations import Forbid, Relation
 from peftnas.spaces.structure import ByGroup, PerGroup, PerLayer
 from peftnas.spaces.ties import Shared, Switch, unshared
-from peftnas.spaces.tree import Walk, draw
+from peftnas.spaces.tree import Walk
 from peftnas.spaces.tree_nodes import Fork, Groups, Node, Presence, leaves, within
-
-if TYPE_CHECKING:
-    from peftnas.spaces.bound_space import BoundSpace
 
 
 class Unstructured(Exception):
@@ -71,19 +63,6 @@ class Assignment:
         )
 
 
-@dataclass(frozen=True)
-class Part:
-    """Items that have nothing to do with the others.
-
-    Attributes:
-        nodes: the items.
-        apart: whether together they place just what each places alone.
-    """
-
-    nodes: tuple[Node, ...]
-    apart: bool
-
-
 def assignments(nodes: Sequence[Node], n_layers: int, gate: Choice | None) -> Iterator[Assignment]:
     """Every assignment of a part of a space.
 
@@ -118,27 +97,6 @@ def is_open(method: Configurable) -> bool:
         isinstance(unshared(getattr(method, name)), PerLayer | PerGroup | Subset)
         for name in settings(type(method))
     )
-
-
-def parts(bound: BoundSpace) -> list[Part]:
-    """The items of a space, grouped so that the groups have nothing to do with each other.
-
-    Items of one kind belong together, and items where together they place something else than
-    each alone (tried on every option and at random), that share a draw, or that a constraint
-    compares.
-    """
-    groups: list[Part] = []
-    for node in bound.nodes:
-        related, apart = [], True
-        for group in groups:
-            placed = [_apart(bound, node, other) for other in group.nodes]
-            if not all(placed) or any(_tied(bound, node, other) for other in group.nodes):
-                related.append(group)
-                apart = apart and all(placed) and group.apart
-        groups = [group for group in groups if group not in related]
-        nodes = (*(node for group in related for node in group.nodes), node)
-        groups.append(Part(nodes, apart))
-    return groups
 
 
 class _SharedWalk(Walk):
@@ -203,55 +161,3 @@ def _check_inside(domain: Any) -> None:
     """A tie inside of a per-layer draw would be drawn for each layer here."""
     if any(isinstance(inner, Shared | Switch) for inner in within(domain)):
         raise Unstructured
-
-
-def _tied(bound: BoundSpace, one: Node, other: Node) -> bool:
-    """Whether two items are of one kind, share a draw, or are compared by a constraint."""
-    kinds = [{leaf.method.kind for leaf in leaves((node,))} for node in (one, other)]
-    if kinds[0] & kinds[1]:
-        return True
-    if _ties(one) & _ties(other):
-        return True
-    for constraint in bound.space.constraints:
-        if isinstance(constraint, Relation | Forbid):
-            if kinds[0] & constraint.kinds and kinds[1] & constraint.kinds:
-                return True
-    return False
-
-
-def _ties(node: Node) -> set[str]:
-    found: set[str] = set()
-    held: list[Any] = [
-        getattr(leaf.method, name)
-        for leaf in leaves((node,))
-        for name in settings(type(leaf.method))
-    ]
-    if isinstance(node, Groups):
-        held += [node.item.grouping, node.item.tuned]
-    for one in held:
-        found |= {inner.name for inner in within(one) if isinstance(inner, Shared)}
-    return found
-
-
-def _apart(bound: BoundSpace, one: Node, other: Node) -> bool:
-    """Whether two items place together what each places alone, as far as tries show."""
-    n_layers, gate = bound.anatomy.n_layers, bound.space.gate
-    tries = [_tries(node, n_layers, gate) for node in (one, other)]
-    pairs = [*zip(*tries, strict=False), *itertools.product(tries[0][:6], tries[1][:6])]
-    return all(_independent(bound, a, b) for a, b in pairs)
-
-
-def _tries(node: Node, n_layers: int, gate: Any) -> list[Architecture]:
-    rng = random.Random(0)
-    random_ones = [draw((node,), n_layers, gate, uniform(rng)).architecture for _ in range(24)]
-    return [*cover((node,), n_layers, gate), *random_ones]
-
-
-def _independent(bound: BoundSpace, one: Architecture, other: Architecture) -> bool:
-    apart = [*bound.placed(one).placements, *bound.placed(other).placements]
-    together = list(bound.placed(Architecture(*one.methods, *other.methods)).placements)
-    for part in apart:
-        if part not in together:
-            return False
-        together.remove(part)
-    return not together

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from peftnas.spaces.constraints import AtLeast
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.relations import Forbid, Relation
-from peftnas.spaces.sizes.assign import Part, Unstructured, parts
+from peftnas.spaces.sizes.assign import Unstructured
 from peftnas.spaces.sizes.letters import Alphabet
 from peftnas.spaces.sizes.part_reader import PartReader
+from peftnas.spaces.sizes.parts import Part, parts
 from peftnas.spaces.sizes.points import Outcomes, Weigh
 from peftnas.spaces.sizes.spread import Spread
 from peftnas.spaces.sizes.tables import Tables

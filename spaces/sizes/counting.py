@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.enumerate import all_points
-from peftnas.spaces.sizes.assign import Part, Unstructured, can_be_absent, parts
+from peftnas.spaces.sizes.assign import Unstructured, can_be_absent
 from peftnas.spaces.sizes.at_most import at_most
 from peftnas.spaces.sizes.census import Census
+from peftnas.spaces.sizes.parts import Part, parts
 from peftnas.spaces.tree import Point
 
 if TYPE_CHECKING:

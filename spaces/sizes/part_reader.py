@@ -9,10 +9,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.domains import Choice
-from peftnas.spaces.sizes.assign import Part, Unstructured, assignments
+from peftnas.spaces.sizes.assign import Unstructured, assignments
 from peftnas.spaces.sizes.automaton import Automaton, BoxOf, Labels
 from peftnas.spaces.sizes.boxes import Boxes
 from peftnas.spaces.sizes.letters import Alphabet
+from peftnas.spaces.sizes.parts import Part
 from peftnas.spaces.sizes.points import Points
 from peftnas.spaces.sizes.strands import Strand
 from peftnas.spaces.sizes.tables import ranges

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 from transformers import BertConfig
 
-from peftnas.methods import Architecture, BitFit, Prefix, attach, count, describe
+from peftnas.methods import Architecture, BitFit, LNTuning, Prefix, attach, count, describe
 from peftnas.methods.bitfit import TARGETS, biases
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.space import SearchSpace
@@ -107,6 +107,73 @@ class TestAddedBiases:
         anatomy = describe(build_backbone("bert"))
         both = [anatomy.canonical(Architecture(BitFit(add=add))) for add in (False, True)]
         assert both[0] == both[1]
+
+    def test_norms_get_one_where_they_are_named(self, build_backbone, batch, disturb):
+        model = build_backbone("t5")
+        anatomy = describe(model)
+        bare = BitFit(add=True)
+        assert all("norm" not in placement.site for placement in bare.place(anatomy))
+        named = BitFit(targets=("up", "ffn_norm", "final_norm"), add=True)
+        attached = attach(model, Architecture(named))
+        assert attached.count == 4 * (24 + 16) + 2 * 16
+        disturb(attached)
+        inputs = batch | {"decoder_input_ids": batch["input_ids"].flip(1)[:, :5]}
+        expected = model(**inputs).last_hidden_state
+        remaining = attached.merge().remaining
+        assert [one.split(":")[0] for one in remaining] == [
+            site for site in attached.sites if "norm" in site
+        ]
+        assert_close(model(**inputs).last_hidden_state, expected, atol=1e-4, rtol=1e-4)
+
+    def test_a_norm_adds_its_vector_behind_its_weight(self, build_backbone, batch):
+        model = build_backbone("llama")
+        attached = attach(model, Architecture(BitFit(targets=("final_norm",), add=True)))
+        before = model(**batch).last_hidden_state
+        value = attached.at("final_norm", "bitfit").value
+        torch.nn.init.normal_(value)
+        assert_close(model(**batch).last_hidden_state, before + value)
+
+    def test_without_add_such_a_norm_is_refused(self, build_backbone):
+        anatomy = describe(build_backbone("t5").config)
+        with pytest.raises(ValueError, match="have no bias in this t5 backbone"):
+            count(Architecture(BitFit(targets=("ffn_norm",))), anatomy)
+
+    def test_where_nothing_is_new_the_field_does_not_matter(self, build_backbone):
+        anatomy = describe(build_backbone("qwen2").config)
+        forms = [
+            anatomy.canonical(Architecture(BitFit(targets=("query",), add=add)))
+            for add in (False, True)
+        ]
+        assert forms[0] == forms[1]
+        lacking = Architecture(BitFit(targets=("query", "up"), add=True))
+        assert anatomy.canonical(lacking) == lacking
+
+
+class TestOfOneStack:
+    @pytest.mark.parametrize("method", [BitFit(targets=("final_norm",), add=True), LNTuning()])
+    def test_what_lies_outside_the_layers(self, method, build_backbone):
+        anatomy = describe(build_backbone("t5").config)
+        method = method.replace(targets=("final_norm",))
+        found = {
+            stack: [placement.site for placement in method.replace(stack=stack).place(anatomy)]
+            for stack in (None, "encoder", "decoder")
+        }
+        assert found["encoder"] + found["decoder"] == found[None]
+        assert found["decoder"] == ["decoder.final_norm"]
+        of_one = Architecture(method.replace(stack="encoder"))
+        assert anatomy.canonical(of_one) == of_one
+        assert "of the encoder" in of_one.words()
+
+    def test_says_nothing_of_layers(self, build_backbone):
+        anatomy = describe(build_backbone("t5").config)
+        method = LNTuning(targets=("ffn_norm",), stack="decoder")
+        assert count(Architecture(method), anatomy) == 4 * 16
+        assert anatomy.canonical(Architecture(method)) == Architecture(method.replace(stack=None))
+
+    @pytest.mark.parametrize("family", ["bert", "t5"])
+    def test_must_be_there(self, family, build_backbone):
+        with pytest.raises(ValueError, match="leave stack out"):
+            count(Architecture(LNTuning(stack="text")), describe(build_backbone(family).config))
 
 
 class TestOneChoiceABiasVector:

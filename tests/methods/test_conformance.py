@@ -45,6 +45,7 @@ from peftnas.methods import (
     load,
     stored_parameters,
 )
+from peftnas.spaces import ByLayer
 from tests.methods.conftest import assert_same
 
 
@@ -95,6 +96,8 @@ EXAMPLES = [
     Example(PTuning(length=2, encoder="lstm", hidden=4), identity=False),
     Example(VPT(length=2), identity=False),
     Example(VPT(length=2, deep=False), identity=False),
+    Example(Prefix(length=ByLayer({0: 2, 2: 3})), identity=False),
+    Example(LNTuning(targets=("ffn_norm",), parts=("weight",)), merges=True),
     Example(Compacter(bottleneck=4), identity=False),
     Example(ReFT(rank=2, first=2, last=1), identity=False),
     Example(ReFT(rank=2, form="direft", tied=True, layers=(0, 2)), identity=False),

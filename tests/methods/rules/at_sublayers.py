@@ -27,7 +27,7 @@ from peftnas.methods.base import (
     PromptVectors,
     SublayerDelta,
 )
-from peftnas.methods.prefix import FlatPrefix, MlpPrefix
+from peftnas.methods.prefix_modules import FlatPrefix, MlpPrefix
 from peftnas.methods.sparse_adapter import SparseAdapterDelta
 from tests.methods.rules.pairs import (
     COMPANY,
