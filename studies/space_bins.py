@@ -60,16 +60,11 @@ def bars(numbers: Sequence[int]) -> tuple[list[str], str]:
         lengths = [number / unit for number in numbers]
         return [_bar(length) for length in lengths], f"each █ is {unit:,}"
     decades = math.log10(most) + 1  # 1 of them has a bar too
-    per = next(
-        (blocks for blocks in (8, 6, 4, 3, 2, 1) if blocks * decades <= _WIDTH),
-        _WIDTH / decades,
-    )
-    lengths = [(math.log10(number) + 1) * per if number else 0.0 for number in numbers]
-    said = (
-        f"a bar grows by {'█' * int(per)} for ten times as many"
-        if per >= 1
-        else f"a bar grows by █ for 10^{math.ceil(1 / per)} times as many"
-    )
+    blocks = next((some for some in (8, 6, 4, 3, 2) if some * decades <= _WIDTH), 1)
+    powers = math.ceil(blocks * decades / _WIDTH)
+    lengths = [(math.log10(number) + 1) * blocks / powers if number else 0.0 for number in numbers]
+    times = "ten" if powers == 1 else f"{10**powers:,}" if powers <= 3 else f"10^{powers}"
+    said = f"a bar grows by {'█' * blocks} for {times} times as many"
     return [_bar(length) for length in lengths], said
 
 

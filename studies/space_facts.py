@@ -136,7 +136,8 @@ class SpaceFacts:
         numbers = [_minus(*pair) for pair in zip(upto, [Size(0, 0), *upto], strict=False)]
         if low > 1:
             ends[0] = 0  # nothing has fewer than ``low`` but 0
-        return tuple(Bin(*one) for one in zip(starts, ends, numbers, strict=True))
+        bins = [Bin(*one) for one in zip(starts, ends, numbers, strict=True)]
+        return tuple(bins if numbers[0].high else bins[1:])
 
     @cached_property
     def curve(self) -> tuple[Budget, ...]:

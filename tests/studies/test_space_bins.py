@@ -40,7 +40,8 @@ def test_bars_of_many_sizes_have_that_of_their_logarithm() -> None:
     drawn, said = bars([1, 0, 10, 10**13])
     assert drawn == ["██", "", "████", "█" * 28] and said.endswith("by ██ for ten times as many")
     drawn, said = bars([1, 10**275])
-    assert len(drawn[1]) == 30 and drawn[0] and said.endswith("by █ for 10^10 times as many")
+    assert len(drawn[1]) == 28 and drawn[0] and said.endswith("by █ for 10^10 times as many")
+    assert bars([1, 10**31])[1].endswith("by █ for 100 times as many")
 
 
 def test_bars_of_nothing() -> None:
