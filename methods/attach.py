@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from peftnas.methods.anatomy import Anatomy
+from peftnas.methods.arms import Arms, arms_of
 from peftnas.methods.backbone_parameters import backbone_parameters
 from peftnas.methods.base import Method, Placement
 from peftnas.methods.call import Call, Mode
@@ -121,6 +122,13 @@ class AttachedModules(nn.Module):
                 if rate != 1:
                     found[named[name]] = rate
         return found
+
+    def arms(self) -> Arms:
+        """Parameters of methods with training settings of their own, and these settings.
+
+        Whoever trains gives them groups of their own in its optimiser; see docs/python.md.
+        """
+        return arms_of(self.architecture, self.anatomy, self.placed)
 
     @property
     def prompt_length(self) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from peftnas.methods.quick_init import late_init
-from peftnas.spaces.fields import Configurable
+from peftnas.methods.trained import Trained
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
@@ -112,7 +112,7 @@ class PlacedByLayer(Protocol):
     sublayer: str
 
 
-class Method(Configurable):
+class Method(Trained):
     """Base of all PEFT methods. One file a method; see CONTRIBUTING.md.
 
     Attributes:

@@ -16,6 +16,7 @@ from peftnas.search.seeds import derive_seed
 from peftnas.spaces import Architecture
 from peftnas.spaces.domains import Domain
 from peftnas.spaces.fields import default_of, settings
+from peftnas.spaces.tree_nodes import leaves
 
 if TYPE_CHECKING:
     from peftnas.methods.base import Method
@@ -31,7 +32,7 @@ class Baseline:
 
     Attributes:
         name: as tables show it.
-        learning_rate: taken where the study's recipe searches the learning rate.
+        learning_rate: taken where the study searches learning rates, in its recipe or for methods.
     """
 
     name: str
@@ -47,10 +48,16 @@ FULL = Baseline("full fine-tuning", 3e-4)
 BASELINES = (HEAD_ONLY, LORA, BITFIT, FULL)
 
 
-def baseline_recipe(recipe: Recipe, baseline: Baseline) -> Recipe:
+def baseline_recipe(recipe: Recipe, baseline: Baseline, by_method: bool = False) -> Recipe:
     """The study's recipe with a constant where it holds a domain.
 
     The learning rate takes the baseline's own, every other field its default.
+
+    Args:
+        recipe: of the study.
+        baseline: one of ``BASELINES``.
+        by_method: whether methods of the space search learning rates of their own: that of the
+            recipe, which none of them reads, need not suit a baseline then.
     """
     constants: dict[str, Any] = {}
     for name in settings(Recipe):
@@ -58,7 +65,14 @@ def baseline_recipe(recipe: Recipe, baseline: Baseline) -> Recipe:
             constants[name] = default_of(Recipe, name)
             if name == "learning_rate":
                 constants[name] = baseline.learning_rate
+    if by_method:
+        constants["learning_rate"] = baseline.learning_rate
     return recipe.replace(**constants)
+
+
+def _searches_rates(bound: BoundSpace) -> bool:
+    found = (getattr(leaf.method, "learning_rate", None) for leaf in leaves(bound.nodes))
+    return any(isinstance(rate, Domain) for rate in found)
 
 
 def plan_baseline(
@@ -81,7 +95,7 @@ def plan_baseline(
     """
     if baseline is FULL and (reason := _does_not_fit(bound.anatomy.backbone_parameters)):
         return reason
-    recipe = baseline_recipe(recipe, baseline)
+    recipe = baseline_recipe(recipe, baseline, _searches_rates(bound))
     try:
         methods = _methods(baseline, bound.anatomy, pooler=recipe.pooling == "native")
         architecture = bound.canonical(Architecture(*methods))

@@ -17,6 +17,7 @@ from peftnas.search.limits import Limits
 from peftnas.search.seeds import child_seed
 from peftnas.spaces import Architecture
 from peftnas.spaces.bound_space import BoundSpace
+from peftnas.spaces.training_settings import untrained_architecture
 
 _POOL = 300
 """Random points that the design chooses from."""
@@ -67,7 +68,8 @@ class InitialDesign:
         within: dict[Architecture, Draw] = {}
         for draw in drawn:
             if self._limits.broken_exactly(draw) is None:
-                within.setdefault(self._bound.canonical(draw.architecture), draw)
+                canonical = self._bound.canonical(draw.architecture)
+                within.setdefault(untrained_architecture(canonical), draw)
         counts = [(self._bound.count(architecture), draw) for architecture, draw in within.items()]
         # a bare head has no place on a logarithmic axis, and is a baseline anyway
         pool = [(math.log(count), draw) for count, draw in counts if count]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from optuna.trial import Trial
 
 from peftnas.search import distributions
+from peftnas.search.arms import arms_beside
 from peftnas.search.constraints import Constraint
 from peftnas.search.distributions import Draw
 from peftnas.search.initial_design import InitialDesign
@@ -115,8 +116,10 @@ class Proposer:
         canonical = self._bound.canonical(draw.architecture)
         train_key = self._bound.train_key(canonical)
         recipe = draw.recipe.to_dict()
-        seed = derive_seed(self._seed, train_key, recipe)
-        return Plan(canonical.to_dict(), recipe, train_key, seed, canonical.words())
+        arms = arms_beside(canonical, self._bound.anatomy, recipe)
+        seed = derive_seed(self._seed, train_key, recipe, arms=arms)
+        words = canonical.words()
+        return Plan(canonical.to_dict(), recipe, train_key, seed, words, arms=arms)
 
     def _unseen(self) -> Draw | None:
         """A point that can be trained and was not; ``None`` when there is none, or when it is

@@ -34,9 +34,16 @@ FEASIBLE = "feasible"
 DIED_INSIDE_ASK = "died inside ask"
 
 
-def trial_key(train_key: str, recipe: Mapping[str, Any]) -> str:
-    """Says which training a trial is: two trials of equal key would repeat each other."""
-    content = json.dumps([train_key, dict(recipe)], sort_keys=True)
+def trial_key(train_key: str, recipe: Mapping[str, Any], arms: str = "") -> str:
+    """Says which training a trial is: two trials of equal key would repeat each other.
+
+    Args:
+        train_key: of the architecture.
+        recipe: as ``Recipe.to_dict`` writes it.
+        arms: key of the training settings of methods, see ``arms.py``; "": none.
+    """
+    parts = [train_key, dict(recipe), *([arms] if arms else [])]
+    content = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -64,10 +71,11 @@ class Plan:
     seed: int
     words: str
     baseline: str | None = None
+    arms: str = ""
 
     @property
     def key(self) -> str:
-        return trial_key(self.train_key, self.recipe)
+        return trial_key(self.train_key, self.recipe, self.arms)
 
     def job(self, number: int, folder: str, measure: tuple[str, ...] = ()) -> TrialJob:
         """The job of this trial, which writes its checkpoint to ``folder``.
@@ -94,6 +102,7 @@ def plan_of(trial: FrozenTrial) -> Plan | None:
         kept["seed"],
         kept["words"],
         kept.get("baseline"),
+        kept.get("arms", ""),
     )
 
 
@@ -144,6 +153,8 @@ class Records:
         trial.set_user_attr("words", plan.words)
         if plan.baseline is not None:
             trial.set_user_attr("baseline", plan.baseline)
+        if plan.arms:
+            trial.set_user_attr("arms", plan.arms)
         trial.set_user_attr("ready", True)
 
     def refuse(self, number: int, reason: str) -> None:

@@ -59,6 +59,7 @@ class TrialRow:
             ``objectives.COSTS``.
         over: a sentence for each constraint that it was measured to break; with any, it is on no
             front.
+        arms: key of the training settings of its methods; "" where all train by the recipe.
     """
 
     number: int
@@ -85,6 +86,7 @@ class TrialRow:
     finished: str
     costs: dict[str, float] = field(default_factory=dict)
     over: tuple[str, ...] = ()
+    arms: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -271,6 +273,7 @@ def _row(
         finished=finished.isoformat(timespec="seconds") if finished else "",
         costs=_costs(result, backbone_parameters),
         over=tuple(kept.get("over", ())),
+        arms=kept.get("arms", ""),
     )
 
 

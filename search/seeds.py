@@ -12,7 +12,11 @@ _BITS = 53
 
 
 def derive_seed(
-    study_seed: int, train_key: str, recipe: Mapping[str, Any], repeat: int = 0
+    study_seed: int,
+    train_key: str,
+    recipe: Mapping[str, Any],
+    repeat: int = 0,
+    arms: str = "",
 ) -> int:
     """The seed of a trial: not of its number, its worker, or what ran before.
 
@@ -21,10 +25,12 @@ def derive_seed(
         train_key: key of the canonical architecture on its backbone.
         recipe: as ``Recipe.to_dict`` writes it; the order of names does not matter.
         repeat: 0-based number of the repetition of one and the same training.
+        arms: key of the training settings of methods, see ``arms.py``; "": none.
     Returns:
         A whole number in [0, 2**53).
     """
-    return child_seed(study_seed, train_key, json.dumps(dict(recipe), sort_keys=True), repeat)
+    names: list[str | int] = [train_key, json.dumps(dict(recipe), sort_keys=True), repeat]
+    return child_seed(study_seed, *names, *([arms] if arms else []))
 
 
 def child_seed(seed: int, *names: str | int) -> int:

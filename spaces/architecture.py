@@ -170,9 +170,24 @@ def _mistaken(given: Any) -> str:
 
 
 def _words(method: Configurable) -> str:
+    declared = settings(type(method))
+    held = {name: getattr(method, name) for name in declared}
+    trains = [
+        f"{declared[name].training} {value:g}"
+        for name, value in held.items()
+        if declared[name].training and value is not None
+    ]
+    return _own_words(method, held) + (f" ({', '.join(trains)})" if trains else "")
+
+
+def _own_words(method: Configurable, held: Mapping[str, Any]) -> str:
     own = getattr(method, "words", None)
     if callable(own):
         return str(own())
-    held = {name: getattr(method, name) for name in settings(type(method))}
-    changed = [f"{k}={v!r}" for k, v in held.items() if v != default_of(type(method), k)]
+    declared = settings(type(method))
+    changed = [
+        f"{name}={value!r}"
+        for name, value in held.items()
+        if value != default_of(type(method), name) and not declared[name].training
+    ]
     return f"{method.kind}({', '.join(changed)})" if changed else method.kind

@@ -70,6 +70,8 @@ class Setting:
             must be declared after those fields. An unneeded domain is not drawn.
         size: 0 means that the method is absent (methods.md section 5, rule 1).
         help: one line for ``peftnas methods``.
+        training: its word in tables, where it says how modules train and not what they are; see
+            ``training_settings.py``.
     """
 
     values: Values
@@ -77,6 +79,7 @@ class Setting:
     when: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     size: bool = False
     help: str = ""
+    training: str = ""
 
 
 def setting(
@@ -87,9 +90,10 @@ def setting(
     when: Mapping[str, tuple[Any, ...]] | None = None,
     size: bool = False,
     help: str = "",
+    training: str = "",
 ) -> Any:
     """Declare a field of a :class:`Configurable`; see :class:`Setting` for the arguments."""
-    metadata = {"setting": Setting(values, by_layer, when or {}, size, help)}
+    metadata = {"setting": Setting(values, by_layer, when or {}, size, help, training)}
     return dataclasses.field(default=default, metadata=metadata, kw_only=True)
 
 
@@ -217,13 +221,14 @@ class Configurable:
 
 
 def settings(cls: type[Configurable]) -> Mapping[str, Setting]:
-    """The declared fields of a Configurable class, by name, in order."""
+    """The declared fields of a Configurable class, by name, in order; those of training last."""
     if cls not in _SETTINGS:
-        _SETTINGS[cls] = {
+        declared = {
             field.name: field.metadata["setting"]
             for field in dataclasses.fields(cls)  # type: ignore[arg-type]
             if "setting" in field.metadata
         }
+        _SETTINGS[cls] = dict(sorted(declared.items(), key=lambda one: one[1].training != ""))
     return _SETTINGS[cls]
 
 

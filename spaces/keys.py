@@ -12,7 +12,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from peftnas.spaces.architecture import Anatomy, Placement
+from peftnas.spaces.architecture import Anatomy, Architecture, Placement
+from peftnas.spaces.training_settings import own_training
 
 
 def train_key(placements: Iterable[Placement]) -> str:
@@ -28,6 +29,25 @@ def function_key(placements: Iterable[Placement], anatomy: Anatomy) -> str:
         anatomy: of that backbone.
     """
     return _digest(map(_text, anatomy.functions(placements)))
+
+
+def arms_key(architecture: Architecture, anatomy: Anatomy) -> str:
+    """Which modules train by settings of their methods, and by which: 64 hex digits.
+
+    Together with ``train_key`` (and a recipe) it says which training an architecture is; ``""``
+    where all of it trains as the recipe says.
+
+    Args:
+        architecture: in canonical form.
+        anatomy: of the backbone.
+    """
+    parts = [
+        _text({"training": own, "of": identity(placement)})
+        for method in architecture.methods
+        if (own := own_training(method))
+        for placement in anatomy.place(Architecture(method))
+    ]
+    return _digest(parts) if parts else ""
 
 
 @functools.lru_cache(maxsize=20_000)

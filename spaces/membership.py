@@ -1,8 +1,9 @@
 """From an architecture back to a point of the space: which answers give it?
 
 Fields are inverted one by one against the canonical form, several methods of a kind by trying each
-place in the space; a candidate counts only when replaying it gives the same ``train_key``. Where
-this finds nothing in a small space, all its points are looked at.
+place in the space; a candidate counts only when replaying it gives the same ``train_key``, and the
+same training settings of the methods. Where this finds nothing in a small space, all its points
+are looked at.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces import keys
-from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.architecture import Anatomy, Architecture
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.enumerate import all_points, walks
 from peftnas.spaces.fields import Configurable
+from peftnas.spaces.keys import arms_key
 from peftnas.spaces.membership_fields import Outside, fit, spellings, vanish, wanted_layers
 from peftnas.spaces.membership_groups import strategies
 from peftnas.spaces.membership_variants import merge, variants
+from peftnas.spaces.training_settings import own_training, trains_by_method, without_training
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
 from peftnas.spaces.tree_nodes import Fork, Groups, Leaf, Node, Presence, leaves
 
@@ -45,42 +48,71 @@ class Inversion:
     def __init__(self, bound: BoundSpace) -> None:
         self._bound = bound
 
-    def find(self, architecture: Architecture) -> Point | str:
+    def find(self, architecture: Architecture, trained: bool = True) -> Point | str:
         """A point with the ``train_key`` of ``architecture``, or why there is none.
 
+        Args:
+            architecture: in any spelling.
+            trained: whether the training settings of its methods have to agree too; else those of
+                the point are any.
         Raises:
             ValueError: if the architecture names a site or layer that the backbone does not have.
         """
         canonical = self._bound.canonical(architecture)
         key = self._bound.train_key(architecture)
+        arms = arms_key(canonical, self._bound.anatomy) if trained else None
         reasons: list[str] = []
         for form in dict.fromkeys((canonical, architecture)):
-            search = _Search(self._bound, form, key)
+            search = _Search(self._bound, form, key, arms)
             found = search.run()
             if found is not None:
                 return found
             reasons += search.reasons
-        values = self._small_space.get(key)
-        if values is not None:
-            return self._bound.replay(values)
+        for point in self._small_space.get(key, ()):
+            # the wanted training settings, in the spelling of the space
+            form = _trained_as(point.architecture, canonical, self._bound.anatomy)
+            search = _Search(self._bound, form, key, arms)
+            found = search.given(point.values)
+            if found is None and trains_by_method(self._bound):
+                found = search.run()
+            if found is not None:
+                return found
         return reasons[0] if reasons else "no combination of the space's choices gives this"
 
     @cached_property
-    def _small_space(self) -> dict[str, Values]:
-        points = all_points(self._bound, _SMALL_SPACE)
-        if points is None:
-            return {}
-        return {self._bound.train_key(point.architecture): point.values for point in points}
+    def _small_space(self) -> dict[str, list[Point]]:
+        """The points of a small space by their keys, training settings left open."""
+        found: dict[str, list[Point]] = {}
+        for point in all_points(without_training(self._bound), _SMALL_SPACE) or ():
+            found.setdefault(self._bound.train_key(point.architecture), []).append(point)
+        return found
+
+
+def _trained_as(spelled: Architecture, wanted: Architecture, anatomy: Anatomy) -> Architecture:
+    """An architecture with the training settings of another one that places the same."""
+    own: dict[Any, dict[str, Any]] = {}
+    for method in wanted.methods:
+        for part in anatomy.place(Architecture(method)):
+            own.setdefault(part, own_training(method))
+    methods = []
+    for method in spelled.methods:
+        parts = anatomy.place(Architecture(method))
+        given = next((own[part] for part in parts if part in own), {})
+        methods.append(method.replace(**given))
+    return Architecture(*methods)
 
 
 class _Search:
     """Backtracking over the items of the space, for one spelling of the architecture."""
 
-    def __init__(self, bound: BoundSpace, wanted: Architecture, key: str) -> None:
+    def __init__(
+        self, bound: BoundSpace, wanted: Architecture, key: str, arms: str | None
+    ) -> None:
         self.reasons: list[str] = []
         self._bound = bound
         self._wanted = wanted.methods
         self._key = key
+        self._arms = arms
         self._left = _CANDIDATES
 
     def run(self) -> Point | None:
@@ -95,11 +127,24 @@ class _Search:
             for values in self._items(self._bound.nodes, used, gate):
                 point = self._point(values, gate)
                 self._left -= 1
-                if self._bound.train_key(point.architecture) == self._key:
+                if self._matches(point):
                     return point
                 if self._left <= 0:
                     return None
         return None
+
+    def given(self, values: Values) -> Point | None:
+        """The point of these answers, if it is what is wanted."""
+        point = self._point(values, values.get("gate"))
+        return point if self._matches(point) else None
+
+    def _matches(self, point: Point) -> bool:
+        bound = self._bound
+        if bound.train_key(point.architecture) != self._key:
+            return False
+        if self._arms is None:
+            return True
+        return arms_key(bound.canonical(point.architecture), bound.anatomy) == self._arms
 
     def _gates(self) -> list[Any]:
         """The tied gate's possible values, those that the architecture holds first."""
@@ -228,7 +273,7 @@ class _Search:
         for variant in variants(leaf, n_layers):
             for spelling in spellings(variant.leaf, self._wanted[index], equal):
                 try:
-                    yield fit(variant, spelling, n_layers, equal, tied)
+                    yield fit(variant, spelling, n_layers, equal, tied, self._arms is not None)
                     break
                 except Outside as outside:
                     self.reasons.append(str(outside))

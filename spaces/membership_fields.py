@@ -11,6 +11,7 @@ from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.fields import Configurable, settings
 from peftnas.spaces.membership_variants import Variant
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.training_settings import training_names
 from peftnas.spaces.tree import Primitive, active_layers, field_order
 from peftnas.spaces.tree_nodes import Leaf, label_options, possible_layers
 
@@ -34,10 +35,11 @@ def spellings(leaf: Leaf, wanted: Configurable, equal: Equal) -> Iterator[Config
     """
     yield wanted
     yield from filter(equal, wanted.spelled_otherwise())
+    fixed = ("layers", *training_names(type(wanted)))
     few = {
         name: values
         for name in settings(type(wanted))
-        if name != "layers" and (values := _plain_values(getattr(leaf.method, name)))
+        if name not in fixed and (values := _plain_values(getattr(leaf.method, name)))
     }
     if math.prod(len(values) for values in few.values()) > _SPELLINGS:
         return
@@ -50,7 +52,14 @@ def spellings(leaf: Leaf, wanted: Configurable, equal: Equal) -> Iterator[Config
             yield other
 
 
-def fit(variant: Variant, wanted: Configurable, n_layers: int, equal: Equal, gate: Any) -> Values:
+def fit(
+    variant: Variant,
+    wanted: Configurable,
+    n_layers: int,
+    equal: Equal,
+    gate: Any,
+    trained: bool = True,
+) -> Values:
     """Answers that draw ``wanted`` from a method of the space, field by field.
 
     Args:
@@ -59,15 +68,19 @@ def fit(variant: Variant, wanted: Configurable, n_layers: int, equal: Equal, gat
         n_layers: layers of the backbone.
         equal: decides whether another spelling of a field trains the same.
         gate: the tied gate's value; any object of another type when gates are not tied.
+        trained: whether training settings have to be those of ``wanted``; else they stay open.
     Raises:
         Outside: if a field cannot take the wanted value.
     """
     fitting = _Fitting(variant, wanted, n_layers, equal)
     held = {name: getattr(wanted, name) for name in settings(type(wanted))}
+    later = training_names(type(wanted))
     for name in field_order(variant.leaf.method):
         if not wanted.active(name, held):
             continue
-        if name == "gate" and (gate is None or isinstance(gate, bool | int | float | str)):
+        if name in later:
+            fitting.training(name, trained)
+        elif name == "gate" and (gate is None or isinstance(gate, bool | int | float | str)):
             fitting.plain("gate", name, gate)
         elif name == "layers":
             fitting.layers()
@@ -113,7 +126,17 @@ class _Fitting:
         if isinstance(held, PerLayer | PerGroup):
             self._structured(name, path, held, wanted)
             return
-        values = self._invert(path, held, wanted, lambda value: self._same(name, value))
+        self._inverted(path, held, wanted, lambda value: self._same(name, value))
+
+    def training(self, name: str, exact: bool) -> None:
+        """Invert a training setting, which has no other spelling."""
+        path, held = self._path(name), getattr(self._leaf.method, name)
+        wanted = getattr(self._wanted, name)
+        if exact:
+            self._inverted(path, held, wanted, lambda value: bool(value == wanted))
+
+    def _inverted(self, path: str, held: Any, wanted: Any, same: Callable[[Any], bool]) -> None:
+        values = self._invert(path, held, wanted, same)
         if values is None:
             held_words = f"drawn from {held!r}" if _is_domain(held) else repr(held)
             raise Outside(f"{path} must be {held_words}, got {wanted!r}")

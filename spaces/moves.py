@@ -64,7 +64,8 @@ class Moves:
             seed: the same seed gives the same child.
             rate: chance of each active dimension to change, in (0, 1]; ``None``: just one does.
         Returns:
-            Of another ``train_key``; the parent itself where nothing else was found.
+            Of another ``train_key``, or with other training settings; the parent itself where
+            nothing else was found.
         Raises:
             ValueError: as :meth:`neighbours`, or if the rate is not in (0, 1].
         """

@@ -22,6 +22,7 @@ import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from peftnas.spaces import keys
 from peftnas.spaces.choosers import uniform
 from peftnas.spaces.dimensions import Dimension, dimensions
 from peftnas.spaces.domains import Choice, Inclusion, Integer, Real
@@ -59,7 +60,7 @@ class Operators:
         self._parts = _parts(bound, listed)
 
     def neighbours(self, point: Point) -> list[Point]:
-        """Every point one change away, one for each ``train_key`` other than its own."""
+        """Every point one change away, one for each training other than its own."""
         return list(self._neighbours(point))
 
     def mutate(self, point: Point, rng: random.Random, rate: float | None) -> Point:
@@ -154,7 +155,10 @@ class Operators:
         return [self._dimensions[path] for path in point.values]
 
     def _key(self, point: Point) -> str:
-        return self._bound.train_key(point.architecture)
+        """Which training a point is, whatever the recipe."""
+        placed = self._bound.placed(point.architecture)
+        arms = keys.arms_key(placed.architecture, self._bound.anatomy)
+        return keys.train_key(placed.placements) + arms
 
     def _anything_but(self, point: Point, rng: random.Random) -> Point:
         """Another point, from anywhere in the space; the point itself where none is found."""

@@ -50,7 +50,10 @@ def misnamed(cls: type[Any], values: tuple[Any, ...], names: Iterable[str]) -> s
         values: given without a name.
         names: given with one.
     """
-    known = [field.name for field in dataclasses.fields(cls)]
+    declared = dataclasses.fields(cls)
+    # the training settings that all methods have are named where nothing else is to be named
+    training = [field.name for field in declared if _trains(field)]
+    known = [field.name for field in declared if not _trains(field)] or training
     if not known:
         given = ", ".join([*map(repr, values), *names])
         return f"{cls.__name__} has no fields, got {given}; write {cls.__name__}()"
@@ -63,12 +66,17 @@ def misnamed(cls: type[Any], values: tuple[Any, ...], names: Iterable[str]) -> s
             else f"write {cls.__name__}({meant}={given!r})"
         )
         return f"{cls.__name__} takes its fields by name, got {given!r}; {remedy}"
-    wrong = next(name for name in names if name not in known)
+    wrong = next(name for name in names if name not in known and name not in training)
     fields = ", ".join(known)
     place = getattr(cls, "elsewhere", {}).get(wrong)
     if place is not None:
         return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {place}"
-    return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {did_you_mean(wrong, known)}"
+    guess = did_you_mean(wrong, known if nearest(wrong, known) else training)
+    return f"{cls.__name__} has the fields {fields}, got {wrong!r}; {guess}"
+
+
+def _trains(field: dataclasses.Field[Any]) -> bool:
+    return getattr(field.metadata.get("setting"), "training", "") != ""
 
 
 def _takes(cls: type[Any], name: str, given: Any) -> bool:

@@ -219,6 +219,11 @@ def _check_field(where: str, path: str, methods: Iterable[Configurable]) -> None
             f"{where} must name methods of the space ({', '.join(sorted(fields))}), got {kind!r}; "
             f"{did_you_mean(kind, fields)}"
         )
+    if name in fields[kind] and fields[kind][name].training:
+        raise ValueError(
+            f"{where} must name what belongs to the architecture, got {path}, a setting of the "
+            "training; narrow the domain of that field instead"
+        )
     if name not in fields[kind]:
         raise ValueError(
             f"{where} must name fields of {kind} ({', '.join(fields[kind])}), got {name!r}; "

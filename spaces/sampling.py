@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.redrawn import with_training
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -20,6 +21,9 @@ def uniform(
 ) -> list[Architecture]:
     """``n`` architectures with ``low .. high`` trainable parameters that meet every constraint.
 
+    What is counted are architectures; the training settings of their methods are drawn from their
+    domains, each independently.
+
     Raises:
         ValueError: if the space is too entangled, or hardly one meets the constraints.
     """
@@ -29,7 +33,7 @@ def uniform(
             f"of {_TRIES:,} architectures with {low:,} to {high:,} trainable parameters hardly "
             "one met every constraint; loosen a constraint or use sample(seed)"
         )
-    return found
+    return with_training(bound, found, rng)
 
 
 def stratified(bound: BoundSpace, n: int, seed: int, strata: int) -> list[Architecture]:

@@ -29,8 +29,7 @@ def to_json(value: Any) -> Any:
         case tuple() | list():
             return [to_json(inner) for inner in value]
         case Configurable():
-            fields = {name: to_json(getattr(value, name)) for name in settings(type(value))}
-            return {"kind": value.kind} | fields
+            return {"kind": value.kind} | _fields_to_json(value)
         case Integer(low, high, log, step):
             return {"integer": {"low": low, "high": high, "log": log, "step": step}}
         case Real(low, high, log):
@@ -67,6 +66,15 @@ def to_json(value: Any) -> Any:
         "only plain values, domains, structure, methods and recipes have a JSON form, got "
         f"{value!r}; hold one of these"
     )
+
+
+def _fields_to_json(value: Configurable) -> dict[str, Any]:
+    """Training settings are left out where a method has none, so that it keeps its old form."""
+    return {
+        name: to_json(held)
+        for name, declared in settings(type(value)).items()
+        if (held := getattr(value, name)) is not None or not declared.training
+    }
 
 
 UNIFORM = "uniform"

@@ -15,6 +15,7 @@ from peftnas.spaces.sampling import stratified
 from peftnas.spaces.sampling import uniform as uniform_within
 from peftnas.spaces.sizes.counting import Counting, Drawer, counting
 from peftnas.spaces.sizes.size import Size
+from peftnas.spaces.training_settings import without_training
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -25,6 +26,8 @@ class WholeSpace:
 
     def size(self, max_parameters: int | str | None = None) -> Size:
         """Number of distinct architectures (``train_key``) that meet every constraint.
+
+        Training settings of methods are no part of them: they are not counted.
 
         Args:
             max_parameters: a further budget, as the space takes one.
@@ -65,6 +68,8 @@ class WholeSpace:
 
     def uniform(self, n: int, seed: int) -> list[Architecture]:
         """Random canonical architectures, each of the space equally likely, however it is drawn.
+
+        Training settings of methods are drawn from their domains, apart from all else.
 
         Args:
             n: how many; one may come more than once.
@@ -117,9 +122,10 @@ class WholeSpace:
         known = [limit for limit in budgets if limit is not None]
         return Size(*number(min(known, default=None)), self._reals)
 
-    @property
+    @cached_property
     def _reals(self) -> tuple[str, ...]:
-        return tuple(one.path for one in self._bound.dimensions() if isinstance(one.domain, Real))
+        listed = without_training(self._bound).dimensions()
+        return tuple(one.path for one in listed if isinstance(one.domain, Real))
 
     @property
     def _bound(self) -> BoundSpace:

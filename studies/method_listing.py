@@ -19,12 +19,17 @@ _SOURCE = re.compile(r"[A-Z][\w ]* (?:et al\. )?\d{4}\.\d{5}")
 LEGEND = """\
 A field takes a value, or a domain of values to search (Integer, Real, Choice,
 Subset); where PerLayer, PerGroup is said, also a value or a domain a layer.
+Every method has three more fields, for its modules alone: learning_rate (a
+number > 0, the highest), rate_warmup (in [0, 1], the part of the steps in which
+it rises) and weight_decay (>= 0, of matrices); None, the default: as the recipe
+says. They belong to the training, not to the architecture: no count or size
+reads them, but trials that differ in them are two.
 In the counts: L active layers, d width of the backbone, n_in and n_out of a
 linear, kv_width of keys and values."""
 
 
 def listing(method: type[Method]) -> dict[str, Any]:
-    """Names, first line, formula, source and fields of a method; JSON values but defaults."""
+    """Names, first line, formula, source and own fields of a method; JSON values but defaults."""
     defaults = {field.name: field.default for field in dataclasses.fields(method)}
     return {
         "kind": method.kind,
@@ -42,6 +47,7 @@ def listing(method: type[Method]) -> dict[str, Any]:
                 "help": declared.help,
             }
             for name, declared in settings(method).items()
+            if not declared.training  # the same for all: see LEGEND
         ],
     }
 

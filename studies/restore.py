@@ -108,7 +108,7 @@ def trained_trial(
     from peftnas.search.trial.artifact import finished_result
 
     row = finished_trial(results, number)
-    key = trial_key(row.train_key, row.recipe)
+    key = trial_key(row.train_key, row.recipe, row.arms)
     kept = checkpoint_folder(out, number)
     if finished_result(kept, key) is not None:
         yield TrainedTrial(row, bench, kept, "")

@@ -121,7 +121,8 @@ def single_changes(method: type[Method], *, parts: bool) -> Iterator[dict[str, A
         parts: also each single name of a field that takes some of several.
     """
     for name, declared in settings(method).items():
-        for value in _candidates(declared.values, parts):
+        # training settings change nothing of what modules are
+        for value in () if declared.training else _candidates(declared.values, parts):
             if value != default_of(method, name):
                 # a field that matters only beside others is tried beside these
                 beside = {field: allowed[0] for field, allowed in declared.when.items()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from peftnas.search.arms import own_values
 from peftnas.search.objectives import COSTS, Objective
 from peftnas.search.report.figures.points import number, plain, row_id, title, varying
 from peftnas.search.results import StudyResults, TrialRow
@@ -56,7 +57,7 @@ def _columns(results: StudyResults) -> list[_Column]:
         *(_objective(goal, order if goal is first else "none") for goal in results.objectives),
         *(_cost(name) for name in results.measured_costs()),
         _Column("architecture", "prose words", lambda row: (row.words or _MISSING, row.words)),
-        *(_recipe(field) for field in varying((*results.trials, *results.baselines))),
+        *(_recipe(field) for field in _shown((*results.trials, *results.baselines))),
         _Column("seconds", "num", _seconds),
         _Column("state", "prose", _state),
     ]
@@ -78,10 +79,24 @@ def _cost(name: str) -> _Column:
     return _Column(COSTS[name].title, "num", cell)
 
 
+def _shown(rows: Sequence[TrialRow]) -> list[str]:
+    """The fields of the recipe that vary, or that some method has a value of its own for."""
+    names = list(next((row.recipe for row in rows if row.recipe), {}))
+    differ = varying(rows)
+    own = {name for name in names for row in rows if own_values(row.architecture, name)}
+    return [name for name in names if name in differ or name in own]
+
+
 def _recipe(field: str) -> _Column:
+    """A field of the recipe, and what methods have in its place."""
+
     def cell(row: TrialRow) -> tuple[str, Key]:
         value = row.recipe.get(field)
-        return (_MISSING, None) if value is None else (plain(value), value)
+        own = own_values(row.architecture, field)
+        parts = [f"{kind} {plain(other)}" for kind, other in own.items()]
+        if value is None:
+            return "; ".join(parts) or _MISSING, None
+        return "; ".join([plain(value), *parts]), value
 
     return _Column(field.replace("_", " "), "num", cell)
 

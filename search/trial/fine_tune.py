@@ -135,7 +135,9 @@ def _run(bench: Bench, job: TrialJob, record: _Record) -> TrialResult:
             examples = bench.examples(min(held(recipe.max_length), room))
             head = classifier.head.parameters()
             attached = classifier.attached
-            learner = Learner(attached.parameters(), head, recipe, attached.rates())
+            learner = Learner(
+                attached.parameters(), head, recipe, attached.rates(), attached.arms()
+            )
         _learn(bench, classifier, learner, examples, recipe, job.seed, record)
         if not job.folder:
             return record.complete("")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from peftnas.search.arms import recipe_values
 from peftnas.search.recipe import Recipe
 from peftnas.spaces.fields import held
 
@@ -40,7 +42,9 @@ class Learner:
         modules: what is trained of the backbone or attached to it.
         head: what is trained of the head; it may have a learning rate of its own.
         recipe: a recipe that holds values.
-        rates: parameters of the modules whose learning rate is so many times that of the recipe.
+        rates: parameters of the modules whose learning rate is so many times that of the others.
+        arms: parameters of the modules with training settings of their method, which stand for
+            fields of the recipe; ``rates`` multiply that learning rate.
     """
 
     def __init__(
@@ -49,33 +53,44 @@ class Learner:
         head: Iterable[nn.Parameter],
         recipe: Recipe,
         rates: Mapping[nn.Parameter, float] | None = None,
+        arms: Mapping[nn.Parameter, Mapping[str, float]] | None = None,
     ) -> None:
-        rate, head_rate = held(recipe.learning_rate), held(recipe.head_learning_rate)
-        decay = float(held(recipe.weight_decay))
-        factors, named = rates or {}, list(modules)
-        plain = [parameter for parameter in named if parameter not in factors]
-        by_rate = [(plain, rate), (list(head), rate if head_rate is None else head_rate)]
-        by_rate += [([p], rate * factors[p]) for p in named if p in factors]
-        self.parameters = [parameter for parameters, _ in by_rate for parameter in parameters]
+        usual = _Pace(
+            float(held(recipe.learning_rate)),
+            float(held(recipe.warmup)),
+            float(held(recipe.weight_decay)),
+        )
+        head_rate = held(recipe.head_learning_rate)
+        of_head = usual if head_rate is None else replace(usual, learning_rate=float(head_rate))
+        factors, own = rates or {}, arms or {}
+        paced: dict[_Pace, list[nn.Parameter]] = {usual: []}
+        at_head = list(head)
+        for parameter in modules:
+            pace = replace(usual, **recipe_values(own.get(parameter, {})))
+            factor = factors.get(parameter, 1.0)
+            pace = replace(pace, learning_rate=pace.learning_rate * factor)
+            paced.setdefault(pace, []).append(parameter)
+        plain = paced.pop(usual)
+        by_pace = [(plain, usual), (at_head, of_head), *((p, pace) for pace, p in paced.items())]
+        self.parameters = [parameter for parameters, _ in by_pace for parameter in parameters]
         groups = [
             group
-            for parameters, highest in by_rate
-            for group in _groups(parameters, float(highest), decay)
+            for parameters, pace in by_pace
+            for group in _groups(parameters, pace)
             if group["params"]
         ]
         # a bare backbone with a head of its own has nothing to train
         self.optimiser = torch.optim.AdamW(groups, fused=True) if groups else None
         self.schedule = held(recipe.schedule)
         self.steps = held(recipe.steps)
-        self.warmup = float(held(recipe.warmup))
         self.clip = float(held(recipe.clip_norm))
 
     def step(self, loss: Tensor, step: int) -> None:
         """One update from the gradient of ``loss``; ``step`` is 0-based."""
         if self.optimiser is None:
             return
-        factor = rate_factor(self.schedule, step, self.steps, self.warmup)
         for group in self.optimiser.param_groups:
+            factor = rate_factor(self.schedule, step, self.steps, group["warmup"])
             group["lr"] = group["highest"] * factor
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -90,11 +105,21 @@ def evaluation_steps(steps: int, evaluations: int) -> Sequence[int]:
     return [round(steps * (number + 1) / count) for number in range(count)]
 
 
-def _groups(parameters: Sequence[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Pace:
+    """How some parameters move; see the recipe's fields of the same names."""
+
+    learning_rate: float
+    warmup: float
+    weight_decay: float
+
+
+def _groups(parameters: Sequence[nn.Parameter], pace: _Pace) -> list[dict[str, Any]]:
     """Matrices, which decay, and vectors, which do not."""
+    shared = {"highest": pace.learning_rate, "warmup": pace.warmup}
     matrices = [parameter for parameter in parameters if parameter.dim() > 1]
     vectors = [parameter for parameter in parameters if parameter.dim() <= 1]
     return [
-        {"params": matrices, "weight_decay": decay, "highest": rate},
-        {"params": vectors, "weight_decay": 0.0, "highest": rate},
+        {"params": matrices, "weight_decay": pace.weight_decay, **shared},
+        {"params": vectors, "weight_decay": 0.0, **shared},
     ]

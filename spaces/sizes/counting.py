@@ -15,6 +15,7 @@ from peftnas.spaces.sizes.assign import Unstructured, can_be_absent
 from peftnas.spaces.sizes.at_most import at_most
 from peftnas.spaces.sizes.census import Census
 from peftnas.spaces.sizes.parts import Part, parts
+from peftnas.spaces.training_settings import without_training
 from peftnas.spaces.tree import Point
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Drawer(Protocol):
 
 def counting(bound: BoundSpace) -> Counting:
     """The way to count a space: one by one when it is small, else by structure."""
+    bound = without_training(bound)
     points = all_points(bound, _FEW)
     if points is not None:
         return Listing(bound, points)

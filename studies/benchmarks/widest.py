@@ -47,7 +47,7 @@ def _arm(method: type[Method], anatomy: Anatomy) -> Method | None:
     fields: dict[str, Any] = {}
     for _ in range(2):  # again, since a later field may be what a backbone asks for
         for name, declared in settings(method).items():
-            if name in fields:
+            if name in fields or declared.training:
                 continue
             for domain in _domains(method, fields, name, declared.values, anatomy):
                 wide = PerLayer(domain) if declared.by_layer else domain

@@ -107,7 +107,11 @@ NAMES = [
     (lambda: LoRA(r=8), "LoRA has the fields rank, gate, .*, got 'r'; did you mean 'rank'?"),
     (lambda: LoRA(lora_alpha=8), "got 'lora_alpha'; did you mean 'alpha'?"),
     (lambda: LoRA(zzz=8), "got 'zzz'; take one of these"),
-    (lambda: FullFineTuning(rank=8), "FullFineTuning has no fields, got rank; write FullF"),
+    (
+        lambda: FullFineTuning(rank=8),
+        "FullFineTuning has the fields learning_rate, .*, got 'rank'; take one of these",
+    ),
+    (lambda: LoRA(lr=1e-3), "got 'lr'; did you mean 'learning_rate'?"),
     (
         lambda: Recipe(lr=1),
         "has the fields steps, .*, got 'lr'; did you mean 'learning_rate'?",

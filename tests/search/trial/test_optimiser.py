@@ -84,6 +84,68 @@ def test_evaluations_are_evenly_spaced_and_end_at_the_end(steps: int, evaluation
     assert min(gaps) >= 1 and max(gaps) - min(gaps) <= 1
 
 
+def parameters_of(seed: int) -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(4, 3), (3,), (2, 4)]
+    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+
+
+def gradients(step: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1000 + step)
+    return [torch.randn(shape, generator=generator) for shape in [(4, 3), (3,), (2, 4)]]
+
+
+def test_methods_with_their_own_settings_move_as_alone() -> None:
+    """Each step equals that of an AdamW for each method, and the recipe's for the others."""
+    steps = 8
+    recipe = Recipe(learning_rate=0.02, weight_decay=0.1, warmup=0.25, steps=steps, clip_norm=0.0)
+    arms = [
+        {},
+        {"learning_rate": 0.3, "rate_warmup": 0.0},
+        {"learning_rate": 0.001, "weight_decay": 0.0, "rate_warmup": 0.5},
+        {"weight_decay": 0.5},
+    ]
+    methods = [parameters_of(seed) for seed in range(len(arms))]
+    head = parameters_of(9)
+    own = {p: arm for arm, method in zip(arms, methods, strict=True) for p in method if arm}
+    learner = Learner([p for method in methods for p in method], head, recipe, {}, own)
+    alone = [parameters_of(seed) for seed in range(len(arms))] + [parameters_of(9)]
+    optimisers = []
+    for arm, copies in zip([*arms, {}], alone, strict=True):
+        decay = arm.get("weight_decay", 0.1)
+        matrices, vectors = [copies[0], copies[2]], [copies[1]]
+        groups = [
+            {"params": matrices, "weight_decay": decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        optimisers.append(torch.optim.AdamW(groups, fused=True))
+    for step in range(steps):
+        moved = [*methods, head]
+        loss = sum(
+            (p * g).sum() for some in moved for p, g in zip(some, gradients(step), strict=True)
+        )
+        learner.step(loss, step)
+        for arm, copies, optimiser in zip([*arms, {}], alone, optimisers, strict=True):
+            factor = rate_factor("linear", step, steps, arm.get("rate_warmup", 0.25))
+            for group in optimiser.param_groups:
+                group["lr"] = arm.get("learning_rate", 0.02) * factor
+            for copy, gradient in zip(copies, gradients(step), strict=True):
+                copy.grad = gradient
+            optimiser.step()
+        for some, copies in zip(moved, alone, strict=True):
+            for parameter, copy in zip(some, copies, strict=True):
+                assert torch.equal(parameter, copy)
+
+
+def test_another_rate_within_a_method_multiplies_its_own() -> None:
+    a, b = nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2, 2))
+    recipe = Recipe(learning_rate=0.01, steps=1, warmup=0.0, clip_norm=0.0)
+    own = {"learning_rate": 0.1}
+    Learner([a, b], [], recipe, {b: 4.0}, {a: own, b: own}).step(a.sum() + b.sum(), 0)
+    torch.testing.assert_close(a.detach(), torch.full((2, 2), -0.1))
+    torch.testing.assert_close(b.detach(), torch.full((2, 2), -0.4))
+
+
 def test_a_parameter_may_have_another_rate() -> None:
     """LoRA+: B moves b_rate times as far as A in the first step of Adam."""
     moved = {}
