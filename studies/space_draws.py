@@ -21,6 +21,7 @@ class Draws:
     Attributes:
         once: one draw for all layers.
         layers: in which layers a method acts: one draw, of a subset.
+        training: how a method trains: one draw.
         per_layer: a draw for each layer in which the method acts.
         per_group: by number of groups.
         tied: by the name of a ``Shared`` draw: the fields that take its value.
@@ -32,6 +33,7 @@ class Draws:
 
     once: list[str] = field(default_factory=list)
     layers: list[str] = field(default_factory=list)
+    training: list[str] = field(default_factory=list)
     per_layer: list[str] = field(default_factory=list)
     per_group: dict[int, list[str]] = field(default_factory=dict)
     tied: dict[str, list[str]] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class Draws:
             ),
             ("once, for all layers", ", ".join(self.once)),
             ("a subset of the layers", ", ".join(self.layers)),
+            ("recipe of a method", ", ".join(self.training)),
             ("for each layer anew", ", ".join(self.per_layer)),
             *(
                 (f"for each of {n} groups of layers", ", ".join(some))
@@ -81,15 +84,16 @@ def how_drawn(bound: BoundSpace) -> Draws:
                 _sort_in(draws, f"{path}.tuned", node.item.tuned)
                 _sort_in(draws, f"{path}.grouping", node.item.grouping)
     for leaf in leaves(bound.nodes):
-        for name in settings(type(leaf.method)):
+        for name, declared in settings(type(leaf.method)).items():
             if name == "gate" and bound.space.gate is not None:
                 draws.gated.append(leaf.path)
             else:
-                _sort_in(draws, f"{leaf.path}.{name}", getattr(leaf.method, name))
+                held = getattr(leaf.method, name)
+                _sort_in(draws, f"{leaf.path}.{name}", held, training=declared.training != "")
     return draws
 
 
-def _sort_in(draws: Draws, path: str, held: Any) -> None:
+def _sort_in(draws: Draws, path: str, held: Any, *, training: bool = False) -> None:
     if not isinstance(held, Domain):
         return
     inside = list(within(held))
@@ -105,6 +109,8 @@ def _sort_in(draws: Draws, path: str, held: Any) -> None:
     elif groups:
         n = groups[0].n if isinstance(groups[0], PerGroup) else len(groups[0].values)
         draws.per_group.setdefault(n, []).append(path)
+    elif training:
+        draws.training.append(path)
     elif path.endswith(".layers"):
         draws.layers.append(path)
     else:

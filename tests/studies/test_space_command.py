@@ -26,6 +26,7 @@ WIDE = STUDY.replace(
                 targets=Subset("query", "key", "value"),
                 layers=Subset.of_layers(),
                 alpha=Choice(None, 8.0),
+                learning_rate=Choice(0.01, 0.1),
             )
         ),
         Adapter(site=Choice("attention", "ffn"), bottleneck=PerLayer(Integer(1, 3))),
@@ -114,6 +115,7 @@ def test_how_fields_are_drawn(shown: Callable[..., str], study_file: Write) -> N
     assert facts["draws"] == {
         "once": ["lora.alpha", "lora.targets", "adapter.site", "bitfit.targets"],
         "layers": ["lora.layers"],
+        "training": ["lora.learning_rate"],
         "per_layer": ["adapter.bottleneck"],
         "per_group": {},
         "tied": {"size": ["lora.rank", "prefix.length"]},

@@ -369,10 +369,10 @@ WRONG = {
     ),
     "a relation with a field that is not there": Wrong(
         "must name fields of lora",
-        "'r'",
+        "'ranks'",
         "did you mean 'rank'",
         """LoRA(),
-        constraints="lora.r  <=  8",  # <""",
+        constraints="lora.ranks  <=  8",  # <""",
     ),
     "a combination of what is not there": Wrong(
         "forbid names methods of the space",
