@@ -54,6 +54,15 @@ class Assignment:
     gated: bool
 
     @property
+    def widest(self) -> bool:
+        """Whether every method of a ``Grouped`` item may be drawn in it.
+
+        What the others place is placed here too, where a method is drawn in no group.
+        """
+        groups = [part for part in self.parts if isinstance(part, Grouping)]
+        return all(len(part.labels) == len(part.node.leaves) for part in groups)
+
+    @property
     def methods(self) -> tuple[Configurable, ...]:
         """All methods, those of groups included."""
         return tuple(

@@ -216,17 +216,18 @@ def _starts(strand: Strand, n_layers: int) -> list[Starts]:
     """Of each layer; fills that reach the same are one, with the most layers drawn."""
     starts: list[Starts] = [None] * n_layers
     for block in strand.blocks:
-        starts[block.layers[0]] = _best(block)
+        starts[block.layers[0]] = _best(block, bool(strand.required))
     return starts
 
 
-def _best(block: Block) -> tuple[Fill, ...]:
+def _best(block: Block, covering: bool) -> tuple[Fill, ...]:
     best: dict[Any, Fill] = {}
     for fill in block.fills:
-        key = (_spread(block, fill.letters), fill.live, fill.covers)
+        covers = fill.covers if covering else frozenset[str]()
+        key = (_spread(block, fill.letters), fill.live, covers)
         known = best.get(key)
         if known is None or fill.drawn > known.drawn:
-            best[key] = Fill(key[0], fill.live, fill.drawn, fill.weight, fill.methods, fill.covers)
+            best[key] = Fill(key[0], fill.live, fill.drawn, fill.weight, fill.methods, covers)
     return tuple(best.values())
 
 

@@ -39,6 +39,7 @@ class Boxes:
         self._made = Strands(bound, alphabet)
         self._known: dict[Any, Strand] = {}
         self._words: dict[Any, Spelled] = {}
+        self._draws: dict[Any, list[tuple[Configurable, ...]]] = {}
         compared = [c for c in bound.space.constraints if isinstance(c, Relation | Forbid)]
         self._compared = compared if constrained else []
 
@@ -172,9 +173,7 @@ class Boxes:
                 continue
             known = list(itertools.compress(found, taken))
             names = frozenset(itertools.compress(part.labels, taken))
-            for drawn in _in_block(
-                self._bound, list(itertools.compress(part.methods, taken)), block
-            ):
+            for drawn in self._drawn(tuple(itertools.compress(part.methods, taken)), block):
                 word: tuple[Letter, ...] = (NOTHING,) * len(block)
                 for method, spelled in zip(drawn, known, strict=True):
                     pairs = zip(word, spelled.letters[group][method], strict=True)
@@ -185,6 +184,14 @@ class Boxes:
                 methods = tuple(next(rest) if t else None for t in taken)
                 fills.append(Fill(word, live, 1, 1, methods, names))
         return fills
+
+    def _drawn(
+        self, methods: tuple[Configurable, ...], block: tuple[int, ...]
+    ) -> list[tuple[Configurable, ...]]:
+        key = (methods, block)
+        if key not in self._draws:
+            self._draws[key] = _in_block(self._bound, methods, block)
+        return self._draws[key]
 
     def _meets(self, assignment: Assignment) -> bool:
         """Whether the shared fields meet the constraints that compare them.

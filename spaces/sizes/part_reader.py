@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,15 +89,23 @@ class PartReader:
                 if one_by_one and len(assignment.methods) > 1:
                     raise Unstructured
                 strands = made.strands(assignment)
-                if strands is not None:
-                    boxes[strands] = boxes.get(strands, frozenset()) | {index}
-                    points.add(strands, index, assignment.gated)
+                if strands is None:
+                    continue
+                points.add(strands, index, assignment.gated)
+                if assignment.widest:
+                    free = tuple(map(_free, strands))
+                    boxes[free] = boxes.get(free, frozenset()) | {index}
         made_of = [strand for strands in boxes for strand in strands]
         _check_spanning(made_of)
         if by_layer and any(map(_across, made_of)):
             raise Unstructured
         found_boxes = [BoxOf(*pair) for pair in boxes.items()]
         return Counted(Automaton(found_boxes, self._alphabet, n_layers), points)
+
+
+def _free(strand: Strand) -> Strand:
+    """The strand without methods that must be drawn somewhere: what never is places nothing."""
+    return dataclasses.replace(strand, required=frozenset()) if strand.required else strand
 
 
 def _across(strand: Strand) -> bool:
