@@ -75,18 +75,23 @@ def parse_constraint(text: str) -> Constraint:
     """
     found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*([0-9][0-9_.,eE+-]*)\s*([A-Za-z%]*)\s*", text)
     if found is None or found[1] not in COSTS:
-        near = "" if found is None else f"; {did_you_mean(found[1], COSTS)}"
+        near = did_you_mean("" if found is None else found[1], COSTS)
         raise UsageError(
             f"a constraint must read NAME <= VALUE or NAME >= VALUE with NAME one of "
-            f"{', '.join(COSTS)}, got {text!r}{near}"
+            f"{', '.join(COSTS)}, got {text!r}; {near}"
         )
     name, sense, number, unit = found.groups()
     units = _UNITS[COSTS[name].kind]
     if unit not in units:
         known = ", ".join(key or "none" for key in units)
-        raise UsageError(f"constraint {text!r}: the unit must be one of {known}, got {unit!r}")
+        raise UsageError(
+            f"constraint {text!r}: the unit must be one of {known}, got {unit!r}; take one of "
+            "these"
+        )
     try:
         bound = float(number.replace(",", "").replace("_", "")) * units[unit]
     except ValueError as error:
-        raise UsageError(f"constraint {text!r}: {number!r} is not a number") from error
+        raise UsageError(
+            f"constraint {text!r}: the bound must be a number, got {number!r}; write such as 8GB"
+        ) from error
     return Constraint(name, "<=" if sense == "<=" else ">=", bound, text.strip())

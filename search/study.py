@@ -69,19 +69,26 @@ class Study:
         if not named:
             raise UsageError(
                 "a study's name must be letters, digits, '.', '_' and '-', got "
-                f"{self.name!r}; it names a folder too"
+                f"{self.name!r}; rename it, since a folder is called by it too"
             )
         if not all(hasattr(self.task, name) for name in _TASK):
             raise UsageError(
                 f"a study's task must have {', '.join(_TASK)}, such as TextClassification(...), "
-                f"got {self.task!r}"
+                f"got {self.task!r}; take one of peftnas.studies.tasks, or a class of your own"
             )
         if not isinstance(self.space, SearchSpace):
-            raise UsageError(f"a study's space must be a SearchSpace, got {self.space!r}")
+            raise UsageError(
+                f"a study's space must be a SearchSpace, got {self.space!r}; put its methods into "
+                "SearchSpace(...)"
+            )
         if not isinstance(self.recipe, Recipe):
-            raise UsageError(f"a study's recipe must be a Recipe, got {self.recipe!r}")
+            raise UsageError(
+                f"a study's recipe must be a Recipe, got {self.recipe!r}; write Recipe(steps=300)"
+            )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise UsageError(f"a study's seed must be a whole number >= 0, got {self.seed!r}")
+            raise UsageError(
+                f"a study's seed must be a whole number >= 0, got {self.seed!r}; take such as 0"
+            )
         for name in ("objectives", "constraints"):
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))

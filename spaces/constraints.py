@@ -80,7 +80,10 @@ class AtLeast(Constraint):
 
     def __post_init__(self) -> None:
         if isinstance(self.number, bool) or not isinstance(self.number, int) or self.number < 1:
-            raise ValueError(f"at_least needs a whole number >= 1, got {self.number!r}")
+            raise ValueError(
+                f"at_least needs a whole number >= 1, got {self.number!r}; raise it, or leave it "
+                "out"
+            )
         if self.of not in ("layers", "methods"):
             raise ValueError(
                 f'at_least counts "layers" or "methods", got {self.of!r}; take one of these'

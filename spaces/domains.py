@@ -186,7 +186,8 @@ class Subset(Domain[tuple[Any, ...]]):
             raise ValueError(f"Subset needs distinct items, got {items!r}; drop the repeated one")
         if not 0 <= min_size <= len(items):
             raise ValueError(
-                f"Subset needs 0 <= min_size <= {len(items)} (its items), got {min_size}"
+                f"Subset needs 0 <= min_size <= {len(items)} (its items), got {min_size}; "
+                f"{'raise' if min_size < 0 else 'lower'} it"
             )
         _check_max_size(max_size, min_size, len(items))
         self.items, self.min_size, self.layers = items, min_size, False
@@ -212,7 +213,9 @@ class Subset(Domain[tuple[Any, ...]]):
         """
         _check_min_size(min_size)
         if min_size < 0:
-            raise ValueError(f"Subset.of_layers needs min_size >= 0, got {min_size}")
+            raise ValueError(
+                f"Subset.of_layers needs min_size >= 0, got {min_size}; raise it to 0 or more"
+            )
         _check_max_size(max_size, min_size, None)
         subset = cls.__new__(cls)
         subset.items, subset.min_size, subset.layers = (), min_size, True
@@ -225,8 +228,8 @@ class Subset(Domain[tuple[Any, ...]]):
             return self
         if self.min_size > n_layers:
             raise ValueError(
-                f"Subset.of_layers(min_size={self.min_size}) exceeds the backbone's "
-                f"{n_layers} layers; lower min_size"
+                f"Subset.of_layers needs min_size <= {n_layers} (the backbone's layers), got "
+                f"{self.min_size}; lower it"
             )
         max_size = None if self.max_size is None else min(self.max_size, n_layers)
         return Subset(*range(n_layers), min_size=self.min_size, max_size=max_size)
@@ -284,7 +287,7 @@ def _check_max_size(max_size: object, min_size: int, n_items: int | None) -> Non
     if isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < max(min_size, 1):
         raise ValueError(
             f"Subset needs a whole number max_size >= {max(min_size, 1)} (its min_size), got "
-            f"{max_size!r}"
+            f"{max_size!r}; raise it, or leave it out for all"
         )
     if n_items is not None and max_size > n_items:
         raise ValueError(

@@ -50,15 +50,20 @@ class Grouped:
     ) -> None:
         _check_methods(methods)
         if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
-            raise ValueError(f"Grouped needs n >= 1 groups, or None for each layer, got {n!r}")
+            raise ValueError(
+                f"Grouped needs n >= 1 groups, or None for each layer, got {n!r}; take 1 or more"
+            )
         check_grouping("Grouped", grouping)
         _check_tuned(tuned, n)
         if isinstance(min_size, bool) or min_size not in range(len(methods) + 1):
             raise ValueError(
-                f"Grouped needs 0 <= min_size <= {len(methods)} (its methods), got {min_size!r}"
+                f"Grouped needs 0 <= min_size <= {len(methods)} (its methods), got {min_size!r}; "
+                "change it, or name more methods"
             )
         if not isinstance(draw_all, bool):
-            raise ValueError(f"Grouped needs draw_all=True or False, got {draw_all!r}")
+            raise ValueError(
+                f"Grouped needs draw_all=True or False, got {draw_all!r}; take one of them"
+            )
         self.methods, self.n, self.grouping, self.tuned = methods, n, grouping, tuned
         self.min_size, self.draw_all = min_size, draw_all
         self.labels = tuple(names_of(method.kind for method in methods))

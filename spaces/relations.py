@@ -165,7 +165,7 @@ def relation(text: str) -> Relation:
     if found is None:
         raise ValueError(
             "a relation must read FIELD SIGN FIELD or FIELD SIGN VALUE such as "
-            f'"lora.rank <= adapter.bottleneck", got {text!r}'
+            f'"lora.rank <= adapter.bottleneck", got {text!r}; write both sides and a sign between'
         )
     left, sign, right = found.groups()
     return Relation(left, sign, right if re.fullmatch(_FIELD, right) else _value(right))

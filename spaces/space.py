@@ -67,7 +67,8 @@ class SearchSpace:
             check_gate(gate, items)
         if not isinstance(at_least_one_method, bool):
             raise ValueError(
-                f"at_least_one_method must be True or False, got {at_least_one_method!r}"
+                f"at_least_one_method must be True or False, got {at_least_one_method!r}; take "
+                "one of them"
             )
         check_ties(items, item_names(items))
         known = tuple(

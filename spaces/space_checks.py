@@ -129,7 +129,7 @@ def check_gate(gate: Any, items: tuple[Any, ...]) -> None:
     if not all(is_primitive(option) for option in options):
         raise ValueError(
             f'gate must be a value or a Choice of values such as Choice(None, "unipelt"), got '
-            f"{gate!r}"
+            f"{gate!r}; name the values"
         )
     gated = [
         method for item in items for method in methods_in(item) if "gate" in settings(type(method))

@@ -20,7 +20,9 @@ class Maybe:
 
     def __post_init__(self) -> None:
         if isinstance(self.content, Maybe):
-            raise ValueError("Maybe(Maybe(...)) says absent twice; keep one Maybe")
+            raise ValueError(
+                f"Maybe(Maybe(...)) says absent twice, got Maybe({self.content!r}); keep one Maybe"
+            )
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class PerGroup(Domain[T], Generic[T]):
 
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
-            raise ValueError(f"PerGroup needs n >= 1 groups, got {self.n!r}")
+            raise ValueError(f"PerGroup needs n >= 1 groups, got {self.n!r}; take 1 or more")
         _check_inner("PerGroup", self.domain)
         check_grouping("PerGroup", self.grouping)
 
@@ -115,7 +117,7 @@ class ByLayer(Generic[T]):
             raise ValueError("ByLayer needs at least one layer, got none; leave the method out")
         for layer in values:
             if isinstance(layer, bool) or not isinstance(layer, int) or layer < 0:
-                raise ValueError(f"ByLayer needs layer numbers >= 0, got {layer!r}")
+                raise ValueError(f"ByLayer needs layer numbers >= 0, got {layer!r}; count from 0")
         plain = {n: tuple(one) if isinstance(one, list) else one for n, one in values.items()}
         self._values: tuple[tuple[int, Any], ...] = tuple(sorted(plain.items()))
         self._at: dict[int, T] = dict(self._values)

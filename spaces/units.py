@@ -25,7 +25,7 @@ def as_bytes(name: str, limit: Any) -> int:
             return int(float(found[1]) * BYTES[found[2]])
     raise ValueError(
         f"{name} must be a whole number of bytes >= 1 or a text with a unit of "
-        f'{", ".join(BYTES)} such as "1MB", got {limit!r}'
+        f'{", ".join(BYTES)} such as "1MB", got {limit!r}; write it so'
     )
 
 

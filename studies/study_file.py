@@ -15,6 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from peftnas.search.errors import UsageError
+from peftnas.studies.python_errors import explained
+from peftnas.studies.source_lines import line_of
 
 if TYPE_CHECKING:
     from peftnas.search.study import Study
@@ -32,12 +34,14 @@ class StudyFile:
         module: the module; classes that it defines go to the workers by value.
         base: the folder that its relative paths start from.
         by_value: whether workers cannot import the module by its name.
+        shown: how the user named it.
     """
 
     study: Study
     module: ModuleType
     base: Path
     by_value: bool
+    shown: str = ""
 
     def defining(self, architecture: dict[str, Any]) -> Path | None:
         """The file, if it defines one of an architecture's methods; ``None`` if it does not.
@@ -66,7 +70,7 @@ def load_study(file: str) -> StudyFile:
 
     if file in READY_MADE:
         module = importlib.import_module(READY_MADE[file])
-        return StudyFile(module.study, module, Path.cwd(), by_value=False)
+        return StudyFile(module.study, module, Path.cwd(), by_value=False, shown=file)
     path = Path(file).expanduser().absolute()
     if not path.is_file():
         known = ", ".join(READY_MADE)
@@ -81,7 +85,7 @@ def load_study(file: str) -> StudyFile:
         raise UsageError(
             f"{file} must have a module-level study = Study(...), got {got}; add it to the file"
         )
-    return StudyFile(found, module, path.parent, by_value=True)
+    return StudyFile(found, module, path.parent, by_value=True, shown=file)
 
 
 def changed(study: Study, changes: Iterable[str]) -> Study:
@@ -132,7 +136,8 @@ def _run_file(path: Path, shown: str) -> ModuleType:
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
     name = f"peftnas_file_{path.stem}_{digest}"
     try:
-        code = compile(path.read_bytes(), str(path), "exec")
+        text = path.read_bytes()
+        code = compile(text, str(path), "exec")
     except SyntaxError as error:
         raise UsageError(
             f"{shown}, line {error.lineno}: {error.msg}; correct that line"
@@ -152,16 +157,14 @@ def _run_file(path: Path, shown: str) -> ModuleType:
         exec(code, module.__dict__)  # noqa: S102 - running the user's file is the purpose
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise UsageError(_sentence(error, path, shown)) from error
+        sentence = explained(error, module, ours=_raised_elsewhere(error, path))
+        line = line_of(error, sentence, text, str(path), module)
+        place = shown if line is None else f"{shown}, line {line}"
+        raise UsageError(f"{place}: {sentence}") from error
     return module
 
 
-def _sentence(error: BaseException, path: Path, shown: str) -> str:
-    """Where in the file it went wrong, and why; a ValueError explains itself."""
+def _raised_elsewhere(error: BaseException, path: Path) -> bool:
+    """Whether the file called what raised the error."""
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    place = f"{shown}, line {lines[-1]}" if lines else shown
-    reason = " ".join(str(error).split())
-    if isinstance(error, ValueError) and reason:
-        return f"{place}: {reason}"
-    return f"{place}: {type(error).__name__}: {reason}".removesuffix(": ")
+    return frames[-1].filename != str(path)

@@ -49,6 +49,7 @@ class Tables:
         # what is left of plain strands: numbered by its ways in the next layer and what follows
         self._rests: dict[tuple[tuple[tuple[int, int], ...], int], int] = {}
         self._ways: dict[int, tuple[tuple[tuple[int, int], ...], int]] = {}
+        self._chains: dict[int, list[int]] = {}
         self._numbers: dict[tuple[int, int], Distribution] = {}
 
     def under(self, *gates: int) -> Outcomes:
@@ -106,23 +107,33 @@ class Tables:
             self._known[key] = self._counted(layer, state)
         return self._known[key]
 
-    def _plainly(self, options: list[Plain], layer: int, missing: int) -> Distribution:
+    def _plainly(
+        self, number: int, options: list[Plain], layer: int, missing: int
+    ) -> Distribution:
         """Words of a plain strand from a layer on, with so many layers still to be drawn.
 
         Strands that weigh alike share their numbers.
+
+        Args:
+            number: of the box.
+            options: of its strand, layer by layer.
+            layer: from which on.
+            missing: layers that must be drawn yet.
         """
-        following = 0
-        for behind in range(len(options) - 1, layer - 1, -1):
-            nothing_more = self._only is not None and behind not in self._only
-            ways = sorted(
-                (self._weight(letter), drawn)
-                for letter, drawn in options[behind]
-                if letter == NOTHING or not nothing_more
-            )
-            key = (tuple(ways), following)
-            following = self._rests.setdefault(key, len(self._rests) + 1)
-            self._ways[following] = key
-        return self._rest(following, max(missing, 0))
+        if number not in self._chains:
+            chain = [0]
+            for behind in reversed(range(len(options))):
+                nothing_more = self._only is not None and behind not in self._only
+                ways = sorted(
+                    (self._weight(letter), drawn)
+                    for letter, drawn in options[behind]
+                    if letter == NOTHING or not nothing_more
+                )
+                key = (tuple(ways), chain[-1])
+                chain.append(self._rests.setdefault(key, len(self._rests) + 1))
+                self._ways[chain[-1]] = key
+            self._chains[number] = chain[::-1]
+        return self._rest(self._chains[number][layer], max(missing, 0))
 
     def _rest(self, rest: int, missing: int) -> Distribution:
         if rest == 0:
@@ -144,7 +155,7 @@ class Tables:
         plain = self._automaton.plain(state)
         if plain is not None:
             number, options, missing = plain
-            return {self._automaton.labels(number): self._plainly(options, layer, missing)}
+            return {self._automaton.labels(number): self._plainly(number, options, layer, missing)}
         total: dict[Labels, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         if layer == self._automaton.n_layers:
             for letter, labels in self._automaton.endings(state).items():

@@ -15,8 +15,10 @@ from peftnas.search.errors import UsageError
 from peftnas.studies.hub import offline_when_unreachable
 
 if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
     from peftnas.search.backbone import Backbone
     from peftnas.search.study import Study
+    from peftnas.spaces.space import SearchSpace
     from peftnas.studies.study_file import StudyFile
 
 WIDTH = 78  # columns of the texts that argparse leaves as they are
@@ -206,19 +208,22 @@ def asking_the_hub(source: str) -> Iterator[None]:
             ) from error
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, option: str = "--to") -> None:
     """Refuse a file to write that is a folder, or whose folder is not there.
 
+    Args:
+        path: of the file.
+        option: that it was given with.
     Raises:
         UsageError: with the reason.
     """
     if path.is_dir():
-        raise UsageError(f"--to must name a file, got the folder {path}")
+        raise UsageError(f"{option} must name a file, got the folder {path}")
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise UsageError(f"--to must lie in an existing folder, but there is no {folder}")
+        raise UsageError(f"{option} must lie in an existing folder, but there is no {folder}")
     if not os.access(folder, os.W_OK):
-        raise UsageError(f"--to must lie in a folder that can be written, got {folder}")
+        raise UsageError(f"{option} must lie in a folder that can be written, got {folder}")
 
 
 @contextmanager
@@ -230,3 +235,32 @@ def as_usage() -> Iterator[None]:
         raise
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+@contextmanager
+def in_words_of(opened: Opened, anatomy: Anatomy) -> Iterator[None]:
+    """Take any ValueError for wrong usage, said of the line of FILE that it is about.
+
+    For what is found wrong only after FILE has run, such as a layer that a backbone does not have.
+
+    Args:
+        opened: the study.
+        anatomy: of its backbone.
+    """
+    from peftnas.studies.source_lines import placed
+
+    try:
+        yield
+    except ValueError as error:
+        item = _refused_item(opened.study.space, anatomy)
+        raise UsageError(placed(str(error), opened.file, item)) from error
+
+
+def _refused_item(space: SearchSpace, anatomy: Anatomy) -> int | None:
+    """Number of the first item that the backbone does not take by itself."""
+    for number, item in enumerate(space.items):
+        try:
+            type(space)(item).bind(anatomy)
+        except ValueError:
+            return number
+    return None

@@ -28,9 +28,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int | None = None
+    title: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: int | None = None,
+    wrapping: int = 1,
 ) -> None:
-    """A table whose last column wraps where the terminal is narrow.
+    """A table whose last columns wrap where the terminal is narrow.
 
     Args:
         title: above the table.
@@ -38,6 +43,7 @@ def print_table(
         rows: their cells.
         numbers: how many columns after the first are numbers, set to the right; all but the last
             by default, the first included.
+        wrapping: how many of the last columns wrap, unless they are numbers.
     """
     from rich import box
     from rich.console import Console
@@ -50,7 +56,7 @@ def print_table(
         console().print(title)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column, head in enumerate(heads):
-        wraps = column == last and column not in right
+        wraps = column > last - wrapping and column not in right
         justify: Literal["right", "left"] = "right" if column in right else "left"
         table.add_column(head, justify=justify, no_wrap=not wraps, overflow="fold")
     for row in rows:

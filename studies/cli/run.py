@@ -13,6 +13,7 @@ from peftnas.studies.cli.status_front_report import print_front
 from peftnas.studies.errors import WorkFailedError
 
 if TYPE_CHECKING:
+    from peftnas.methods.anatomy import Anatomy
     from peftnas.search.runner import RunSummary
 
 EXAMPLE = """\
@@ -93,7 +94,10 @@ def _search(arguments: argparse.Namespace, opened: options.Opened) -> RunSummary
     from peftnas.search.runner import run_study
 
     with options.as_usage():
-        study = replace(opened.study, backbone=options.find_backbone(opened))
+        backbone = options.find_backbone(opened)
+        anatomy = backbone.anatomy()
+    _check_space(opened, anatomy)
+    study = replace(opened.study, backbone=backbone)
     try:
         return run_study(
             study,
@@ -127,6 +131,22 @@ def _search(arguments: argparse.Namespace, opened: options.Opened) -> RunSummary
         if isinstance(error, WorkerStartError):
             raise WorkFailedError(str(error)) from error
         raise
+
+
+def _check_space(opened: options.Opened, anatomy: Anatomy) -> None:
+    """What the preflight would find too, said of the line of FILE that it is about.
+
+    Raises:
+        UsageError: if the backbone lacks what the space names, or nothing meets its constraints.
+    """
+    from peftnas.spaces.constraints import MaxTrainMemoryBytes
+
+    space = opened.study.space
+    with options.in_words_of(opened, anatomy):
+        bound = space.bind(anatomy)
+        # memory is predicted for the task's data, which are not open yet
+        if not any(isinstance(one, MaxTrainMemoryBytes) for one in space.constraints):
+            bound.check_feasible()
 
 
 def _print(summary: RunSummary) -> None:

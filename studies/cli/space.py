@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from peftnas.studies.cli import options, output
+from peftnas.search.errors import UsageError
+from peftnas.studies.cli import options, output, space_difference
 
 if TYPE_CHECKING:
-    from peftnas.spaces.bound_space import BoundSpace
+    from peftnas.spaces.sizes.size import Size
+    from peftnas.studies.space_facts import Budget, SpaceFacts
 
-N_SAMPLES = 5
+_DIGITS = 30  # of a number that is printed in full
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,91 +21,197 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command = options.add_command(
         commands,
         "space",
-        "print the search space in words, its size, the range of parameters, five samples",
-        "peftnas space quickstart",
+        "print the search space in words, its size, what budgets leave of it, ten samples; or how "
+        "two spaces differ",
+        "peftnas space quickstart\npeftnas space quickstart --plot space.html\n"
+        "peftnas space one.py other.py",
     )
     options.add_study(command)
+    command.add_argument(
+        "other", metavar="OTHER", nargs="?", help="a second FILE: print how the two spaces differ"
+    )
+    command.add_argument(
+        "--plot", metavar="HTML", help="write the figures into one HTML file that opens offline"
+    )
     command.set_defaults(act=show_space)
 
 
 def show_space(arguments: argparse.Namespace) -> int:
     """Print the space of FILE on its backbone; needs the backbone's config, no data."""
-    from peftnas.search.distributions import RECIPE
-    from peftnas.spaces.dimensions import field_dimensions
-    from peftnas.spaces.words import domain_words
+    if arguments.other is not None:
+        if arguments.plot is not None:
+            raise UsageError("--plot takes one space, got two files; plot one of them at a time")
+        return space_difference.show(arguments)
+    if arguments.plot is not None:
+        options.check_writable(Path(arguments.plot), "--plot")
+    with output.stdout_for_json(arguments.json):
+        facts = open_space(arguments)
+        if not arguments.json:
+            _print(facts)
+        if arguments.plot is not None:
+            from peftnas.studies.space_page import write_plot
 
-    with output.stdout_for_json(arguments.json), options.as_usage():
-        opened = options.open_study(arguments)
-        backbone = options.find_backbone(opened)
-        bound = opened.study.space.bind(backbone.anatomy())
-        bound.check_feasible()
-        facts = _facts(bound, opened.study.seed)
-        facts["recipe_domains"] = {
-            dimension.path: domain_words(dimension.domain)
-            for dimension in field_dimensions(opened.study.recipe, RECIPE)
-        }
+            write_plot(facts, Path(arguments.plot))
     if arguments.json:
-        output.print_json({"study": opened.study.name, "backbone": backbone.name} | facts)
-    else:
-        _print(bound, facts, f"{opened.study.name} on {backbone.name}")
+        plot = {} if arguments.plot is None else {"plot": arguments.plot}
+        output.print_json(facts.to_dict() | plot)
+    elif arguments.plot is not None:
+        output.console().print(f"figures: {arguments.plot}")
     return 0
 
 
-def _facts(bound: BoundSpace, seed: int) -> dict[str, Any]:
-    size, raw_size = bound.size(), bound.raw_size()
-    low, high = bound.parameter_range()
-    samples = [bound.sample(seed + number) for number in range(N_SAMPLES)]
-    return {
-        "tree": bound.tree(),
-        "size": {"low": size.low, "high": size.high, "exact": size.exact, "words": str(size)},
-        "raw_size": {
-            "low": raw_size.low,
-            "high": raw_size.high,
-            "exact": raw_size.exact,
-            "words": str(raw_size),
-        },
-        "max_parameters": bound.max_parameters,
-        "trainable_parameters": [low, high],
-        "trainable_parameters_exact": size.exact,
-        "backbone_parameters": bound.anatomy.backbone_parameters,
-        "samples": [
-            {
-                "trainable_parameters": bound.count(sample),
-                "words": sample.words(),
-                "architecture": sample.to_dict(),
-            }
-            for sample in samples
-        ],
-    }
+def open_space(arguments: argparse.Namespace) -> SpaceFacts:
+    """The space of FILE on its backbone, some architecture of which meets all constraints.
+
+    Raises:
+        UsageError: if the file is wrong, or nothing meets the constraints.
+    """
+    from peftnas.studies.space_facts import SpaceFacts, bind_space
+
+    opened = options.open_study(arguments)
+    with options.as_usage():
+        backbone = options.find_backbone(opened)
+        anatomy = backbone.anatomy()  # what is wrong with the backbone is of no line
+    with options.in_words_of(opened, anatomy):
+        bound = bind_space(opened.study, backbone)
+        bound.check_feasible()
+    return SpaceFacts(opened.study, backbone, bound)
 
 
-def _print(bound: BoundSpace, facts: dict[str, Any], title: str) -> None:
+def _print(facts: SpaceFacts) -> None:
+    """Section by section, each as soon as it is known: counting a large space takes seconds."""
     console = output.console()
-    console.print(title)
+    console.print(facts.title)
     console.print()
-    console.print(facts["tree"])
-    for path, domain in facts["recipe_domains"].items():
-        console.print(f"{path}: {domain}")
-    console.print()
-    whole = facts["backbone_parameters"]
-    low, high = facts["trainable_parameters"]
-    console.print(f"distinct architectures: {facts['size']['words']}")
-    console.print(f"raw points:             {facts['raw_size']['words']}")
+    console.print(facts.bound.tree())
+    _print_recipe(facts)
+    _print_draws(facts)
+    _print_size(facts)
+    _print_budgets(facts)
+    _print_histogram(facts)
+    _print_samples(facts)
+
+
+def _print_recipe(facts: SpaceFacts) -> None:
+    if facts.recipe_domains:
+        console = output.console()
+        console.print("\nrecipe, searched with it")
+        for path, domain in facts.recipe_domains.items():
+            console.print(f"  {path.removeprefix('recipe.')}: {domain}")
+
+
+def _print_draws(facts: SpaceFacts) -> None:
+    rows = facts.draws.rows()
+    if rows:
+        output.console().print("\nhow it is drawn")
+        width = max(len(how) for how, _ in rows)
+        for how, fields in rows:
+            output.console().print(output.hanging(f"  {how:<{width}}  ", fields))
+
+
+def _print_size(facts: SpaceFacts) -> None:
+    console, whole = output.console(), facts.backbone_parameters
+    low, high = facts.trainable_parameters
+    console.print("\nhow large it is")
+    console.print(f"  distinct architectures  {size_words(facts.size)}")
+    console.print(f"  points                  {size_words(facts.raw_size)}")
+    if facts.size.reals:
+        fields = ", ".join(facts.size.reals)
+        console.print(output.hanging("  not counted             ", f"values of {fields}"))
     console.print(
-        f"trainable parameters:   {low:,} .. {high:,} ({_percent(low, whole)} .. "
-        f"{_percent(high, whole)} of the backbone's {whole:,}), without head"
-        + ("" if facts["trainable_parameters_exact"] else "; the range that samples reached")
+        f"  trainable parameters    {low:,} to {high:,}, {percent(low, whole)} to "
+        f"{percent(high, whole)} of the backbone's {whole:,}"
+        + ("" if facts.size.exact else " (as far as samples reached)")
     )
+
+
+def _print_budgets(facts: SpaceFacts) -> None:
+    from peftnas.studies.space_bins import share
+
     rows = [
         [
-            f"{sample['trainable_parameters']:,}",
-            _percent(sample["trainable_parameters"], whole),
-            sample["words"],
+            _budget_words(facts, row),
+            f"{row.max_parameters:,}",
+            short_size(row.size),
+            share(row.size, facts.size),
         ]
-        for sample in facts["samples"]
+        for row in facts.budgets
     ]
-    output.print_table(f"{N_SAMPLES} samples", ["parameters", "%", "architecture"], rows)
+    output.console().print()
+    output.print_table(
+        "how much of it a budget leaves",
+        ["budget", "trainable parameters", "architectures", "share"],
+        rows,
+        numbers=3,
+    )
 
 
-def _percent(part: int, whole: int) -> str:
+def _budget_words(facts: SpaceFacts, row: Budget) -> str:
+    if row.percent is not None:
+        return f"{row.percent} %"
+    if facts.bound.max_parameters is None:
+        return "no limit"
+    return f"{percent(row.max_parameters, facts.backbone_parameters)}, the space's own"
+
+
+def _print_histogram(facts: SpaceFacts) -> None:
+    from peftnas.studies.space_bins import bars
+
+    bins = facts.histogram
+    drawn, said = bars([one.size.high for one in bins])
+    rows = [
+        [
+            str(one.low) if one.low == one.high else f"{one.low:,} to {one.high:,}",
+            short_size(one.size),
+            bar,
+        ]
+        for one, bar in zip(bins, drawn, strict=True)
+    ]
+    what = "architectures" if facts.counted else "samples"
+    note = "" if facts.counted else "; the space is too entangled to count"
+    output.print_table(
+        f"{what} by trainable parameters ({said}{note})",
+        ["trainable parameters", what, ""],
+        rows,
+    )
+
+
+def _print_samples(facts: SpaceFacts) -> None:
+    whole = facts.backbone_parameters
+    rows = [
+        [
+            f"{sample.trainable_parameters:,}",
+            percent(sample.trainable_parameters, whole),
+            sample.architecture.words(),
+        ]
+        for sample in facts.samples
+    ]
+    spread = ", spread over the range of parameters" if facts.counted else ""
+    output.print_table(
+        f"{len(rows)} samples{spread}", ["parameters", "of backbone", "architecture"], rows
+    )
+
+
+def size_words(size: Size) -> str:
+    """A size in full, or its first digits where it has very many."""
+    from peftnas.studies.space_bins import short
+
+    if size.high < 10**_DIGITS:
+        return str(size)
+    if size.exact:
+        return f"{short(size.low)} ({len(str(size.low))} digits, --json prints them)"
+    return f"between {short(size.low)} and {short(size.high)}"
+
+
+def short_size(size: Size) -> str:
+    """A size in a table."""
+    from peftnas.studies.space_bins import short
+
+    if size.exact:
+        return short(size.low)
+    return f"{short(size.low)} to {short(size.high)}"
+
+
+def percent(part: int, whole: int) -> str:
+    """A part of the backbone: ``0.0828 %``."""
     return f"{100 * part / whole:.3g} %"

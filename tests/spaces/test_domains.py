@@ -37,7 +37,7 @@ WRONG = [
     (lambda: Subset("a", "b", min_size="1"), r"whole number min_size, got '1'"),
     (lambda: Subset.of_layers(min_size=1.5), r"whole number min_size, got 1.5; count the items"),
     (lambda: Subset(["a", "b"]), r"names or layer numbers, got \['a', 'b'\]; list them"),
-    (lambda: Maybe(Maybe(Soft())), r"absent twice; keep one"),
+    (lambda: Maybe(Maybe(Soft())), r"absent twice, got .*; keep one"),
     (lambda: PerLayer(8), r"needs an Integer.* got 8; a fixed value"),
     (lambda: PerGroup(0, Integer(1, 2)), r"n >= 1 groups, got 0"),
     (lambda: Soft(length=PerLayer(Integer(1, 2))), r"one value for the whole .*; drop the per-l"),

@@ -176,7 +176,7 @@ def test_layers_and_sites_are_checked_when_bound() -> None:
         SearchSpace(Box(layers=(0, 5))).bind(ToyAnatomy(3))
     with pytest.raises(ValueError, match="at most 3 groups"):
         SearchSpace(Box(rank=PerGroup(4, Integer(1, 2)))).bind(ToyAnatomy(3))
-    with pytest.raises(ValueError, match=r"min_size=4\) exceeds the backbone's 3 layers; lower"):
+    with pytest.raises(ValueError, match=r"min_size <= 3 \(the backbone's layers\), got 4; lower"):
         SearchSpace(Box(layers=Subset.of_layers(min_size=4))).bind(ToyAnatomy(3))
     with pytest.raises(ValueError, match="targets must be in .*, got 'key'"):
         SearchSpace(Maybe(Low(targets=Subset("query", "key")))).bind(

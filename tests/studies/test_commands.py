@@ -100,7 +100,7 @@ def test_report(ask: Ask, tmp_path: Path) -> None:
 def test_space(ask: Ask) -> None:
     space = ask("space")
     assert space["size"] == {"low": 10, "high": 10, "exact": True, "words": "10"}
-    assert len(space["samples"]) == 5 and space["max_parameters"] == 800
+    assert len(space["samples"]) == 10 and space["max_parameters"] == 800
     assert all(sample["trainable_parameters"] <= 800 for sample in space["samples"])
     assert list(space["recipe_domains"]) == ["recipe.learning_rate"]
 
