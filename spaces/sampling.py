@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator
@@ -27,30 +28,20 @@ def uniform(
     Raises:
         ValueError: if the space is too entangled, or hardly one meets the constraints.
     """
-    found = list(_draws(bound, n, rng, low, high))
-    if len(found) < n:
-        raise ValueError(
-            f"of {_TRIES:,} architectures with {low:,} to {high:,} trainable parameters hardly "
-            "one met every constraint; loosen a constraint or use sample(seed)"
-        )
-    return with_training(bound, found, rng)
+    return _Range(bound, low, high).draw(n, rng)
 
 
 def stratified(bound: BoundSpace, n: int, seed: int, strata: int) -> list[Architecture]:
     """See ``BoundSpace.stratified``."""
     if isinstance(strata, bool) or not isinstance(strata, int) or strata < 1:
-        raise ValueError(f"strata must be a whole number >= 1, got {strata!r}")
+        raise ValueError(f"strata must be a whole number >= 1, got {strata!r}; take 10")
     rng = random.Random(seed)
     edges = _edges(bound, strata)
-    filled = [
-        (low, high)
-        for low, high in zip(edges, edges[1:], strict=False)
-        if list(_draws(bound, 1, random.Random(seed), low, high - 1))
-    ]
+    ranges = [_Range(bound, low, high - 1) for low, high in itertools.pairwise(edges)]
+    filled = [one for one in ranges if list(one.some(1, random.Random(seed)))]
     found = []
-    for index, (low, high) in enumerate(filled):
-        share = n // len(filled) + (index < n % len(filled))
-        found += uniform(bound, share, rng, low, high - 1)
+    for index, one in enumerate(filled):
+        found += one.draw(n // len(filled) + (index < n % len(filled)), rng)
     return found
 
 
@@ -66,19 +57,35 @@ def _edges(bound: BoundSpace, strata: int) -> list[int]:
     return [low, *(math.ceil(low * ratio**i) for i in range(1, strata)), high + 1]
 
 
-def _draws(
-    bound: BoundSpace, n: int, rng: random.Random, low: int, high: int
-) -> Iterator[Architecture]:
-    """Up to ``n`` of them."""
-    drawer = bound.drawer(low, high)
-    found = 0
-    for _ in range(_TRIES + 100 * n):
-        if found == n:
-            return
-        architecture = drawer.draw(rng)
-        if architecture is None:
-            return
-        placed = bound.placed(architecture)
-        if low <= placed.count <= high and bound.broken_constraint(architecture) is None:
-            found += 1
-            yield placed.architecture
+class _Range:
+    """Draws architectures with ``low .. high`` trainable parameters."""
+
+    def __init__(self, bound: BoundSpace, low: int, high: int) -> None:
+        self._bound, self._low, self._high = bound, low, high
+        self._drawer = bound.drawer(low, high)
+
+    def draw(self, n: int, rng: random.Random) -> list[Architecture]:
+        """So many of them; ValueError if hardly one meets the constraints."""
+        found = list(self.some(n, rng))
+        if len(found) < n:
+            raise ValueError(
+                f"of {_TRIES:,} architectures with {self._low:,} to {self._high:,} trainable "
+                "parameters hardly one met every constraint; loosen a constraint or use "
+                "sample(seed)"
+            )
+        return with_training(self._bound, found, rng)
+
+    def some(self, n: int, rng: random.Random) -> Iterator[Architecture]:
+        """Up to so many."""
+        found = 0
+        for _ in range(_TRIES + 100 * n):
+            if found == n:
+                return
+            architecture = self._drawer.draw(rng)
+            if architecture is None:
+                return
+            placed = self._bound.placed(architecture)
+            within = self._low <= placed.count <= self._high
+            if within and self._bound.broken_constraint(architecture) is None:
+                found += 1
+                yield placed.architecture
