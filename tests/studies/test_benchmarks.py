@@ -10,8 +10,8 @@ import pytest
 
 from peftnas.methods import describe
 from peftnas.methods.testing.tiny import CONFIGS
-from peftnas.spaces.space import methods_in
-from peftnas.studies.benchmarks import counting, peft_step_time
+from peftnas.spaces.space_checks import methods_in
+from peftnas.studies.benchmarks import counting, peft_step_time, translation
 from peftnas.studies.benchmarks.peft_step_time import PAIRS, bootstrap, ratio
 from peftnas.studies.benchmarks.widest import widest_space
 
@@ -24,6 +24,13 @@ def test_counting_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert written["results"] == found and written["versions"]["torch"] and written["date"]
     assert found["many"]["architectures"] == 3 and found["one"]["trainable"] > 0
     assert "draw and count" in capsys.readouterr().out
+
+
+def test_translation_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "translation.json"
+    found = translation.main(["--trials", "3", "--out", str(out)])
+    assert json.loads(out.read_text())["results"] == found
+    assert found["questions_mean"] > 3 and "Optuna alone" in capsys.readouterr().out
 
 
 # peft asks transformers for a name that it has since given up
