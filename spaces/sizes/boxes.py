@@ -43,6 +43,11 @@ class Boxes:
         compared = [c for c in bound.space.constraints if isinstance(c, Relation | Forbid)]
         self._compared = compared if constrained else []
 
+    @property
+    def compares(self) -> bool:
+        """Whether assignments can break a constraint."""
+        return bool(self._compared)
+
     def strands(self, assignment: Assignment) -> tuple[Strand, ...] | None:
         """The strands of an assignment; ``None`` where it breaks a constraint on its fields.
 
@@ -126,6 +131,8 @@ class Boxes:
         """The strand of a ``Grouped`` item."""
         node, item = part.node, part.node.item
         blocks = [node.layers([group], part.cut) for group in range(node.n)]
+        for method in part.methods:
+            _check_groups(method, blocks, node.n_layers)
         found = [self._spelled(method, blocks) for method in part.methods]
         constant: Letter = NOTHING
         for spelled in found:
@@ -227,6 +234,19 @@ def _check_tied_by_layer(methods: Sequence[Configurable]) -> None:
     ]
     if len(set(names)) < len(names):
         raise Unstructured
+
+
+def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]], n_layers: int) -> None:
+    """A draw for a group of layers that reaches over several blocks ties them."""
+    block_of = {layer: number for number, block in enumerate(blocks) for layer in block}
+    for name in settings(type(method)):
+        held = unshared(getattr(method, name))
+        if isinstance(held, PerGroup):
+            reached: dict[int, int] = {}
+            for layer, number in block_of.items():
+                group = held.group_of(layer, n_layers)
+                if reached.setdefault(group, number) != number:
+                    raise Unstructured
 
 
 def _in_block(

@@ -13,7 +13,7 @@ from peftnas.spaces.domains import Choice
 from peftnas.spaces.sizes.assign import Unstructured, assignments
 from peftnas.spaces.sizes.automaton import Automaton, BoxOf, Labels
 from peftnas.spaces.sizes.boxes import Boxes
-from peftnas.spaces.sizes.letters import Alphabet
+from peftnas.spaces.sizes.letters import NOTHING, Alphabet
 from peftnas.spaces.sizes.parts import Part
 from peftnas.spaces.sizes.points import Points
 from peftnas.spaces.sizes.strands import Strand
@@ -79,6 +79,7 @@ class PartReader:
         gates, n_layers = self._gates, self._bound.anatomy.n_layers
         made = Boxes(self._bound, self._alphabet, part.apart, self._constrained)
         boxes: dict[tuple[Strand, ...], Labels] = {}
+        widest: dict[tuple[Strand, ...], Labels] = {}
         points = Points(len(gates), self._alphabet)
         for index, value in enumerate(gates):
             gate = None if value is None and len(gates) == 1 else Choice(value)
@@ -92,9 +93,12 @@ class PartReader:
                 if strands is None:
                     continue
                 points.add(strands, index, assignment.gated)
+                boxes[strands] = boxes.get(strands, frozenset()) | {index}
                 if assignment.widest:
-                    free = tuple(map(_free, strands))
-                    boxes[free] = boxes.get(free, frozenset()) | {index}
+                    widest[strands] = widest.get(strands, frozenset()) | {index}
+        # with fewer methods a constraint may be met that is broken with all
+        if not made.compares and all(s.constant == NOTHING for some in widest for s in some):
+            boxes = _freed(widest)
         made_of = [strand for strands in boxes for strand in strands]
         _check_spanning(made_of)
         if by_layer and any(map(_across, made_of)):
@@ -103,9 +107,13 @@ class PartReader:
         return Counted(Automaton(found_boxes, self._alphabet, n_layers), points)
 
 
-def _free(strand: Strand) -> Strand:
-    """The strand without methods that must be drawn somewhere: what never is places nothing."""
-    return dataclasses.replace(strand, required=frozenset()) if strand.required else strand
+def _freed(widest: dict[tuple[Strand, ...], Labels]) -> dict[tuple[Strand, ...], Labels]:
+    """Boxes without methods that must be drawn somewhere: what never is places nothing."""
+    freed: dict[tuple[Strand, ...], Labels] = {}
+    for strands, labels in widest.items():
+        free = tuple(dataclasses.replace(strand, required=frozenset()) for strand in strands)
+        freed[free] = freed.get(free, frozenset()) | labels
+    return freed
 
 
 def _across(strand: Strand) -> bool:
