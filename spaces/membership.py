@@ -223,6 +223,7 @@ class _Search:
         for label, leaf in labelled:
             absent = (vanish(variant, n_layers) for variant in variants(leaf, n_layers))
             values = next((one for one in absent if one is not None), None)
+            values = self._without_effect(leaf) if values is None else values
             if values is not None:
                 found[label] = values
         return found

@@ -173,6 +173,13 @@ class _Fitting:
 
     def _can_empty(self, layer: int) -> bool:
         """Whether a per-layer size can be 0 in a layer that is not wanted."""
+        if layer not in self._active and any(
+            isinstance(held := getattr(self._leaf.method, name), ByLayer)
+            and declared.size
+            and dict(held.items()).get(layer) == 0
+            for name, declared in settings(type(self._leaf.method)).items()
+        ):
+            return True
         return layer not in self._active and any(
             _zero(inner, declared.size) is not None
             and not (isinstance(held, PerGroup) and self._group_active(held, layer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,18 +32,30 @@ def strategies(
         for group in wanted:
             here = set(node.layers([group], cut))
             wanted[group] = {label for label, active in layers.items() if here & set(active)}
-        drawn = {
-            label: node.layers([group for group in wanted if label in wanted[group]], cut)
-            for label in layers
-        }
-        for values in _drawn(node, wanted, answers, idle):
-            yield values, drawn
+        for spare in itertools.permutations([*idle, *layers]):
+            for values, filled in _drawn(node, wanted, answers, spare):
+                yield (
+                    values,
+                    {
+                        label: node.layers([g for g in filled if label in filled[g]], cut)
+                        for label in layers
+                    },
+                )
+            if all(len(some) >= node.item.min_size for some in wanted.values()):
+                break  # none was filled up
 
 
 def _drawn(
-    node: Groups, wanted: Mapping[int, set[str]], answers: Values, idle: Sequence[str]
-) -> Iterator[Values]:
-    """Answers for the sets of methods, and for the tuned groups."""
+    node: Groups, wanted: Mapping[int, set[str]], answers: Values, spare: Sequence[str]
+) -> Iterator[tuple[Values, dict[int, set[str]]]]:
+    """Answers for the sets of methods and for the tuned groups, and the sets of these.
+
+    Args:
+        node: the item.
+        wanted: labels of the methods that act in each group.
+        answers: that cut the groups.
+        spare: labels of methods to fill groups up with, which then must place nothing there.
+    """
     item = node.item
     values = dict(answers)
     full = [group for group, some in wanted.items() if some]
@@ -50,25 +63,26 @@ def _drawn(
     if tuned is None:
         tuned_groups: list[int] = list(wanted)
     else:
-        may_idle = len(idle) >= item.min_size
-        spare = [group for group in tuned.items if group not in full and may_idle]
+        idle_groups = [group for group in tuned.items if group not in full]
         missing = max(tuned.min_size - len(full), 0)
-        tuned_groups = [*full, *spare[:missing]]
+        tuned_groups = [*full, *idle_groups[:missing]]
         if not set(full) <= set(tuned.items):
             return
         if not tuned.min_size <= len(tuned_groups) <= tuned.most:
             return
         path = item.tuned.name if isinstance(item.tuned, Shared) else f"{node.path}.tuned"
         values |= _subset(path, tuned, tuned_groups)
+    filled: dict[int, set[str]] = {}
     for group, some in wanted.items():
         drawn: Container[str] = item.labels[: item.min_size]
         if group in tuned_groups:
-            filled = {*some, *idle[: max(item.min_size - len(some), 0)]}
-            if not item.min_size <= len(filled) <= item.choices.most:
+            more = [label for label in spare if label not in some]
+            filled[group] = {*some, *more[: max(item.min_size - len(some), 0)]}
+            if not item.min_size <= len(filled[group]) <= item.choices.most:
                 return
-            drawn = filled
+            drawn = filled[group]
         values |= _subset(node.path_of(group), item.choices, drawn)
-    yield values
+    yield values, filled
 
 
 def _subset(path: str, domain: Subset, taken: Container[Any]) -> Values:

@@ -40,7 +40,7 @@ def test_imports_run_one_way(path: Path) -> None:
 @pytest.mark.parametrize(
     ("package", "homes"),
     [
-        ("optuna", ("search",)),
+        ("optuna", ("search", "studies/benchmarks")),
         ("ray", ("search/cluster",)),
         ("torch", ("methods", "search", "studies")),
         ("transformers", ("methods", "search", "studies")),

@@ -19,6 +19,7 @@ from peftnas.spaces import (
     Architecture,
     ByLayer,
     Choice,
+    Domain,
     Integer,
     Maybe,
     PerGroup,
@@ -94,7 +95,11 @@ def method(rng: random.Random, anatomy: Anatomy, domains: bool) -> Any:
         if declared.by_layer and rng.random() < 0.3:
             table = {layer: draw() for layer in range(anatomy.n_layers)}
             structure = rng.choice([PerLayer, lambda inner: PerGroup(2, inner)])
-            chosen[name] = structure(chosen[name]) if drawn else ByLayer(table)
+            inner = chosen[name]
+            if not drawn:
+                chosen[name] = ByLayer(table)
+            elif isinstance(inner, Domain):
+                chosen[name] = structure(inner)
     try:
         return cls(**chosen)
     except ValueError:

@@ -100,7 +100,7 @@ NAMES = [
     (lambda: LoRA(8), "LoRA takes its fields by name, got 8; write LoRA(rank=8)"),
     (
         lambda: BitFit(1),
-        "BitFit takes its fields by name, got 1; name one of targets, add, layers",
+        "BitFit takes its fields by name, got 1; name one of targets, add, stack, layers",
     ),
     (lambda: Adapter(64), "got 64; write Adapter(bottleneck=64)"),
     (lambda: LoRA(Integer(1, 8)), "; write LoRA(rank=Integer(low=1, high=8, "),

@@ -58,7 +58,7 @@ def write_encoded(folder: Path, count: int = 20) -> None:
 @pytest.mark.parametrize("pooling", ["mean", "native"])
 def test_a_head_on_a_vit(two_trials: TwoTrials, tmp_path: Path, pooling: str) -> None:
     write_arrays(tmp_path / "t")
-    ran = two_trials("vit", ImageClassification("t"), VPT(length=2), pooling=pooling, steps=30)
+    ran = two_trials("vit", ImageClassification("t"), VPT(length=2), pooling=pooling, steps=200)
     for metrics, (predictions, labels) in zip(ran.metrics, ran.found, strict=True):
         best = predictions.argmax(1)
         assert metrics["accuracy"] == accuracy_score(labels, best)
