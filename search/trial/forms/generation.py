@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GenerationConfig
 
 from peftnas.search.errors import UsageError
@@ -17,16 +17,15 @@ from peftnas.search.splits import TargetSplit
 from peftnas.search.task_protocol import AnySplit
 from peftnas.search.trial.batches import EVALUATION_TOKENS, tokens_from
 from peftnas.search.trial.forms.encoder_decoder import SequenceRows, sequence_rows
-from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows
+from peftnas.search.trial.forms.form import Outcome, Reader, Rows
 from peftnas.search.trial.forms.language import (
     ContinuedRows,
-    OwnHead,
+    OwnWords,
     bare_tokens,
     begun,
     ended,
     likelihoods,
 )
-from peftnas.search.trial.head import Head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,7 +53,7 @@ class PromptedRows(ContinuedRows):
 
 
 @dataclass(frozen=True)
-class Generation(Form):
+class Generation(OwnWords):
     """Splits are ``TargetSplit``; predictions are texts, generated greedily with a cache.
 
     A decoder reads the input and writes the target behind it; of an encoder-decoder the encoder
@@ -108,21 +107,6 @@ class Generation(Form):
         nothing = np.zeros(len(ids), dtype=np.int64)
         tokens = tokens_from(ids, None, nothing, reader.pad)
         return PromptedRows(tokens, np.array(first), split.targets, reader.tokenizer)
-
-    def head(
-        self,
-        base: PreTrainedModel,
-        n_outputs: int,
-        pooling: str,
-        *,
-        causal: bool,
-        dropout: float,
-        seed: int,
-    ) -> Head:
-        return OwnHead()
-
-    def loss(self, answer: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(answer, labels)
 
     def evaluate(self, model: Classifier, rows: Rows) -> Outcome:
         assert isinstance(rows, PromptedRows | SequenceRows)

@@ -96,8 +96,27 @@ def last_logits(model: PreTrainedModel, batch: Any, kept: int) -> Tensor:
     return logits
 
 
+class OwnWords(Form):
+    """Forms that the backbone's own head answers, with a word at each position that counts."""
+
+    def head(
+        self,
+        base: PreTrainedModel,
+        n_outputs: int,
+        pooling: str,
+        *,
+        causal: bool,
+        dropout: float,
+        seed: int,
+    ) -> Head:
+        return OwnHead()
+
+    def loss(self, answer: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(answer, labels)
+
+
 @dataclass(frozen=True)
-class Language(Form):
+class Language(OwnWords):
     """Splits are ``PlainSplit``; each token of a text is told from those before it.
 
     Predictions are the negative log-likelihood of each text (n,), labels the number of its told
@@ -135,21 +154,6 @@ class Language(Form):
         return ContinuedRows(
             tokens_from(ids, None, counts, reader.pad), np.ones_like(counts), counts
         )
-
-    def head(
-        self,
-        base: PreTrainedModel,
-        n_outputs: int,
-        pooling: str,
-        *,
-        causal: bool,
-        dropout: float,
-        seed: int,
-    ) -> Head:
-        return OwnHead()
-
-    def loss(self, answer: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(answer, labels)
 
     def evaluate(self, model: Classifier, rows: Rows) -> Outcome:
         sums = likelihoods(model, rows)
