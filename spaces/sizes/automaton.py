@@ -29,7 +29,8 @@ _Tail = tuple[Letter, ...]
 _Place = tuple[bool, int, frozenset[str], _Tail]
 """Of a strand: live, layers drawn (up to ``min_size``), kinds drawn, letters of the block left."""
 _Node = tuple[int, tuple[_Place, ...]]
-State = frozenset[_Node]
+State = tuple[_Node, ...]
+"""In one order, whatever the seed of hashes: what is drawn must not depend on it."""
 
 _START: _Place = (False, 0, frozenset(), ())
 
@@ -57,7 +58,7 @@ class Automaton:
         self._known: dict[tuple[int, State], dict[Letter, State]] = {}
         self._plain: dict[int, list[Plain] | None] = {}
         self._steps = 0
-        self.start: State = frozenset(
+        self.start: State = tuple(
             (number, (_START,) * len(box.strands)) for number, box in enumerate(boxes)
         )
 
@@ -266,19 +267,25 @@ def _ways(
 def _dominant(nodes: set[_Node]) -> State:
     """The nodes without those from which another one reaches as much and more."""
     if len(nodes) == 1:
-        return frozenset(nodes)
+        return tuple(nodes)
     best: dict[Any, int] = {}
     for number, places in nodes:
         if len(places) == 1:
             live, drawn, covered, tail = places[0]
             key = (number, live, covered, tail)
             best[key] = max(best.get(key, 0), drawn)
-    return frozenset(
+    kept = (
         (number, places)
         for number, places in nodes
         if len(places) != 1
         or best[number, places[0][0], places[0][2], places[0][3]] == places[0][1]
     )
+    return tuple(sorted(kept, key=_order))
+
+
+def _order(node: _Node) -> tuple[Any, ...]:
+    number, places = node
+    return number, [(live, drawn, sorted(kinds), tail) for live, drawn, kinds, tail in places]
 
 
 def _by_method(rows: Sequence[Methods]) -> Iterator[list[Configurable]]:

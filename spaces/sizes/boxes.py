@@ -10,13 +10,20 @@ from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.fields import Configurable, possible_values, settings
 from peftnas.spaces.relations import Forbid, Relation
-from peftnas.spaces.sizes.assign import Assignment, Grouping, Unstructured, is_open
+from peftnas.spaces.sizes.assign import (
+    Assignment,
+    Grouping,
+    Unstructured,
+    is_open,
+    methods_of,
+)
 from peftnas.spaces.sizes.draws import joint_draws
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter
 from peftnas.spaces.sizes.spelling import Spelled, Strands
 from peftnas.spaces.sizes.strands import Block, Fill, Strand
-from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.structure import PerGroup, PerLayer
 from peftnas.spaces.ties import Shared, unshared
+from peftnas.spaces.tree_nodes import differs_by_layer
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -63,7 +70,7 @@ class Boxes:
             ):
                 raise Unstructured
             return (self._made.fixed(methods),)
-        _check_tied_by_layer(methods)
+        _check_tied_by_layer(assignment)
         fixed = [method for method in methods if not is_open(method)]
         strands = [self._strand(method) for method in fixed]
         shared: dict[str, list[Configurable]] = {}
@@ -130,7 +137,7 @@ class Boxes:
     def _grouping(self, part: Grouping) -> Strand:
         """The strand of a ``Grouped`` item."""
         node, item = part.node, part.node.item
-        blocks = [node.layers([group], part.cut) for group in range(node.n)]
+        blocks = _blocks(part)
         for method in part.methods:
             _check_groups(method, blocks, node.n_layers)
         found = [self._spelled(method, blocks) for method in part.methods]
@@ -206,34 +213,72 @@ class Boxes:
         Raises:
             Unstructured: if that depends on layers still to be drawn.
         """
-        closed = Architecture(*map(_closed, assignment.methods))
-        placed = self._bound.placed_once(closed)
+        placed = [self._bound.placed_once(one) for one in _closings(assignment, self._bound.anatomy.n_layers)]
         for constraint in self._compared:
-            looked_at = [m for m in assignment.methods if m.kind in constraint.kinds]
-            for path in constraint.paths:
-                kind, _, name = path.partition(".")
-                held = [
-                    unshared(getattr(method, name)) for method in looked_at if method.kind == kind
-                ]
-                if any(isinstance(one, PerLayer | PerGroup | ByLayer) for one in held):
-                    raise Unstructured
-            if constraint.broken(placed, self._bound) is not None:
-                if any(map(_may_vanish, looked_at)):
+            _check_known(constraint, assignment)
+            broken = {constraint.broken(one, self._bound) is not None for one in placed}
+            if len(broken) > 1:
+                raise Unstructured
+            if broken == {True}:
+                if self._may_vanish(assignment, constraint.kinds):
                     raise Unstructured
                 return False
         return True
 
+    def _may_vanish(self, assignment: Assignment, kinds: frozenset[str]) -> bool:
+        """Whether a method of some kinds can place nothing, by what is drawn for its layers."""
+        for part in assignment.parts:
+            if isinstance(part, Grouping):
+                found = [self._spelled(one, _blocks(part)) for one in _of(kinds, part.methods)]
+                if not all(live for one in found for some in one.live for live in some.values()):
+                    return True
+            elif part.kind in kinds and is_open(part) and _can_be_dead(self._strand(part)):
+                return True
+        return False
 
-def _check_tied_by_layer(methods: Sequence[Configurable]) -> None:
-    """Draws of each layer that methods share would be drawn for each of them here."""
-    names = [
-        held.name
-        for method in methods
-        for name in settings(type(method))
-        if isinstance(held := getattr(method, name), Shared) and isinstance(held.domain, PerLayer)
-    ]
-    if len(set(names)) < len(names):
-        raise Unstructured
+
+def _can_be_dead(strand: Strand) -> bool:
+    """Whether draws of a strand can place nothing."""
+    dead = [[fill.drawn for fill in block.fills if not fill.live] for block in strand.blocks]
+    return all(dead) and sum(map(max, dead)) >= strand.min_size
+
+
+def _of(kinds: frozenset[str], methods: Sequence[Configurable]) -> list[Configurable]:
+    return [method for method in methods if method.kind in kinds]
+
+
+def _blocks(part: Grouping) -> list[tuple[int, ...]]:
+    """The layers of each group."""
+    return [part.node.layers([group], part.cut) for group in range(part.node.n)]
+
+
+def _check_known(constraint: Relation | Forbid, assignment: Assignment) -> None:
+    """What a constraint compares must not be left to draws for layers."""
+    for path in constraint.paths:
+        kind, _, name = path.partition(".")
+        for part in assignment.parts:
+            grouped = isinstance(part, Grouping)
+            for method in _of(frozenset({kind}), methods_of(part)):
+                drawn = name == "layers" and (grouped or is_open(method))
+                if drawn or differs_by_layer(getattr(method, name)):
+                    raise Unstructured
+
+
+def _check_tied_by_layer(assignment: Assignment) -> None:
+    """Draws of each layer that parts share would be drawn for each of them here."""
+    known: set[str] = set()
+    for part in assignment.parts:
+        held = [
+            getattr(method, name)
+            for method in methods_of(part)
+            for name in settings(type(method))
+        ]
+        names = {
+            one.name for one in held if isinstance(one, Shared) and differs_by_layer(one.domain)
+        }
+        if known & names:
+            raise Unstructured
+        known |= names
 
 
 def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]], n_layers: int) -> None:
@@ -258,26 +303,37 @@ def _in_block(
     )
 
 
-def _closed(method: Configurable) -> Configurable:
-    """The method in all layers that may be drawn, at the largest of what differs by layer."""
+def _closings(assignment: Assignment, n_layers: int) -> list[Architecture]:
+    """An assignment with what is left to draw at the largest, in all layers; and at its ends.
+
+    What a constraint says of all of them it says of every draw that places something.
+    """
+    closed = []
+    for fewest in (None, slice(0, 1), slice(-1, None)):
+        methods = []
+        for part in assignment.parts:
+            drawn = Subset(*range(n_layers)) if isinstance(part, Grouping) else None
+            methods += [_closed(method, fewest, drawn) for method in methods_of(part)]
+        closed.append(Architecture(*methods))
+    return list(dict.fromkeys(closed))
+
+
+def _closed(method: Configurable, fewest: slice | None, drawn: Subset | None) -> Configurable:
+    """One draw of a method, which places something if any does.
+
+    Args:
+        method: with layers, and values in them, still to be drawn.
+        fewest: of its layers, at the smallest values; ``None``: all, at the largest.
+        drawn: what its layers are drawn from, where it does not say so itself.
+    """
     changes: dict[str, Any] = {}
-    for name in settings(type(method)):
-        held = unshared(getattr(method, name))
-        if isinstance(held, Subset):
-            changes[name] = held.items
-        elif isinstance(held, PerLayer | PerGroup):
-            changes[name] = list(possible_values(held))[-1]
-    return method.replace(**changes)
-
-
-def _may_vanish(method: Configurable) -> bool:
-    """Whether what is drawn by layer can leave nothing of the method."""
     for name, declared in settings(type(method)).items():
         held = unshared(getattr(method, name))
-        if isinstance(held, Subset) and not held.min_size:
-            return True
-        if isinstance(held, PerLayer | PerGroup):
-            values = list(possible_values(held))
-            if () in values or (declared.size and 0 in values):
-                return True
-    return False
+        domain = drawn if name == "layers" and drawn is not None else held
+        if isinstance(domain, Subset):
+            changes[name] = domain.items if fewest is None else domain.items[fewest]
+        elif isinstance(domain, PerLayer | PerGroup):
+            values = list(possible_values(domain))
+            placing = [one for one in values if one != () and (one or not declared.size)]
+            changes[name] = (placing or values)[-1 if fewest is None else 0]
+    return method.replace(**changes)

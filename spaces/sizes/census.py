@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,10 @@ from peftnas.spaces.sizes.letters import Alphabet
 from peftnas.spaces.sizes.part_reader import PartReader
 from peftnas.spaces.sizes.parts import Part, parts
 from peftnas.spaces.sizes.points import Outcomes, Weigh
+from peftnas.spaces.sizes.reals import real_fields
 from peftnas.spaces.sizes.spread import Spread
 from peftnas.spaces.sizes.tables import Tables
-from peftnas.spaces.sizes.tally import extremes, number_within
+from peftnas.spaces.sizes.tally import Together, extremes, number_within, together
 from peftnas.spaces.sizes.weighing import alike, exactly, rounded
 
 if TYPE_CHECKING:
@@ -88,9 +90,9 @@ class Census:
         Args:
             placing: of architectures that place something.
         """
-        if self._layers_needed > 1 or self._methods_needed > 1:
-            return None
-        placing = placing or self._methods_needed > 0 or self._layers_needed > 0
+        if self._layers_needed or self._methods_needed > 1:
+            return self._searched()
+        placing = placing or self._methods_needed > 0
         budget = self._bound.max_parameters
         found: list[Bounds] = []
         for gate in range(len(self._gates)):
@@ -107,6 +109,16 @@ class Census:
                     found.append(pair)
         return (min(low for low, _ in found), max(high for _, high in found)) if found else None
 
+    def around(self, placing: bool) -> Bounds:
+        """Bounds of these: no architecture that meets all constraints has fewer or more."""
+        placing = placing or self._methods_needed > 0 or self._layers_needed > 0
+        found = [
+            pair for gate in range(len(self._gates)) for pair in self._range_under(gate, placing)
+        ]
+        budget = self._bound.max_parameters
+        low, high = min(low for low, _ in found), max(high for _, high in found)
+        return low, high if budget is None else min(high, budget)
+
     def tables(
         self, weigh: Weigh, budget: int | None, only: frozenset[int] | None = None
     ) -> list[Tables]:
@@ -118,14 +130,21 @@ class Census:
             ]
         return self._known[key]
 
-    def drawer(self, low: int, high: int) -> Spread:
+    def drawer(self, low: int, high: int | None) -> Spread | None:
         """Draws architectures with so many parameters; some may have others, or break constraints.
 
         Within a range counts are rounded, so that ones a little beyond its ends are drawn too.
         """
+        try:
+            return self._drawer(low, high)
+        except Unstructured:
+            return None
+
+    def _drawer(self, low: int, high: int | None) -> Spread:
         gates = len(self._gates)
-        if low <= 0 and high >= self._most():
+        if low <= 0 and (high is None or high >= self._most()):
             return Spread(self.tables(alike, None), gates, 1, 0, 0)
+        high = self._most() if high is None else high
         step = max((high - low) // _BUCKETS, 1)
         tables = self.tables(rounded(step, False), high)
         # each letter may have lost almost a step by rounding
@@ -139,7 +158,37 @@ class Census:
         ]
         return max((high for _, high in ranges), default=0)
 
+    def _searched(self) -> Bounds | None:
+        """:meth:`parameters` by how many architectures have at most so many."""
+        budget, most = self._bound.max_parameters, self._most()
+        most = most if budget is None else min(budget, most)
+        rows: list[tuple[int, Together]] = []
+        try:
+            for times, row in self._rows(most):
+                both = together([one.distribution() for one in row], most)
+                if both is None:
+                    return None
+                rows.append((times, both))
+        except Unstructured:
+            return None
+
+        def number(limit: int) -> int:
+            return sum(times * both.within(limit) for times, both in rows)
+
+        every = number(most)
+        if not every:
+            return None
+        limits = range(most + 1)
+        return bisect_left(limits, 1, key=number), bisect_left(limits, every, key=number)
+
     # the numbers
+
+    def _rows(self, limit: int) -> Iterator[Row]:
+        """All architectures up to a limit, as :meth:`words` adds them up."""
+        for factor, only in self._layer_sets():
+            for times, row in self._gate_rows(exactly, limit, only):
+                for sign, some in self._with_methods(row):
+                    yield factor * times * sign, some
 
     def _bounds(self, budget: int | None, number: Callable[[Weigh, int | None], Bounds]) -> Bounds:
         """The number within a budget, or bounds by rounding where counts are too many."""
@@ -161,15 +210,18 @@ class Census:
             most: the largest budget that tables are made for; default: this one.
         """
         limit = budget if most is None else most
+        return self._in_enough_layers(
+            lambda only: self._within(self._gate_rows(weigh, limit, only), budget)
+        )
+
+    def _gate_rows(
+        self, weigh: Weigh, limit: int | None, only: frozenset[int] | None
+    ) -> Iterator[Row]:
         gates = range(len(self._gates))
-
-        def rows(only: frozenset[int] | None) -> Iterator[Row]:
-            for size in range(1, len(gates) + 1):
-                for some in itertools.combinations(gates, size):
-                    tables = self.tables(weigh, limit, only)
-                    yield (-1) ** (size + 1), [one.under(*some) for one in tables]
-
-        return self._in_enough_layers(lambda only: self._within(rows(only), budget))
+        for size in range(1, len(gates) + 1):
+            for some in itertools.combinations(gates, size):
+                tables = self.tables(weigh, limit, only)
+                yield (-1) ** (size + 1), [one.under(*some) for one in tables]
 
     def _draws(self, weigh: Weigh, budget: int | None) -> Bounds:
         """Points; the gate is drawn only where some part asks for it."""
@@ -206,25 +258,29 @@ class Census:
                 )
 
     def _in_enough_layers(self, number: Callable[[frozenset[int] | None], Bounds]) -> Bounds:
-        """Those that place something in at least so many layers.
+        """Those that place something in at least so many layers."""
+        low = high = 0
+        for factor, only in self._layer_sets():
+            some = number(only)
+            if only is not None and some[0] != some[1]:
+                raise Unstructured
+            low, high = low + factor * some[0], high + factor * some[1]
+        return low, high
+
+    def _layer_sets(self) -> Iterator[tuple[int, frozenset[int] | None]]:
+        """Sets of layers to stay within, ``None`` for all, and how often each counts.
 
         Of L layers, at most m are used by the sum, over all sets T of up to m layers, of
         (-1)^(m - |T|) C(L - |T| - 1, m - |T|) times those that stay within T.
         """
         most = self._layers_needed - 1
-        if most < 0:
-            return number(None)
         if most >= self._n_layers:
-            return 0, 0
-        low, high = number(None)
+            return
+        yield 1, None
         for size in range(most + 1):
             factor = (-1) ** (most - size) * math.comb(self._n_layers - size - 1, most - size)
             for only in itertools.combinations(range(self._n_layers), size):
-                fewer = number(frozenset(only))
-                if fewer[0] != fewer[1]:
-                    raise Unstructured
-                low, high = low - factor * fewer[0], high - factor * fewer[0]
-        return low, high
+                yield -factor, frozenset(only)
 
     def _range_under(self, gate: int, needed: bool) -> Iterator[Bounds]:
         """Fewest and most parameters that a gate gives; of what places something if ``needed``."""
@@ -242,8 +298,6 @@ class Census:
             low = min(pair[0] for pair in placing)
         yield low, sum(pair[1] for pair in placing)
 
-    # the parts
-
 
 def _placing(sides: list[Outcomes]) -> Iterator[list[Outcomes]]:
     """Rows whose combinations, together, are all that place something."""
@@ -255,8 +309,9 @@ def _needed(bound: BoundSpace) -> tuple[int, int]:
     """How many layers and methods have to hold something.
 
     Raises:
-        Unstructured: if a constraint looks at something else.
+        Unstructured: if a constraint looks at something else, or at a ``Real``.
     """
+    reals = real_fields(bound)
     layers, methods = 0, int(bound.space.at_least_one_method)
     for constraint in bound.space.constraints:
         match constraint:
@@ -265,7 +320,8 @@ def _needed(bound: BoundSpace) -> tuple[int, int]:
             case AtLeast(number, "methods"):
                 methods = max(methods, number)
             case Relation() | Forbid():
-                pass  # met assignment by assignment
+                if reals.intersection(constraint.paths):
+                    raise Unstructured  # all else is met assignment by assignment
             case _:
                 raise Unstructured
     return layers, methods

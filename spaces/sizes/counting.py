@@ -5,6 +5,7 @@ A small space is listed, a larger one counted by its structure; of what has none
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +15,8 @@ from peftnas.spaces.enumerate import all_points
 from peftnas.spaces.sizes.assign import Unstructured, can_be_absent
 from peftnas.spaces.sizes.at_most import at_most
 from peftnas.spaces.sizes.census import Census
-from peftnas.spaces.sizes.parts import Part, parts
+from peftnas.spaces.sizes.parts import Part, parts, tied
+from peftnas.spaces.sizes.reals import pinned, reals_matter
 from peftnas.spaces.training_settings import without_training
 from peftnas.spaces.tree import Point
 
@@ -47,7 +49,14 @@ class Counting(Protocol):
             placing: of architectures that place something.
         """
 
-    def drawer(self, low: int, high: int) -> Drawer | None:
+    def around(self, placing: bool) -> Bounds | None:
+        """Bounds of these that hold; ``None`` where there are none.
+
+        Args:
+            placing: as of :meth:`parameters`.
+        """
+
+    def drawer(self, low: int, high: int | None) -> Drawer | None:
         """Draws architectures with so many parameters; ``None`` where none can be told apart."""
 
 
@@ -61,6 +70,8 @@ class Drawer(Protocol):
 def counting(bound: BoundSpace) -> Counting:
     """The way to count a space: one by one when it is small, else by structure."""
     bound = without_training(bound)
+    if reals_matter(bound):
+        return Loose(bound)
     points = all_points(bound, _FEW)
     if points is not None:
         return Listing(bound, points)
@@ -107,9 +118,14 @@ class Listing:
         counts = [count for count in self._raw if count or not placing]
         return (min(counts), max(counts)) if counts else None
 
-    def drawer(self, low: int, high: int) -> Drawer:
+    def around(self, placing: bool) -> Bounds | None:
         """See :class:`Counting`."""
-        return _Listed([one for one, count in self._found.values() if low <= count <= high])
+        return self.parameters(placing)
+
+    def drawer(self, low: int, high: int | None) -> Drawer:
+        """See :class:`Counting`."""
+        most = math.inf if high is None else high
+        return _Listed([one for one, count in self._found.values() if low <= count <= most])
 
 
 class _Listed:
@@ -134,9 +150,9 @@ class Loose:
         for seed in range(_SAMPLES):
             point = bound.draw_valid(random.Random(seed))
             if point is not None:
-                count = bound.count(point.architecture)
-                points[tuple(point.values.items())] = count
-                keys[bound.train_key(point.architecture)] = count
+                count, known = bound.count(point.architecture), pinned(bound, point)
+                points[tuple(known.values.items())] = count
+                keys[bound.train_key(known.architecture)] = count
         self._points, self._keys = points, keys
 
     def distinct(self, budget: int | None) -> Bounds:
@@ -161,13 +177,16 @@ class Loose:
             high = Census(bound, alone, constrained=False).raw(None)[1]
         except Unstructured:
             return seen, at_most(bound)
-        free = budget is None and not bound.space.constraints
+        free = budget is None and not bound.space.constraints and not tied(bound.nodes)
         return (high if free and not bound.space.at_least_one_method else seen), high
 
     def parameters(self, placing: bool) -> None:
         """See :class:`Counting`."""
 
-    def drawer(self, low: int, high: int) -> None:
+    def around(self, placing: bool) -> None:
+        """See :class:`Counting`."""
+
+    def drawer(self, low: int, high: int | None) -> None:
         """See :class:`Counting`."""
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.enumerate import walks
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.sizes.assign import Unstructured
-from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.sizes.assign import Unstructured, draws_by_layer
+from peftnas.spaces.structure import ByLayer, PerGroup
 from peftnas.spaces.tree import Walk
 from peftnas.spaces.tree_nodes import Leaf
 
@@ -21,7 +21,9 @@ def draws_in(
     method: Configurable, block: tuple[int, ...], subset: bool, n_layers: int
 ) -> list[Configurable]:
     """Every draw in one block, the other layers left out."""
-    if len(block) == 1 and not _differs_by_layer(method):
+    if len(block) == 1 and not any(
+        draws_by_layer(getattr(method, name)) for name in settings(type(method))
+    ):
         drawn = [method.replace(layers=block)]
         return [method.replace(layers=()), *drawn] if subset else drawn
     layers = Subset(*block, min_size=0) if subset else block
@@ -86,9 +88,3 @@ def blocks_of(
                         for layer in both:
                             group[layer] = both
     return tuple(sorted({tuple(sorted(both)) for both in group.values()}))
-
-
-def _differs_by_layer(method: Configurable) -> bool:
-    return any(
-        isinstance(getattr(method, name), PerLayer | PerGroup) for name in settings(type(method))
-    )

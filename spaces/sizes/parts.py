@@ -70,6 +70,11 @@ def parts(bound: BoundSpace) -> list[Part]:
     return groups
 
 
+def tied(nodes: Iterable[Node]) -> bool:
+    """Whether some items share a draw."""
+    return any(_ties(one) & _ties(other) for one, other in itertools.combinations(nodes, 2))
+
+
 def _tied(bound: BoundSpace, one: Node, other: Node) -> bool:
     """Whether two items share a draw, or a constraint looks at both together."""
     if _ties(one) & _ties(other):

@@ -17,7 +17,7 @@ from peftnas.spaces.architecture import Architecture, Placement
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.fields import Configurable, settings
 from peftnas.spaces.sizes.assign import Unstructured
-from peftnas.spaces.sizes.draws import blocks_of, draws_in, joined, shifted
+from peftnas.spaces.sizes.draws import blocks_of, draws_in, joined, joint_draws, shifted
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter, by_layer, same
 from peftnas.spaces.sizes.strands import Block, Fill, Strand
 from peftnas.spaces.structure import ByLayer
@@ -85,6 +85,9 @@ class Strands:
         held = unshared(method.layers)
         n_layers = self._bound.anatomy.n_layers
         blocks = blocks_of(method, possible_layers(held, n_layers), n_layers)
+        if not blocks:
+            [(nowhere,)] = joint_draws([method], n_layers)
+            return self.fixed([nowhere])
         subset = isinstance(held, Subset)
         if subset and held.max_size is not None:
             raise Unstructured

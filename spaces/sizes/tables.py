@@ -85,7 +85,7 @@ class Tables:
                 self._number(layer + 1, following, gate, left - self._weight(letter))
                 for letter, following in ways
             ]
-            letter, state = ways[_index(rng, numbers)]
+            letter, state = ways[drawn_index(rng, numbers)]
             word.append(letter)
             left -= self._weight(letter)
         endings = [
@@ -214,7 +214,7 @@ def ranges(automaton: Automaton) -> dict[Labels, tuple[int, int]]:
     return {labels: (int(low), most) for labels, (low, _, most) in whole.items() if most}
 
 
-def _index(rng: random.Random, numbers: Sequence[int]) -> int:
+def drawn_index(rng: random.Random, numbers: Sequence[int]) -> int:
     """An index, drawn in proportion to (arbitrarily large) numbers."""
     sums = list(itertools.accumulate(numbers))
     return bisect_right(sums, rng.randrange(sums[-1]))
