@@ -10,7 +10,7 @@ from peftnas.spaces.fields import Configurable, default_of, settings
 from peftnas.spaces.grouped import Grouped
 from peftnas.spaces.refusals import refusal
 from peftnas.spaces.structure import Maybe, PerGroup, PerLayer
-from peftnas.spaces.ties import Shared, Switch
+from peftnas.spaces.ties import Shared
 from peftnas.spaces.tree_nodes import differs_by_layer, is_primitive, within
 
 

@@ -6,9 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from peftnas.spaces.architecture import Architecture
-from peftnas.spaces.domains import Subset
-from peftnas.spaces.fields import Configurable, possible_values, settings
+from peftnas.spaces.fields import Configurable, settings
 from peftnas.spaces.relations import Forbid, Relation
 from peftnas.spaces.sizes.assign import (
     Assignment,
@@ -17,11 +15,12 @@ from peftnas.spaces.sizes.assign import (
     is_open,
     methods_of,
 )
+from peftnas.spaces.sizes.closings import check_drawn, closings
 from peftnas.spaces.sizes.draws import joint_draws
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter
 from peftnas.spaces.sizes.spelling import Spelled, Strands
 from peftnas.spaces.sizes.strands import Block, Fill, Strand
-from peftnas.spaces.structure import PerGroup, PerLayer
+from peftnas.spaces.structure import PerGroup
 from peftnas.spaces.ties import Shared, unshared
 from peftnas.spaces.tree_nodes import differs_by_layer
 
@@ -213,9 +212,10 @@ class Boxes:
         Raises:
             Unstructured: if that depends on layers still to be drawn.
         """
-        placed = [self._bound.placed_once(one) for one in _closings(assignment, self._bound.anatomy.n_layers)]
+        closed = closings(assignment, self._bound.anatomy.n_layers)
+        placed = [self._bound.placed_once(one) for one in closed]
         for constraint in self._compared:
-            _check_known(constraint, assignment)
+            check_drawn(constraint, assignment)
             broken = {constraint.broken(one, self._bound) is not None for one in placed}
             if len(broken) > 1:
                 raise Unstructured
@@ -252,26 +252,12 @@ def _blocks(part: Grouping) -> list[tuple[int, ...]]:
     return [part.node.layers([group], part.cut) for group in range(part.node.n)]
 
 
-def _check_known(constraint: Relation | Forbid, assignment: Assignment) -> None:
-    """What a constraint compares must not be left to draws for layers."""
-    for path in constraint.paths:
-        kind, _, name = path.partition(".")
-        for part in assignment.parts:
-            grouped = isinstance(part, Grouping)
-            for method in _of(frozenset({kind}), methods_of(part)):
-                drawn = name == "layers" and (grouped or is_open(method))
-                if drawn or differs_by_layer(getattr(method, name)):
-                    raise Unstructured
-
-
 def _check_tied_by_layer(assignment: Assignment) -> None:
     """Draws of each layer that parts share would be drawn for each of them here."""
     known: set[str] = set()
     for part in assignment.parts:
         held = [
-            getattr(method, name)
-            for method in methods_of(part)
-            for name in settings(type(method))
+            getattr(method, name) for method in methods_of(part) for name in settings(type(method))
         ]
         names = {
             one.name for one in held if isinstance(one, Shared) and differs_by_layer(one.domain)
@@ -301,39 +287,3 @@ def _in_block(
     return joint_draws(
         [method.replace(layers=block) for method in methods], bound.anatomy.n_layers
     )
-
-
-def _closings(assignment: Assignment, n_layers: int) -> list[Architecture]:
-    """An assignment with what is left to draw at the largest, in all layers; and at its ends.
-
-    What a constraint says of all of them it says of every draw that places something.
-    """
-    closed = []
-    for fewest in (None, slice(0, 1), slice(-1, None)):
-        methods = []
-        for part in assignment.parts:
-            drawn = Subset(*range(n_layers)) if isinstance(part, Grouping) else None
-            methods += [_closed(method, fewest, drawn) for method in methods_of(part)]
-        closed.append(Architecture(*methods))
-    return list(dict.fromkeys(closed))
-
-
-def _closed(method: Configurable, fewest: slice | None, drawn: Subset | None) -> Configurable:
-    """One draw of a method, which places something if any does.
-
-    Args:
-        method: with layers, and values in them, still to be drawn.
-        fewest: of its layers, at the smallest values; ``None``: all, at the largest.
-        drawn: what its layers are drawn from, where it does not say so itself.
-    """
-    changes: dict[str, Any] = {}
-    for name, declared in settings(type(method)).items():
-        held = unshared(getattr(method, name))
-        domain = drawn if name == "layers" and drawn is not None else held
-        if isinstance(domain, Subset):
-            changes[name] = domain.items if fewest is None else domain.items[fewest]
-        elif isinstance(domain, PerLayer | PerGroup):
-            values = list(possible_values(domain))
-            placing = [one for one in values if one != () and (one or not declared.size)]
-            changes[name] = (placing or values)[-1 if fewest is None else 0]
-    return method.replace(**changes)

@@ -30,9 +30,9 @@ class Spread:
     ) -> None:
         self._tables, self._step = tables, step
         first, last = -(-low // step), high // step
+        sides = ([one.under(gate).distribution() for one in tables] for gate in range(n_gates))
         self._under = [
-            _Under([_bucketed(one.under(gate).distribution(), step) for one in tables], first, last)
-            for gate in range(n_gates)
+            _Under([_bucketed(one, step) for one in side], first, last) for side in sides
         ]
 
     def draw(self, rng: random.Random) -> Architecture | None:

@@ -194,7 +194,7 @@ def test_how_many_are_drawn_is_a_whole_number(n: Any) -> None:
     bound = SearchSpace(Box(rank=Integer(1, 4))).bind(ToyAnatomy())
     with pytest.raises(ValueError, match=r"uniform draws a whole number n >= 0, got n=.*; take"):
         bound.uniform(n, 0)
-    with pytest.raises(ValueError, match=r"stratified draws a whole number n >= 0, got n=.*; take"):
+    with pytest.raises(ValueError, match=r"stratified draws a whole number n >= 0, got n="):
         bound.stratified(n, 0)
     assert bound.uniform(0, 0) == bound.stratified(0, 0) == []
 

@@ -297,9 +297,9 @@ def test_a_budget_that_nothing_meets() -> None:
     bound = SearchSpace(Box(rank=Integer(2, 9)), max_parameters=100).bind(ToyAnatomy(3))
     with pytest.raises(ValueError, match=r"must be <= 100 .*, got 120 at the smallest point"):
         bound.check_feasible()
-    with pytest.raises(ValueError, match="no architecture of the space was found that meets its budget"):
+    with pytest.raises(ValueError, match="found that meets its budget"):
         bound.sample(0)
-    with pytest.raises(ValueError, match="no architecture of the space was found that meets its budget"):
+    with pytest.raises(ValueError, match="found that meets its budget"):
         bound.parameter_range()
 
 
@@ -307,25 +307,6 @@ def test_a_rare_feasible_point_is_sampled() -> None:
     space = SearchSpace(Box(rank=Integer(1, 10_000)), max_parameters=60)
     architecture = space.bind(ToyAnatomy(3)).sample(1)
     assert architecture == Architecture(Box(rank=1))
-
-
-@pytest.mark.parametrize(
-    ("constraints", "rank"),
-    [
-        (["toy_low.rank == toy_box.rank", "toy_box.rank >= 2"], 2),
-        (["toy_low.rank == toy_box.rank", "toy_low.rank > 700"], 701),
-        (["toy_low.rank == toy_box.rank", "toy_box.rank == toy_span.length", "toy_box.rank >= 9"], 9),
-    ],
-)
-def test_fields_that_must_be_equal_are_found(constraints: list[str], rank: int) -> None:
-    sizes = Integer(1, 4000)
-    space = SearchSpace(
-        Box(rank=sizes), Low(rank=sizes), Span(length=sizes), constraints=constraints
-    )
-    bound = space.bind(ToyAnatomy())
-    bound.check_feasible()
-    found = bound.sample(0).methods
-    assert [one.rank for one in found if hasattr(one, "rank")] == [rank, rank]
 
 
 def test_a_percentage_is_of_the_backbone() -> None:
