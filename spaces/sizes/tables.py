@@ -50,6 +50,7 @@ class Tables:
         self._rests: dict[tuple[tuple[tuple[int, int], ...], int], int] = {}
         self._ways: dict[int, tuple[tuple[tuple[int, int], ...], int]] = {}
         self._chains: dict[int, list[int]] = {}
+        self._sorted: dict[tuple[int, bool], tuple[tuple[int, int], ...]] = {}
         self._numbers: dict[tuple[int, int], Distribution] = {}
 
     def under(self, *gates: int) -> Outcomes:
@@ -124,16 +125,23 @@ class Tables:
             chain = [0]
             for behind in reversed(range(len(options))):
                 nothing_more = self._only is not None and behind not in self._only
-                ways = sorted(
-                    (self._weight(letter), drawn)
-                    for letter, drawn in options[behind]
-                    if letter == NOTHING or not nothing_more
-                )
-                key = (tuple(ways), chain[-1])
+                key = (self._weighed(options[behind], nothing_more), chain[-1])
                 chain.append(self._rests.setdefault(key, len(self._rests) + 1))
                 self._ways[chain[-1]] = key
             self._chains[number] = chain[::-1]
         return self._rest(self._chains[number][layer], max(missing, 0))
+
+    def _weighed(self, options: Plain, nothing_more: bool) -> tuple[tuple[int, int], ...]:
+        """Options of a layer by what they weigh, and what they draw."""
+        alike = (id(options), nothing_more)
+        if alike not in self._sorted:
+            ways = sorted(
+                (self._weight(letter), drawn)
+                for letter, drawn in options
+                if letter == NOTHING or not nothing_more
+            )
+            self._sorted[alike] = tuple(ways)
+        return self._sorted[alike]
 
     def _rest(self, rest: int, missing: int) -> Distribution:
         if rest == 0:
