@@ -12,6 +12,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from peftnas.spaces.fields import Configurable
@@ -139,6 +140,7 @@ class Automaton:
                 found[letter] = found.get(letter, frozenset()) | self._boxes[node[0]].labels
         return found
 
+    @cached_property
     def empty(self) -> Labels:
         """The labels under which nothing at all can be placed; none: it cannot."""
         state = self.start

@@ -238,7 +238,7 @@ class Census:
     def _range_under(self, gate: int, needed: bool) -> Iterator[Bounds]:
         """Fewest and most parameters that a gate gives; of what places something if ``needed``."""
         found = [part.range_under(gate) for part in self._parts]
-        empty = [gate in part.automaton.empty() for part in self._parts]
+        empty = [gate in part.automaton.empty for part in self._parts]
         if any(pair is None and not may for pair, may in zip(found, empty, strict=True)):
             return  # a part can place nothing and must
         placing = [pair for pair in found if pair is not None]

@@ -175,6 +175,9 @@ class Strands:
         ]
         shown = [parts for some in placed for _, parts in some if parts]
         constant = _common(shown) if len(blocks) > 1 else []
+        if sum(any(parts for _, parts in some) for some in placed) == 1:
+            # what stands in the only layers that hold anything is not beyond them
+            constant = by_layer(constant).get(None, [])
         count = sum(part.count() for part in constant)
         spanning = False
         if len(blocks) > 1:
