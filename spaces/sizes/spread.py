@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cached_property
 
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import Configurable
-from peftnas.spaces.sizes.tables import Tables, drawn_index
+from peftnas.spaces.sizes.tables import Tables
 from peftnas.spaces.sizes.tally import Cumulated, Distribution, combine
 
 
@@ -44,7 +46,7 @@ class Spread:
         if not any(numbers):
             return None
         while True:
-            gate = drawn_index(rng, numbers)
+            gate = _index(rng, numbers)
             methods: list[Configurable] = []
             gates = frozenset(range(len(numbers)))
             buckets = self._under[gate].draw(rng)
@@ -85,7 +87,7 @@ class _Under:
         found: list[int] = []
         for index, part in enumerate(self._parts):
             numbers = self._numbers(index, first, last) if index else self._first
-            bucket = part[drawn_index(rng, numbers)][0]
+            bucket = part[_index(rng, numbers)][0]
             first, last = first - bucket, last - bucket
             found.append(bucket)
         return found
@@ -105,3 +107,9 @@ class _Under:
 
 def _bucketed(distribution: Distribution, step: int) -> Distribution:
     return {weight // step: number for weight, number in distribution.items()}
+
+
+def _index(rng: random.Random, numbers: Sequence[int]) -> int:
+    """An index, drawn in proportion to (arbitrarily large) numbers."""
+    sums = list(itertools.accumulate(numbers))
+    return bisect_right(sums, rng.randrange(sums[-1]))
