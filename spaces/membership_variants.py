@@ -93,12 +93,12 @@ def _options(
         case Choice():
             labels = label_options(held).items()
             below = [(path, label, f"{path}.{label}", option) for (_, label), option in labels]
-        case PerGroup(n, domain, grouping):
-            for answers, cut in groupings(path, grouping):
-                yield answers, path, PerGroup(n, domain, cut)
+        case PerGroup():
+            for answers, cut in groupings(path, held.grouping):
+                yield answers, path, held.cut_by(cut)
         case ByGroup():
             for answers, cut in groupings(path, held.grouping):
-                yield answers, path, held.table(range(n_layers), n_layers, cut)
+                yield answers, path, held.table(range(n_layers), cut)
     for asked, answer, inner_path, option in below:
         for chosen, at, inner in _options(inner_path, option, n_layers):
             answers = {asked: answer}

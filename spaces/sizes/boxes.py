@@ -132,7 +132,7 @@ class Boxes:
         node, item = part.node, part.node.item
         blocks = [node.layers([group], part.cut) for group in range(node.n)]
         for method in part.methods:
-            _check_groups(method, blocks, node.n_layers)
+            _check_groups(method, blocks)
         found = [self._spelled(method, blocks) for method in part.methods]
         constant: Letter = NOTHING
         for spelled in found:
@@ -236,7 +236,7 @@ def _check_tied_by_layer(methods: Sequence[Configurable]) -> None:
         raise Unstructured
 
 
-def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]], n_layers: int) -> None:
+def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]]) -> None:
     """A draw for a group of layers that reaches over several blocks ties them."""
     block_of = {layer: number for number, block in enumerate(blocks) for layer in block}
     for name in settings(type(method)):
@@ -244,7 +244,7 @@ def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]], n_lay
         if isinstance(held, PerGroup):
             reached: dict[int, int] = {}
             for layer, number in block_of.items():
-                group = held.group_of(layer, n_layers)
+                group = held.group_of(layer)
                 if reached.setdefault(group, number) != number:
                     raise Unstructured
 

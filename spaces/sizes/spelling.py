@@ -84,7 +84,7 @@ class Strands:
             raise Unstructured  # cannot be looked at in one layer alone
         held = unshared(method.layers)
         n_layers = self._bound.anatomy.n_layers
-        blocks = blocks_of(method, possible_layers(held, n_layers), n_layers)
+        blocks = blocks_of(method, possible_layers(held, n_layers))
         subset = isinstance(held, Subset)
         if subset and held.max_size is not None:
             raise Unstructured
