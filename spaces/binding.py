@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from peftnas.spaces.domains import Choice, Subset
@@ -17,6 +17,7 @@ from peftnas.spaces.tree_nodes import (
     Node,
     Presence,
     item_names,
+    nodes_in,
     possible_layers,
     within,
 )
@@ -144,8 +145,8 @@ def _in_every_stack(numbers: Any, n: int, stacks: tuple[int, ...]) -> Subset:
 def _check_shared_groups(nodes: Iterable[Node | None]) -> None:
     """Numbers of groups that are shared have to stand for the same groups."""
     domains: dict[str, Any] = {}
-    for node in _groups_in(nodes):
-        tuned = node.item.tuned
+    for node in nodes_in(nodes):
+        tuned = node.item.tuned if isinstance(node, Groups) else None
         if isinstance(tuned, Shared) and domains.setdefault(tuned.name, tuned.domain) != (
             tuned.domain
         ):
@@ -153,14 +154,6 @@ def _check_shared_groups(nodes: Iterable[Node | None]) -> None:
                 f"Shared({tuned.name!r}) must name the same groups wherever it stands, got "
                 "different n on a backbone of several stacks; give each Grouped the same n"
             )
-
-
-def _groups_in(nodes: Iterable[Node | None]) -> Iterator[Groups]:
-    for node in nodes:
-        if isinstance(node, Groups):
-            yield node
-        elif isinstance(node, Fork):
-            yield from _groups_in(option for _, option in node.options)
 
 
 def _check_structure(method: Configurable, name: str, value: Any, stacks: tuple[int, ...]) -> None:

@@ -71,5 +71,6 @@ def _held(bound: BoundSpace, path: str) -> Iterator[Any]:
 
 
 def _by_layer(held: Any) -> bool:
-    kinds = PerLayer | PerGroup | ByGroup | ByLayer
-    return any(isinstance(inner, kinds) for inner in within(held))
+    return any(
+        isinstance(inner, PerLayer | PerGroup | ByGroup | ByLayer) for inner in within(held)
+    )

@@ -103,6 +103,15 @@ def leaves(nodes: Iterable[Node | None]) -> Iterator[Leaf]:
             yield from leaves(inner for _, inner in node.options)
 
 
+def nodes_in(nodes: Iterable[Node | None]) -> Iterator[Node]:
+    """Every node of the tree, those inside of choices included."""
+    for node in nodes:
+        if node is not None:
+            yield node
+        if isinstance(node, Fork):
+            yield from nodes_in(inner for _, inner in node.options)
+
+
 def possible_layers(layers: Any, n_layers: int) -> tuple[int, ...]:
     """The layers in which a method with this ``layers`` field can be active, ascending."""
     match layers:
