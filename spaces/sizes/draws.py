@@ -11,6 +11,7 @@ from peftnas.spaces.enumerate import walks
 from peftnas.spaces.fields import Configurable, settings
 from peftnas.spaces.sizes.assign import Unstructured
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.ties import unshared
 from peftnas.spaces.tree import Walk
 from peftnas.spaces.tree_nodes import Leaf
 
@@ -88,5 +89,6 @@ def blocks_of(method: Configurable, layers: tuple[int, ...]) -> tuple[tuple[int,
 
 def _differs_by_layer(method: Configurable) -> bool:
     return any(
-        isinstance(getattr(method, name), PerLayer | PerGroup) for name in settings(type(method))
+        isinstance(unshared(getattr(method, name)), PerLayer | PerGroup)
+        for name in settings(type(method))
     )
