@@ -46,5 +46,5 @@ class Size:
     def __str__(self) -> str:
         if self.exact:
             return f"{self.low:,}"
-        because = f", since {self.why}" if self.why else ""
-        return f"between {self.low:,} and {self.high:,} (bounds{because})"
+        because = f" (bounds, since {self.why})" if self.why else ""
+        return f"between {self.low:,} and {self.high:,}{because}"
