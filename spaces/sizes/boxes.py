@@ -140,10 +140,10 @@ class Boxes:
 
     def _grouping(self, part: Grouping) -> Strand:
         """The strand of a ``Grouped`` item."""
-        node, item = part.node, part.node.item
+        item = part.node.item
         blocks = _blocks(part)
         for method in part.methods:
-            _check_groups(method, blocks, node.n_layers)
+            _check_groups(method, blocks)
         found = [self._spelled(method, part, blocks) for method in part.methods]
         constant: Letter = NOTHING
         for spelled in found:
@@ -284,7 +284,7 @@ def _check_tied_by_layer(assignment: Assignment) -> None:
         known |= names
 
 
-def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]], n_layers: int) -> None:
+def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]]) -> None:
     """A draw for a group of layers that reaches over several blocks ties them."""
     block_of = {layer: number for number, block in enumerate(blocks) for layer in block}
     for name in settings(type(method)):
@@ -292,7 +292,7 @@ def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]], n_lay
         if isinstance(held, PerGroup):
             reached: dict[int, int] = {}
             for layer, number in block_of.items():
-                group = held.group_of(layer, n_layers)
+                group = held.group_of(layer)
                 if reached.setdefault(group, number) != number:
                     raise Unstructured
 

@@ -93,9 +93,7 @@ def can_move(method: Configurable) -> bool:
     return not any(isinstance(one, ByLayer) and len(one.layers) == 1 for one in held)
 
 
-def blocks_of(
-    method: Configurable, layers: tuple[int, ...], n_layers: int
-) -> tuple[tuple[int, ...], ...]:
+def blocks_of(method: Configurable, layers: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """The layers of a method, those joined that share a group of some field."""
     group = {layer: {layer} for layer in layers}
     for name in settings(type(method)):
@@ -103,7 +101,7 @@ def blocks_of(
         if isinstance(held, PerGroup):
             for one in layers:
                 for other in layers:
-                    if held.group_of(one, n_layers) == held.group_of(other, n_layers):
+                    if held.group_of(one) == held.group_of(other):
                         both = group[one] | group[other]
                         for layer in both:
                             group[layer] = both

@@ -65,7 +65,7 @@ class Strands:
             raise Unstructured  # cannot be looked at in one layer alone
         held = unshared(method.layers)
         n_layers = self._bound.anatomy.n_layers
-        blocks = blocks_of(method, possible_layers(held, n_layers), n_layers)
+        blocks = blocks_of(method, possible_layers(held, n_layers))
         if not blocks:
             [(nowhere,)] = joint_draws([method], n_layers)
             return self.fixed([nowhere])
