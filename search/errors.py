@@ -11,5 +11,9 @@ class UsageError(ValueError):
     """
 
 
+class NoRoomError(UsageError):
+    """A prompt, or what is to be written, leaves no room for a text."""
+
+
 class CannotSaveError(RuntimeError):
     """The checkpoint of a trial cannot be written; not the fault of its architecture."""

@@ -6,6 +6,7 @@ look at the canonical form of an architecture, and at nothing else.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -116,6 +117,8 @@ class MaxStoredBytes(Constraint):
         found = sum(part.stored_bytes() for part in placed.placements)
         if found <= as_bytes(self.name, self.limit):
             return None
+        if math.isinf(found):
+            return "a prompt must leave room for a text, got one that leaves none; shorten it"
         return f"stored bytes must be <= {self.limit}, got {byte_words(found)}"
 
     def words(self) -> str:
@@ -136,6 +139,8 @@ class MaxTrainMemoryBytes(Constraint):
         found = bound.train_memory_bytes(placed.architecture)
         if found <= as_bytes(self.name, self.limit):
             return None
+        if math.isinf(found):
+            return "a prompt must leave room for a text, got one that leaves none; shorten it"
         return (
             f"predicted training memory must be <= {self.limit}, got {byte_words(found)}; "
             "a smaller batch or shorter texts need less"

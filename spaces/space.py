@@ -93,7 +93,7 @@ class SearchSpace:
         Args:
             anatomy: of the backbone.
             train_memory_bytes: predicts the memory of a training step, for the constraint
-                ``max_train_memory_bytes``; a study gives it.
+                ``max_train_memory_bytes``, infinite where no text has room; a study gives it.
         Raises:
             ValueError: if a method names a layer or a site that the backbone does not have.
         """

@@ -11,7 +11,6 @@ from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.budget import resolve_budget
 from peftnas.spaces.dimensions import field_dimensions
-from peftnas.spaces.fields import held
 from peftnas.spaces.sizes.size import Size
 from peftnas.spaces.words import domain_words
 from peftnas.studies.space_bins import bin_edges
@@ -235,14 +234,17 @@ def bind_space(study: Study, backbone: Backbone) -> BoundSpace:
     Raises:
         ValueError: if the space names a layer or a site that the backbone does not have.
     """
-    from peftnas.search.predictions import Predictions, Reading
+    from peftnas.search.predictions import Predictions
     from peftnas.search.preflight import heaviest
+    from peftnas.search.trial.forms.form import form_of
 
-    recipe = heaviest(study.recipe)
-    predictions = Predictions(backbone, lambda: Reading(held(recipe.max_length), _OUTPUTS))
+    recipe, form = heaviest(study.recipe), form_of(study.task)
+    predictions = Predictions(
+        backbone, form, lambda length, size: form.reading(None, length, size, _OUTPUTS)
+    )
     return study.space.bind(
         backbone.anatomy(),
-        train_memory_bytes=lambda one: predictions.train_memory_bytes(one, recipe),
+        train_memory_bytes=lambda one: predictions.memory_in_space(one, recipe),
     )
 
 

@@ -247,6 +247,9 @@ def test_every_sampler_takes_refusals_failures_and_violations(name: str) -> None
         if index == 5:
             result = replace(result, status="failed", cause="error", error="x", measured={})
         records.tell(proposal.number, result)
+        if index == 5:
+            told = records.trials()[proposal.number].constraints
+            assert len(told) == 3 and all(violation > 0 for violation in told.values())
     done = [trial for trial in records.trials() if outcome(trial) == "complete"]
     assert len(done) == n - 1
     for trial in done:

@@ -17,12 +17,14 @@ from peftnas.search.trial.batches import Batch, Tokens, tokenise
 from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, logits_of
 from peftnas.search.trial.head import Attached, Head, build_head
 from peftnas.search.trial.losses import loss_of
+from peftnas.search.trial.reading import Reading, largest_sum, read_by_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftnas.search.trial.classifier import Classifier
 
+_FEWEST = 2  # answers of an example, where it is not known
 ABSENT = -1e4  # score of an answer that an example does not have; finite, as all predictions are
 
 
@@ -113,6 +115,13 @@ class Choices(Form):
         pairs = Split(contexts, choices, np.zeros(len(choices), dtype=np.int64))
         tokens = tokenise(pairs, reader.tokenizer, length, pad=reader.pad, types=reader.types)
         return ChoiceRows(tokens, np.concatenate([[0], np.cumsum(counts)]), split.labels)
+
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        if rows is None:
+            return Reading(read_by_step(None, length, _FEWEST * size), 1)
+        assert isinstance(rows, ChoiceRows)
+        sequences = largest_sum(np.diff(rows.starts), size)
+        return Reading(read_by_step(rows.tokens.lengths, length, size, sequences), 1)
 
     def head(
         self,

@@ -19,6 +19,7 @@ from peftnas.search.errors import UsageError
 from peftnas.search.task_protocol import AnySplit, Task, TaskData
 from peftnas.search.trial.batches import EVALUATION_TOKENS, evaluation_order
 from peftnas.search.trial.losses import disagreement
+from peftnas.search.trial.reading import Reading, read_by_step
 from peftnas.spaces.domains import Domain
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class Form(ABC):
 
     kind: ClassVar[str]
     pools: ClassVar[bool] = False  # its head reads ``Recipe.pooling``
+    writes: ClassVar[bool] = False  # its answers are written word by word
     usage: ClassVar[str]  # a line of Python that asks a loaded export, called ``model``
 
     def check_backbone(self, name: str, anatomy: Anatomy) -> None:
@@ -168,6 +170,14 @@ class Form(ABC):
         """
         return None
 
+    def check_weights(self, backbone: Backbone) -> None:
+        """Refuse weights that lack what :meth:`load` reads; here: a backbone needs no head.
+
+        Raises:
+            UsageError: with what is missing.
+        """
+        return None
+
     def load(self, backbone: Backbone, dtype: str, device: str) -> PreTrainedModel:
         """The frozen network that answers; here: the backbone without a task head."""
         return backbone.load(dtype, device)
@@ -186,6 +196,21 @@ class Form(ABC):
             length: tokens of one example; longer ones are cut.
             names: of the classes; see ``TaskData.label_names``.
         """
+
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        """What the heaviest training step, or inference pass, on some examples reads.
+
+        Here: each example is one sequence, for a linear head.
+
+        Args:
+            rows: of a split, n >= 1; ``None``: examples as large as can be, before data are read.
+            length: tokens of one example, no more than ``rows`` were made for; what is longer is
+                cut as :meth:`rows` does.
+            size: examples of the step; all there are where there are fewer.
+            outputs: see ``TaskData.n_outputs``.
+        """
+        lengths = None if rows is None else rows.lengths
+        return Reading(read_by_step(lengths, length, size), outputs)
 
     @abstractmethod
     def head(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from peftnas.methods.reads import Reads
 from peftnas.search.backbone import PICTURES
 from peftnas.search.errors import UsageError
 from peftnas.search.splits import ImageSplit
@@ -20,6 +21,7 @@ from peftnas.search.task_protocol import AnySplit
 from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, logits_of
 from peftnas.search.trial.head import Attached, Head, PooledHead, output_width, start_head
 from peftnas.search.trial.losses import loss_of
+from peftnas.search.trial.reading import Reading
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -112,6 +114,9 @@ class Images(Form):
     def rows(self, split: AnySplit, reader: Reader, length: int, names: Sequence[str]) -> Rows:
         assert isinstance(split, ImageSplit)
         return image_rows(split, reader.folder, reader.config)
+
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        return Reading(Reads(size if rows is None else min(size, len(rows)), 1), outputs)
 
     def head(
         self,

@@ -18,6 +18,7 @@ from peftnas.search.trial.forms.form import Reader, Rows
 from peftnas.search.trial.forms.language import Language, bare_tokens, begun, last_logits
 from peftnas.search.trial.forms.texts import Texts
 from peftnas.search.trial.head import Attached, Head
+from peftnas.search.trial.reading import Reading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -84,6 +85,9 @@ class LabelWords(Texts):
     def load(self, backbone: Backbone, dtype: str, device: str) -> PreTrainedModel:
         return Language().load(backbone, dtype, device)
 
+    def check_weights(self, backbone: Backbone) -> None:
+        Language().check_weights(backbone)
+
     def rows(self, split: AnySplit, reader: Reader, length: int, names: Sequence[str]) -> Rows:
         assert isinstance(split, Split)
         pairs = split.pairs or [""] * len(split)
@@ -123,6 +127,10 @@ class LabelWords(Texts):
                 )
             found[first] = told[name]
         return np.array(list(found), dtype=np.int64)
+
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        reads = super().reading(rows, length, size, outputs).reads
+        return Reading(reads, words=reads.batch)
 
     def head(
         self,
