@@ -123,17 +123,17 @@ def prepare(
         if decodes:
             _check_decodes(backbone.name, predictions)
         Limits(bound, study.recipe, constraints, predictions).check_feasible()
-    return Prepared(
-        study,
-        backbone,
-        opened.data,
-        bound,
-        objectives,
-        constraints,
-        content,
-        predictions,
-        opened.spec,
-    )
+        return Prepared(
+            study,
+            backbone,
+            opened.data,
+            bound,
+            objectives,
+            constraints,
+            content,
+            predictions,
+            opened.spec,  # what cannot be tokenised leaves no study in a storage
+        )
 
 
 class _Opened:

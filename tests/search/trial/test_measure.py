@@ -96,6 +96,21 @@ def test_measuring_changes_nothing_of_a_step() -> None:
     assert torch.equal(train(True), train(False))
 
 
+def test_of_two_batches_as_large_the_one_with_padding_counts() -> None:
+    net = torch.nn.Linear(4, 2)
+    meter = StepMeter(net.parameters(), torch.optim.SGD(net.parameters(), lr=1.0), "cpu")
+    real = torch.ones(3, 4)
+    padded = real.clone()
+    padded[0, 3] = 0
+    for mask in (real, padded, real):
+        with meter.step({"x": real, "attention_mask": mask}):
+            hidden = net(real.clone())
+            # a mask is one more tensor to keep
+            (hidden if mask is real else hidden * mask[:, :2].clone()).sum().backward()
+    state = 4 * 2 * 10
+    assert meter.measured()["train_memory_bytes"] == state + 4 * (12 + 6)
+
+
 def test_no_meter_stays_on_after_a_step_that_failed() -> None:
     net = torch.nn.Linear(2, 2)
     meter = StepMeter(net.parameters(), torch.optim.SGD(net.parameters(), lr=1.0), "cpu")
