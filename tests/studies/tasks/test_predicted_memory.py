@@ -176,7 +176,7 @@ WIDE = SearchSpace(
 def errors(backbone: Backbone, folder: Path, n: int) -> list[float]:
     """Of predictions for random architectures, batches and lengths."""
     # no multiple of a batch: some batch of the longest has a shorter text and a mask for it
-    task = TextClassification(written(folder, labelled(20, 60), 235))
+    task = TextClassification(written(folder, labelled(20, 60), 119))
     found = prepared(backbone, task, folder, WIDE, max_length=Integer(16, 64))
     bench, choose = found.bench_spec().build(), random.Random(1)
     recipes = [
@@ -184,7 +184,7 @@ def errors(backbone: Backbone, folder: Path, n: int) -> list[float]:
         for _ in range(n)
     ]
     drawn = zip(compositions(found, n, 3), recipes, strict=True)
-    return [error(found, bench, *one.methods, steps=50, **recipe) for one, recipe in drawn]
+    return [error(found, bench, *one.methods, steps=100, **recipe) for one, recipe in drawn]
 
 
 @pytest.mark.parametrize("name", ["bert", "llama"])
