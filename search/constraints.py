@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,17 +63,25 @@ class Constraint:
         return f"{self.name} {verb} {words}, constraint: {self.text}"
 
 
-def parse_constraint(text: str) -> Constraint:
+def parse_constraint(text: str, metrics: Sequence[str] = ()) -> Constraint:
     """Read a constraint such as ``"train_memory_bytes <= 8GB"`` or ``"train_step_s <= 50ms"``.
 
     Units: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB of bytes; s, ms, us of seconds; k, M, B of counts;
     % of overheads (``"inference_overhead <= 5%"``, the same as ``0.05``) and of
     ``trainable_percent``. Without a unit: bytes, seconds, a count, a fraction, percent.
 
+    Args:
+        text: to read.
+        metrics: of the task, which cannot be bounded.
     Raises:
         UsageError: if it is not ``NAME <= VALUE`` or ``NAME >= VALUE`` over a cost.
     """
     found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*([0-9][0-9_.,eE+-]*)\s*([A-Za-z%]*)\s*", text)
+    if found is not None and found[1] in metrics:
+        raise UsageError(
+            f"a constraint bounds a cost, but {found[1]} is a metric of the task, got {text!r}; "
+            f"make {found[1]} an objective, and take the points of the front that reach the value"
+        )
     if found is None or found[1] not in COSTS:
         near = did_you_mean("" if found is None else found[1], COSTS)
         raise UsageError(

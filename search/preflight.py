@@ -14,7 +14,7 @@ import numpy as np
 
 from peftnas.search import distributions
 from peftnas.search.constraints import Constraint, parse_constraint
-from peftnas.search.errors import UsageError
+from peftnas.search.errors import UsageError, about
 from peftnas.search.limits import Limits
 from peftnas.search.objectives import Objective
 from peftnas.search.predictions import Predictions, Reading
@@ -113,12 +113,15 @@ def prepare(
 
     base = base or Path.cwd()
     with _one_sentence():
-        backbone = find_backbone(study.backbone, base=base)
-        backbone.check()
-        anatomy = backbone.anatomy()
+        with about("backbone"):
+            backbone = find_backbone(study.backbone, base=base)
+            backbone.check()
+            anatomy = backbone.anatomy()
         form = form_of(study.task)
-        form.check_backbone(backbone.name, anatomy)
-        form.check_recipe(study.recipe)
+        with about("task"):
+            form.check_backbone(backbone.name, anatomy)
+        with about("recipe"):
+            form.check_recipe(study.recipe)
         opened = _Opened(study, backbone, data, base)
         predictions = Predictions(backbone, opened.reading)
         bound = study.space.bind(
@@ -153,9 +156,10 @@ class _Opened:
         """Train and validation examples, checked."""
         from peftnas.search.trial.forms.form import form_of
 
-        opened = self._study.task.open(*self._places, self._study.seed)
-        _check_data(opened)
-        form_of(self._study.task).check_data(opened)
+        with about("task"):
+            opened = self._study.task.open(*self._places, self._study.seed)
+            _check_data(opened)
+            form_of(self._study.task).check_data(opened)
         return opened
 
     def reading(self) -> Reading:

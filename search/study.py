@@ -99,7 +99,7 @@ class Study:
             raise UsageError(f"objectives must be distinct, got {self.objectives!r}; drop one")
         self.named_objectives(backbone_parameters=1)  # all names are known
         for text in self.constraints:
-            parse_constraint(text)
+            parse_constraint(text, self.task.metrics)
 
     def named_objectives(self, backbone_parameters: int) -> tuple[Objective, ...]:
         """The objectives with directions and bounds.

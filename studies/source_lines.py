@@ -92,6 +92,43 @@ def placed(sentence: str, file: StudyFile, item: int | None = None) -> str:
     return sentence if line is None else f"{file.shown}, line {line}: {sentence}"
 
 
+def placed_argument(sentence: str, file: StudyFile, argument: str) -> str:
+    """A sentence with the line of an argument of ``Study`` in front, where it stands in the file.
+
+    Args:
+        sentence: of an error found after the file had run.
+        file: that defines the study.
+        argument: such as ``task``; of its lines the one that the sentence quotes something of.
+    """
+    path = file.module.__file__
+    if not file.by_value or path is None:
+        return sentence
+    with open(path, "rb") as source:
+        tree = ast.parse(source.read())
+    studies = [
+        call for call in _calls(tree) if "Study" in _names(_resolved(call.func, file.module))
+    ]
+    if len(studies) != 1:
+        return sentence
+    held = _by_name(studies[0], _resolved(studies[0].func, file.module)).get(argument)
+    if held is None:
+        return sentence
+    held = _assigned(tree, held)
+    line = (_inside(held, _parted(sentence)) or held).lineno
+    return f"{file.shown}, line {line}: {sentence}"
+
+
+def _assigned(tree: ast.Module, node: ast.expr) -> ast.expr:
+    """What a name of the file stands for, where it is written there; else the node itself."""
+    if isinstance(node, ast.Name):
+        for one in reversed(tree.body):
+            if isinstance(one, ast.Assign) and any(
+                isinstance(target, ast.Name) and target.id == node.id for target in one.targets
+            ):
+                return one.value
+    return node
+
+
 def _parted(sentence: str) -> Said:
     rule, _, rest = sentence.partition(", got ")
     return Said(rule, rest.partition("; ")[0])
@@ -126,6 +163,8 @@ def _resolved(function: ast.expr, module: ModuleType) -> Any:
 
 def _about(call: ast.Call, said: Said, called: Any) -> ast.expr | None:
     """The argument of a call that a sentence is about; ``None``: the call as a whole."""
+    if said.value.startswith("no '"):  # an argument that is missing stands nowhere
+        return None
     keywords = _by_name(call, called)
     for owner, name in _DOTTED.findall(said.rule):
         if owner in _names(called) and name in keywords:

@@ -46,7 +46,11 @@ def test_defaults(study: Study) -> None:
         ({"objectives": "accurcy"}, "got 'accurcy'; did you mean 'accuracy'"),
         ({"objectives": ("accuracy", "params")}, "trainable_parameters, .* got 'params'"),
         ({"objectives": (3,)}, "objective must be one of .* got 3"),
-        ({"constraints": ("accuracy >= 0.9",)}, "a constraint must read"),
+        ({"constraints": ("accurcy >= 0.9",)}, "a constraint must read"),
+        (
+            {"constraints": ("accuracy >= 0.9",)},
+            "a constraint bounds a cost, but accuracy is a metric",
+        ),
     ],
 )
 def test_wrong_studies_fail_where_they_are_written(

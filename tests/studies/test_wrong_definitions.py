@@ -311,6 +311,49 @@ WRONG = {
 )
 """,
     ),
+    "a budget as a fraction": Wrong(
+        "max_parameters must be a whole number >= 1 or a percentage",
+        "0.02",
+        'write max_parameters="2%"',
+        """LoRA(),
+        max_parameters=0.02,  # <""",
+    ),
+    "a metric in a constraint": Wrong(
+        "a constraint bounds a cost, but accuracy is a metric of the task",
+        "'accuracy >= 0.8'",
+        "make accuracy an objective",
+        fields="""constraints=(
+        "stored_bytes <= 1MB",
+        "accuracy >= 0.8",  # <
+    ),""",
+    ),
+    "a study without a task": Wrong(
+        "Study needs name, backbone, task, space",
+        "no 'task'",
+        "add it",
+        top="""study = Study(  # <
+    name="wrong", backbone="backbone", space=SearchSpace(LoRA())
+)
+""",
+    ),
+    "a method of the wrong package": Wrong(
+        "peftnas has no 'LoRA'",
+        "",
+        "write from peftnas.methods import LoRA",
+        top="from peftnas import LoRA  # <",
+    ),
+    "a domain of the wrong package": Wrong(
+        "peftnas.methods has no 'Shared'",
+        "",
+        "write from peftnas import Shared",
+        top="from peftnas.methods import Shared  # <",
+    ),
+    "a task of the wrong package": Wrong(
+        "peftnas has no 'TextRegression'",
+        "",
+        "write from peftnas.studies.tasks import TextRegression",
+        top="from peftnas import TextRegression  # <",
+    ),
     "a budget of nothing": Wrong(
         "max_parameters must be a whole number >= 1 or a percentage",
         "'0%'",
