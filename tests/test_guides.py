@@ -1,4 +1,4 @@
-"""Every block of Python in ``docs/`` runs as it stands, in order, in one namespace a page."""
+"""Every block of the guides runs as it stands, in order, in one namespace a guide."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from peftnas.search.recipe import Recipe
 from peftnas.spaces.fields import default_of, settings
 
 DOCS = Path(__file__).parents[1] / "docs"
+GUIDES = [DOCS / f"{name}.md" for name in ("python", "spaces", "tasks")]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["python.md", "spaces.md"])
-def test_every_block_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_every_block_runs(guide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    guide = DOCS / name
     text = guide.read_text(encoding="utf-8")
     blocks = list(BLOCK.finditer(text))
     assert len(blocks) == text.count("```python")
-    namespace: dict[str, object] = {"__name__": guide.stem}
+    namespace: dict[str, object] = {"__name__": f"{guide.stem}_guide"}
     for block in blocks:
         # line numbers of an error are those of the guide
         padding = "\n" * text.count("\n", 0, block.start(1))

@@ -154,9 +154,7 @@ def print_front(results: StudyResults, *, costs: bool = False) -> None:
         f"{results.name}: {output.several(len(rows), 'point')} on the front of "
         f"{output.several(len(results.finished), 'finished trial')}"
     )
-    # a word a line: what is narrow leaves its room to the architecture
-    broken = [head.replace(" ", "\n").replace("_", "_\n") for head in heads]
-    output.print_table(title, broken, cells)
+    output.print_table(title, heads, cells)
 
 
 def _results(arguments: argparse.Namespace) -> tuple[StudyResults, options.Opened]:
