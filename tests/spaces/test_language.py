@@ -255,20 +255,6 @@ def test_freezing_holds_dimensions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"toy_box.rang": 2}, r"needs a field or a choice .*got 'toy_box.rang'; did you mean"),
-        ({"toy_box.rank": 9}, r"toy_box.rank must be held at a value of Integer\(.*got 9"),
-        ({"toy_box": 1}, r"toy_box is present or not, got 1; write True or False"),
-        ({"gate": "x"}, "freeze needs a field or a choice"),
-    ],
-)
-def test_freezing_refuses(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SearchSpace(Maybe(Box(rank=Integer(1, 3)))).freeze(values)
-
-
-@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Shared("Size", Integer(1, 2)), "lower-case letters"),
