@@ -135,9 +135,11 @@ def prepare(
         content = study.to_dict(backbone) | {"data": data_identity(opened.data)}
         _check_decodes(backbone.name, predictions, objectives, constraints)
         Limits(bound, study.recipe, constraints, predictions).check_feasible()
-    return Prepared(
-        study, backbone, opened.data, bound, objectives, constraints, content, predictions
-    )
+        prepared = Prepared(
+            study, backbone, opened.data, bound, objectives, constraints, content, predictions
+        )
+        prepared.bench_spec()  # what cannot be tokenised leaves no study in a storage
+    return prepared
 
 
 class _Opened:

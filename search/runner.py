@@ -229,7 +229,6 @@ class _Run:
             self.spread,
             self.prepared.predictions,
         )
-        self.prepared.bench_spec()  # a text that cannot be tokenised is found before Ray starts
         with show(self.board, wanted=wanted) as progress:
             progress.note(f"{self.kept} finished trials are kept; workers are starting")
             with closing(pool()) as workers, StopRequest(progress.note) as stop:

@@ -14,6 +14,7 @@ from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.metrics import Kind
 from peftnas.studies.tasks.source_task import Options
 from peftnas.studies.tasks.tables import Table
+from peftnas.studies.tasks.templates import columns_in
 from peftnas.studies.tasks.text import TextTask
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class TextClassification(TextTask):
             then answers by its own head, which is asked for the word behind the template. They
             must begin with different tokens.
         template: with ``label_words``, what the decoder reads: ``{text}`` and, for pairs,
-            ``{pair}`` stand for the texts.
+            ``{pair}`` stand for the texts; by default these, a line each, and ``Answer:``.
     Raises:
         ValueError: if a metric is unknown; on opening, if the data are missing or not usable.
     """
@@ -64,12 +65,12 @@ class TextClassification(TextTask):
         label: str = "label",
         *,
         label_words: Mapping[str, str] | None = None,
-        template: str = "{text}\nAnswer:",
+        template: str | None = None,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(source, text, text_pair, label, **options)
         self.label_words = None if label_words is None else dict(label_words)
-        self.template = template
+        self.template = self._checked(template)
 
     @property
     def form(self) -> Form | None:
@@ -86,6 +87,28 @@ class TextClassification(TextTask):
             return super().to_dict()
         words = {"label_words": self.label_words, "template": self.template}
         return super().to_dict() | words
+
+    def _checked(self, template: str | None) -> str:
+        """The template, or the default one.
+
+        Raises:
+            DataError: if it leaves a text out, names another, or nothing reads it.
+        """
+        texts = ("{text}",) if self.text_pair is None else ("{text}", "{pair}")
+        if template is None:
+            return "\n".join((*texts, "Answer:"))
+        if self.label_words is None:
+            raise DataError(
+                f"template needs label_words, which are asked for behind it, got {template!r} "
+                "alone; pass label_words, a word for each class"
+            )
+        named = [f"{{{name}}}" for name in columns_in(template)] if "{" in template else []
+        if sorted(named) != sorted(texts):
+            raise DataError(
+                f"template must hold {' and '.join(texts)} and nothing else in braces, got "
+                f"{template!r}; columns are named by text and text_pair"
+            )
+        return template
 
     def _answers(self, predictions: NDArray[np.float32]) -> NDArray[Any]:
         best: NDArray[Any] = predictions.argmax(axis=1)

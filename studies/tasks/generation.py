@@ -9,8 +9,9 @@ from peftnas.search.splits import TargetSplit
 from peftnas.search.task_protocol import AnySplit
 from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.metric import Kind
-from peftnas.studies.tasks.source_task import Options, SourceTask, columns_in, texts_in
+from peftnas.studies.tasks.source_task import Options, SourceTask
 from peftnas.studies.tasks.tables import Table
+from peftnas.studies.tasks.templates import columns_in, texts_in
 
 if TYPE_CHECKING:
     from peftnas.search.trial.forms.generation import Generation
@@ -68,7 +69,7 @@ class TextGeneration(SourceTask):
         """Inputs with targets."""
         from peftnas.search.trial.forms.generation import Generation
 
-        return Generation(max_new_tokens=self.max_new_tokens)
+        return Generation(max_new_tokens=self.max_new_tokens, reads=self.template)
 
     def to_dict(self) -> dict[str, Any]:
         """What makes it this task."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 from peftnas.search.splits import PlainSplit
 from peftnas.search.task_protocol import AnySplit
 from peftnas.studies.tasks.metric import Kind
-from peftnas.studies.tasks.source_task import Options, SourceTask, texts_in
+from peftnas.studies.tasks.source_task import Options, SourceTask
 from peftnas.studies.tasks.tables import Table
+from peftnas.studies.tasks.templates import texts_in
 
 if TYPE_CHECKING:
     from peftnas.search.trial.forms.language import Language

@@ -11,8 +11,9 @@ from peftnas.search.splits import ChoiceSplit
 from peftnas.search.task_protocol import AnySplit
 from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.metric import Kind
-from peftnas.studies.tasks.source_task import Options, SourceTask, texts_in
+from peftnas.studies.tasks.source_task import Options, SourceTask
 from peftnas.studies.tasks.tables import Table
+from peftnas.studies.tasks.templates import texts_in
 
 if TYPE_CHECKING:
     from peftnas.search.trial.forms.choices import Choices

@@ -8,6 +8,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ def _span_recall(predictions: Tags, labels: Tags) -> float:
 def _tag_accuracy(predictions: Tags, labels: Tags) -> float:
     from sklearn.metrics import accuracy_score
 
-    return float(accuracy_score(sum(map(list, labels), []), sum(map(list, predictions), [])))
+    right, found = (list(chain.from_iterable(rows)) for rows in (labels, predictions))
+    return float(accuracy_score(right, found))
 
 
 def _perplexity(sums: Array, counts: Array) -> float:

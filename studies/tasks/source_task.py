@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from peftnas.studies.tasks.holdout import hold_out
 from peftnas.studies.tasks.labels import is_hidden
 from peftnas.studies.tasks.sources import Source, read
 from peftnas.studies.tasks.tables import Table
+from peftnas.studies.tasks.templates import columns_in
 
 
 class Options(TypedDict, total=False):
@@ -73,6 +73,8 @@ class SourceTask(ABC):
                 raise DataError(f"{purpose} must be a share of train in (0, 1), got {share!r}")
         self.source = Source(source, config, splits)
         self.columns = dict(columns)
+        for column in self.columns.values():
+            columns_in(column)  # refuses broken braces
         wanted = self.usual_metrics if metrics is None else metrics
         self.metrics = known_metrics.check_metrics(wanted, self.compares)
         self.name = name or self.source.name
@@ -171,38 +173,3 @@ class SourceTask(ABC):
         strata = self._strata(train)
         kept, held = hold_out(self._keys(train), strata, self.shares[purpose], seed, purpose)
         return train.take(kept), train.take(held)
-
-
-def columns_in(text: str | None) -> tuple[str, ...]:
-    """The names in a text such as ``"{word}: {sentence}"``; without braces it is one itself."""
-    if text is None:
-        return ()
-    if "{" not in text:
-        return (text,)
-    return tuple(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(text) if name))
-
-
-def texts_in(table: Table, column: str) -> list[str]:
-    """A column of texts, or the texts that a text with names in braces makes of several.
-
-    Raises:
-        DataError: if a row holds none.
-    """
-    if "{" in column:
-        parts = {name: table.columns[name] for name in columns_in(column)}
-        return [
-            column.format(**{name: _written(values[row]) for name, values in parts.items()})
-            for row in range(len(table))
-        ]
-    values = table.columns[column]
-    for row, value in enumerate(values, start=1):
-        if not isinstance(value, str):
-            raise DataError(
-                f"column {column!r} of {table.where} must hold texts, got {value!r} in row {row}; "
-                "name another column or drop the row"
-            )
-    return values
-
-
-def _written(value: Any) -> str:
-    return "" if value is None else str(value)

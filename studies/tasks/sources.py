@@ -102,7 +102,8 @@ class Source:
         if named["train"] is None:
             raise DataError(
                 f"{self.origin!r} must have a training split named train, got "
-                f"{', '.join(map(repr, found)) or 'no data file'}; name one of them train"
+                f"{', '.join(map(repr, found)) or 'no data file'}; name one of them train, or "
+                "say which is with splits={'train': NAME}"
             )
         return {split: found[name] for split, name in named.items() if name is not None}
 

@@ -7,8 +7,9 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Unpack
 
 from peftnas.search.task_protocol import AnySplit, Labels, Split
-from peftnas.studies.tasks.source_task import Options, SourceTask, texts_in
+from peftnas.studies.tasks.source_task import Options, SourceTask
 from peftnas.studies.tasks.tables import Table
+from peftnas.studies.tasks.templates import texts_in
 
 
 class TextTask(SourceTask):

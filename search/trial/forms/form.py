@@ -134,7 +134,11 @@ class Form(ABC):
 
     kind: ClassVar[str]
     pools: ClassVar[bool] = False  # its head reads ``Recipe.pooling``
-    usage: ClassVar[str]  # a line of Python that asks a loaded export, called ``model``
+
+    @property
+    @abstractmethod
+    def usage(self) -> str:
+        """A line of Python that asks a loaded export, called ``model``."""
 
     def check_backbone(self, name: str, anatomy: Anatomy) -> None:
         """Refuse a backbone that cannot answer; here: any but one stack of layers over words.

@@ -61,12 +61,18 @@ class Generation(OwnWords):
 
     Attributes:
         max_new_tokens: tokens of a target; longer ones are cut, in training too.
+        reads: what an input looks like, with names in braces where its texts come; said to those
+            who load an export.
     """
 
     kind: ClassVar[str] = "generation"
-    usage: ClassVar[str] = 'texts = model(["an input"])'
 
     max_new_tokens: int = 64
+    reads: str = "an input"
+
+    @property
+    def usage(self) -> str:
+        return f"texts = model([{self.reads!r}])"
 
     def check_backbone(self, name: str, anatomy: Anatomy) -> None:
         reads_words = all(stack.tokens is not None for stack in anatomy.stacks)

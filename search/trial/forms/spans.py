@@ -20,7 +20,7 @@ from peftnas.search.trial.head import Attached, Head, last_hidden, output_width,
 from peftnas.search.trial.losses import disagreement
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from peftnas.search.trial.classifier import Classifier
 
@@ -121,6 +121,7 @@ class Spans(Form):
                 "extractive answers need a fast tokenizer, which says where its tokens stand in "
                 f"the text, got {type(tokenizer).__name__}; save one with a tokenizer.json"
             )
+        _check_room(split.questions, tokenizer, length)
         encoded = tokenizer(
             split.questions,
             split.contexts,
@@ -193,6 +194,18 @@ class Spans(Form):
         questions, contexts = examples
         none = np.full(len(questions), -1, dtype=np.int64)
         return SpanSplit(list(questions), list(contexts), [[] for _ in questions], none)
+
+
+def _check_room(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, length: int) -> None:
+    """Refuse questions that fill an example alone."""
+    plain = {"return_attention_mask": False, "return_token_type_ids": False}
+    encoded = tokenizer(list(questions), add_special_tokens=False, **plain)["input_ids"]
+    longest = max(map(len, encoded)) + tokenizer.num_special_tokens_to_add(pair=True)
+    if longest >= length:
+        raise UsageError(
+            f"recipe.max_length must leave room for a text behind each question, got {length} "
+            f"where a question takes up to {longest}; raise it, or drop the long questions"
+        )
 
 
 def _span(split: SpanSplit, row: int, offsets: npt.NDArray[np.int64]) -> tuple[int, int]:

@@ -143,32 +143,45 @@ def two_trials(backbone_named: Callable[[str], Backbone], tmp_path: Path) -> Cal
             "evaluations": 1,
             "learning_rate": 1e-2,
         }
-        study = Study(
-            "two",
-            backbone_named(name),
-            task,
-            SearchSpace(LoRA(rank=Integer(1, 8)), *methods),
-            recipe=Recipe(**(settings | recipe)),
-        )
-        benches: list[Bench] = []
-
-        def pool(prepared: Prepared) -> InlinePool:
-            benches.append(prepared.bench_spec().build())
-            return InlinePool(lambda job: run_trial(benches[0], job))
-
-        out = tmp_path / "out"
-        options = {"out": out, "progress": False, "make_pool": pool, "baselines": False}
-        summary = run_study(study, trials=2, data=data or tmp_path, base=tmp_path, **options)
-        assert (summary.trained, summary.failed) == (2, 0), summary.last_failure
-        results = open_results(sqlite_url(out), "two")
-        ran = Ran([], [], out, benches[0], results)
-        for number in range(2):
-            ran.metrics.append(results.trial(number).metrics)
-            with ran.trained(number) as trained:
-                ran.found.append(_asked(trained))
-        return ran
+        space = SearchSpace(LoRA(rank=Integer(1, 8)), *methods)
+        made = Recipe(**(settings | recipe))
+        return run_two(backbone_named(name), task, space, made, tmp_path, data)
 
     return run
+
+
+def run_two(
+    backbone: Backbone,
+    task: Any,
+    space: SearchSpace,
+    recipe: Recipe,
+    folder: Path,
+    data: Path | None = None,
+) -> Ran:
+    """Two trials of a study, in this process; each checkpoint is asked once more.
+
+    Args:
+        folder: for what the study writes.
+        data: where the task finds its files; ``None``: in ``folder``.
+    """
+    study = Study("two", backbone, task, space, recipe=recipe)
+    benches: list[Bench] = []
+
+    def pool(prepared: Prepared) -> InlinePool:
+        benches.append(prepared.bench_spec().build())
+        return InlinePool(lambda job: run_trial(benches[0], job))
+
+    out = folder / "out"
+    options = {"out": out, "progress": False, "make_pool": pool, "baselines": False}
+    summary = run_study(study, trials=2, data=data or folder, base=folder, **options)
+    assert (summary.trained, summary.failed) == (2, 0), summary.last_failure
+    results = open_results(sqlite_url(out), "two")
+    ran = Ran([], [], out, benches[0], results)
+    for number in range(2):
+        ran.metrics.append(results.trial(number).metrics)
+        with ran.trained(number) as trained:
+            ran.found.append(_asked(trained))
+    return ran
 
 
 def _asked(trained: TrainedTrial) -> tuple[Any, Any]:

@@ -120,6 +120,16 @@ def test_questions_without_an_answer(two_trials: TwoTrials, tmp_path: Path) -> N
     assert any("" in predictions for predictions, _ in ran.found)
 
 
+def test_a_question_that_leaves_no_room_for_its_text(
+    two_trials: TwoTrials, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "t", lambda random: asked(random) | {"question": "a " * 9})
+    with pytest.raises(ValueError, match="leave room for a text behind each question, got 12 "):
+        two_trials("bert", QuestionAnswering("t"), max_length=12)
+    # nothing was stored of it: the corrected study of the same name runs
+    assert two_trials("bert", QuestionAnswering("t"), max_length=13).metrics
+
+
 def labelled(random: np.random.Generator) -> dict[str, Any]:
     letters = some_letters(random)
     return {"text": " ".join(letters), "labels": sorted({"x", *letters} & {"a", "b", "c", "x"})}
