@@ -250,7 +250,8 @@ def test_freezing_holds_dimensions() -> None:
     assert space.freeze({"toy_span": False, "wide": True}).items == space.items[:2]
     assert space.freeze({"wide": True}).items[2] == Maybe(Span(length=Integer(2, 3)))
     assert space.freeze({"method": "none"}).items == (space.items[0], space.items[2])
-    assert space.freeze({"method.toy_low.rank": 1}).items[1] == Choice(None, Low(rank=1), Soft())
+    held = space.freeze({"size": 1, "method.toy_low.rank": 1})
+    assert held.items[1] == Choice(None, Low(rank=1), Soft())
 
 
 @pytest.mark.parametrize(
