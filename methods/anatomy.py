@@ -84,6 +84,11 @@ class Anatomy:
         return len(self.layers)
 
     @property
+    def stack_sizes(self) -> tuple[int, ...]:
+        """How many layers each stack has, in the order of their numbers."""
+        return tuple(len(stack.layers) for stack in self.stacks)
+
+    @property
     def width(self) -> int:
         """Width of the residual stream of the first stack."""
         return self.layers[0].width
@@ -127,12 +132,9 @@ class Anatomy:
             names: of linears.
             among: those that whoever asks can take at all; the remedy names no other.
         """
-        missing = [name for name in names if name not in self.targets]
-        if missing:
-            there = [name for name in self.targets if name in among]
-            remedy = f"take some of {', '.join(there)}" if there else LEAVE_OUT
+        if not set(names) <= set(self.targets):
             raise ValueError(
-                f"targets {missing} do not exist in {self.model_type} backbones; {remedy}"
+                no_such_targets("targets", names, self.targets, self.model_type, among)
             )
 
     def sublayer(self, layer: int, name: str) -> SublayerSite:
@@ -184,6 +186,34 @@ class Anatomy:
         from peftnas.methods.costs import place
 
         return place(architecture, self)
+
+
+def no_such_targets(
+    what: str,
+    given: Sequence[str],
+    there: Sequence[str],
+    model_type: str,
+    among: Sequence[str] | None = None,
+) -> str:
+    """Why targets are refused, in one sentence.
+
+    Args:
+        what: whose they are.
+        given: their names, of which the backbone lacks some.
+        there: those that it has.
+        model_type: of the backbone.
+        among: those that whoever asks can take at all; ``None``: every one.
+    """
+    missing = [name for name in given if name not in there]
+    fit = [name for name in there if among is None or name in among]
+    if fit:
+        remedy = f"take some of {'these' if len(fit) == len(there) else ', '.join(fit)}"
+    else:
+        remedy = LEAVE_OUT
+    return (
+        f"{what} {missing} do not exist in {model_type} backbones, which have "
+        f"{', '.join(there) or 'none of their kind'}, got {tuple(given)}; {remedy}"
+    )
 
 
 def _linears(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.structure import ByLayer
@@ -68,18 +68,25 @@ def layer_words(layers: Iterable[int]) -> str:
 
 
 def value_words(value: Any) -> str:
-    """A field's value in words; values layer by layer as ``4 (layers 0-1), 8 (layers 2)``."""
+    """A field's value in words; values layer by layer as ``4 (layers 0-1), 8 (layer 2)``."""
     if not isinstance(value, ByLayer):
         return str(value)
     groups: dict[Any, list[int]] = {}
     for layer, inner in value.items():
         groups.setdefault(inner, []).append(layer)
-    return ", ".join(f"{inner} (layers {layer_words(at)})" for inner, at in groups.items())
+    return ", ".join(f"{inner} ({_named(at)})" for inner, at in groups.items())
 
 
 def place_words(layers: tuple[int, ...] | Any) -> str:
-    """The field ``layers`` in words: nothing for all layers, else `` in layers 0-2``."""
-    return "" if layers is None else f" in layers {layer_words(layers)}"
+    """The field ``layers`` in words: nothing for all layers, else `` in layers 0-2``.
+
+    Of one layer `` in layer 1``.
+    """
+    return "" if layers is None else f" in {_named(layers)}"
+
+
+def _named(layers: Collection[int]) -> str:
+    return f"layer{'' if len(layers) == 1 else 's'} {layer_words(layers)}"
 
 
 def layer_of(site: str) -> int:

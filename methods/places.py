@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from peftnas.methods.anatomy import LEAVE_OUT, linear_address, outer_norm_address
+from peftnas.methods.anatomy import linear_address, no_such_targets, outer_norm_address
 from peftnas.methods.sites import LinearSite, NormSite
 from peftnas.spaces.fields import OneOf, setting
 
@@ -71,13 +71,10 @@ def places_there(
         ValueError: if the backbone has nothing called by one of the names.
     """
     there = anatomy.known(names_there, known)
-    missing = [name for name in targets if name not in there]
-    if missing:
-        remedy = f"take some of {', '.join(there)}" if there else LEAVE_OUT
-        raise ValueError(
-            f"{method} targets {missing} do not exist in {anatomy.model_type} backbones; {remedy}"
-        )
-    return tuple(name for name in there if name in targets)
+    named = tuple(targets)
+    if not set(named) <= set(there):
+        raise ValueError(no_such_targets(f"{method} targets", named, there, anatomy.model_type))
+    return tuple(name for name in there if name in named)
 
 
 def stack_setting() -> Any:

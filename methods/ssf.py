@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from peftnas.methods.anatomy import TARGETS as LINEARS
+from peftnas.methods.anatomy import no_such_targets
 from peftnas.methods.base import Affine, Method, Placement
 from peftnas.methods.bitfit import BitFitPlacement
 from peftnas.methods.ia3 import IA3Placement
@@ -116,11 +117,9 @@ class SSF(Method):
     def _targets(self, anatomy: Anatomy) -> tuple[str, ...]:
         named: tuple[str, ...] | None = held(self.targets)
         there = anatomy.known(_every)
-        missing = [name for name in named or () if name not in there]
-        if missing:
+        if not set(named or ()) <= set(there):
             raise ValueError(
-                f"SSF targets {missing} do not exist in {anatomy.model_type} backbones; "
-                f"take some of {', '.join(there)}"
+                no_such_targets("SSF targets", named or (), there, anatomy.model_type)
             )
         return there if named is None else tuple(name for name in there if name in named)
 

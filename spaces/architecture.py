@@ -42,7 +42,15 @@ class Anatomy(Protocol):
     """What a search space has to know of a backbone. ``peftnas.methods.Anatomy`` fulfils it."""
 
     @property
-    def n_layers(self) -> int: ...
+    def n_layers(self) -> int:
+        """Number of layers of all stacks."""
+
+    @property
+    def stack_sizes(self) -> tuple[int, ...]:
+        """How many layers each stack has, in the order in which layers are numbered.
+
+        Most backbones have one stack, an encoder-decoder has two; together ``n_layers``.
+        """
 
     @property
     def backbone_parameters(self) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from peftnas.spaces import encoding, keys, words
 from peftnas.spaces.architecture import Anatomy, Architecture, Placement, as_architecture
+from peftnas.spaces.binding import build
 from peftnas.spaces.budget import resolve_budget
 from peftnas.spaces.choosers import cover, uniform
 from peftnas.spaces.dimensions import Dimension, dimensions
@@ -20,7 +21,6 @@ from peftnas.spaces.feasible import OVER_BUDGET, feasible_point
 from peftnas.spaces.membership import Inversion
 from peftnas.spaces.moves import Moves
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
-from peftnas.spaces.tree_nodes import build
 from peftnas.spaces.whole_space import WholeSpace
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class BoundSpace(WholeSpace, Moves):
         self.space = space
         self.anatomy = anatomy
         self.max_parameters = resolve_budget(space.max_parameters, anatomy.backbone_parameters)
-        self.nodes = build(space.items, anatomy.n_layers)
+        self.nodes = build(space.items, tuple(anatomy.stack_sizes))
         self._placed: dict[Architecture, Placed] = {}
         for architecture in cover(self.nodes, anatomy.n_layers, space.gate):
             self.placed(architecture)
@@ -243,7 +243,7 @@ class BoundSpace(WholeSpace, Moves):
 
     def tree(self) -> str:
         """The space in words, one line for each method and field."""
-        return words.tree(self.space, self.max_parameters)
+        return words.tree(self.space, self.max_parameters, tuple(self.anatomy.stack_sizes))
 
     @cached_property
     def _dimensions(self) -> tuple[Dimension, ...]:

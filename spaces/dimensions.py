@@ -8,7 +8,6 @@ from typing import Any
 
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.fields import Configurable, may_hold, settings
-from peftnas.spaces.groupings import group_of
 from peftnas.spaces.structure import ByGroup, PerGroup, PerLayer
 from peftnas.spaces.ties import Shared, Switch, unshared
 from peftnas.spaces.tree import Ask, field_order, inactive_value
@@ -103,11 +102,9 @@ class _Listing:
             case PerLayer(inner):
                 for layer in layers:
                     self.value(f"layers[{layer}].{path}", inner, layers)
-            case PerGroup(n, inner, grouping):
+            case PerGroup(_, inner, grouping):
                 cuts = self._groupings(path, grouping)
-                groups = {
-                    group_of(layer, n, self._n_layers, cut) for layer in layers for cut in cuts
-                }
+                groups = {domain.numbers(cut)[layer] for layer in layers for cut in cuts}
                 for group in sorted(groups):
                     self.value(f"groups[{group}].{path}", inner, layers)
             case ByGroup():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
@@ -18,14 +19,17 @@ class Grouped:
 
     The layers are cut by ``grouping``, some of the groups are tuned, and for each of these a set
     of the methods is drawn. A method has one draw of its fields for all its groups, unless they
-    hold ``PerLayer``, ``PerGroup`` or ``ByGroup``.
+    hold ``PerLayer``, ``PerGroup`` or ``ByGroup``. An encoder and its decoder are cut apart, each
+    into ``n`` groups with sets of their own: the groups of the encoder are numbered first.
 
     Args:
         methods: each with a field ``layers``, which is left out.
-        n: groups, at most the layers of the backbone; ``None``: each layer is one.
+        n: groups of each stack of layers, at most the layers of the largest; a stack of fewer
+            layers has a group for each. ``None``: each layer is one.
         grouping: one of ``groupings.GROUPINGS``, a ``Choice`` of these or a ``Shared`` one.
         tuned: a ``Subset`` of the group numbers 0 .. n - 1 (of the layers, where each is one);
-            ``None``: all groups.
+            ``None``: all groups. A number stands for that group of every stack; each of these is
+            tuned or not by itself, and the sizes of the subset count them all.
         min_size: fewest methods of a tuned group.
         max_size: most of them; ``None``: all.
         draw_all: draw a set for the other groups too, which then is left out, as S4 counts its
@@ -81,8 +85,10 @@ class Grouped:
         return Grouped(*methods, **held)
 
     def tuned_in(self, tuned: Any) -> Grouped:
-        """A copy with the tuned groups made concrete."""
-        return self if tuned is self.tuned else self.changed(tuned=tuned)
+        """A copy with the tuned groups made concrete, numbered through all stacks."""
+        bound = copy.copy(self)
+        bound.tuned = tuned
+        return bound
 
     def _state(self) -> tuple[Any, ...]:
         return (self.methods, *(getattr(self, name) for name in _ARGUMENTS))

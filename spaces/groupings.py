@@ -1,4 +1,4 @@
-"""How the layers of a backbone are cut into contiguous groups.
+"""How the layers of a backbone are cut into contiguous groups, those of each stack by themselves.
 
 The five shapes of S4 (Chen et al. 2301.01821): groups of equal size, growing or shrinking ones,
 large ones in the middle (spindle) or at the ends (bottleneck).
@@ -17,7 +17,7 @@ GROUPINGS = ("uniform", "increasing", "decreasing", "spindle", "bottleneck")
 
 @functools.cache
 def group_sizes(n: int, n_layers: int, grouping: str = "uniform") -> tuple[int, ...]:
-    """Layers of each of ``n`` groups.
+    """Layers of each of the ``n`` groups of one stack.
 
     Sizes are in proportion to 1 .. n (increasing), n .. 1 (decreasing), the distance from the
     nearer end (spindle) or from the middle (bottleneck); what is left over of whole layers goes
@@ -26,7 +26,7 @@ def group_sizes(n: int, n_layers: int, grouping: str = "uniform") -> tuple[int, 
 
     Args:
         n: groups, 1 .. ``n_layers``.
-        n_layers: layers of the backbone.
+        n_layers: layers of the stack.
         grouping: one of ``GROUPINGS``.
     """
     weights = _weights(n, grouping)
@@ -43,21 +43,36 @@ def group_sizes(n: int, n_layers: int, grouping: str = "uniform") -> tuple[int, 
 
 
 @functools.cache
-def group_of(layer: int, n: int, n_layers: int, grouping: str = "uniform") -> int:
-    """The group (0-based) that a layer belongs to; see :func:`group_sizes`."""
-    end = 0
-    for group, size in enumerate(group_sizes(n, n_layers, grouping)):
-        end += size
-        if layer < end:
-            return group
-    raise ValueError(f"a layer must be one of 0..{n_layers - 1}, got {layer}")
+def cut(n: int, stacks: tuple[int, ...], grouping: str = "uniform") -> tuple[tuple[int, ...], ...]:
+    """The layers of each group of a backbone, an encoder's groups before those of its decoder.
+
+    Each stack of layers is cut by itself and in the same way, so that no group holds layers of
+    two. A stack of fewer than ``n`` layers has a group for each layer.
+
+    Args:
+        n: groups of each stack, at least 1.
+        stacks: how many layers each stack has.
+        grouping: one of ``GROUPINGS``.
+    """
+    groups: list[tuple[int, ...]] = []
+    first = 0
+    for n_layers in stacks:
+        for size in group_sizes(min(n, n_layers), n_layers, grouping):
+            groups.append(tuple(range(first, first + size)))
+            first += size
+    return tuple(groups)
 
 
-def layers_of(group: int, n: int, n_layers: int, grouping: str = "uniform") -> tuple[int, ...]:
-    """The layers of a group, ascending."""
-    sizes = group_sizes(n, n_layers, grouping)
-    first = sum(sizes[:group])
-    return tuple(range(first, first + sizes[group]))
+@functools.cache
+def group_numbers(n: int, stacks: tuple[int, ...], grouping: str = "uniform") -> tuple[int, ...]:
+    """The group (0-based) of each layer; see :func:`cut`."""
+    groups = cut(n, stacks, grouping)
+    return tuple(number for number, layers in enumerate(groups) for _ in layers)
+
+
+def number_of_groups(n: int, stacks: tuple[int, ...]) -> int:
+    """How many groups there are in all stacks together; see :func:`cut`."""
+    return sum(min(n, n_layers) for n_layers in stacks)
 
 
 def check_grouping(name: str, grouping: Any) -> None:

@@ -15,15 +15,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces import keys
-from peftnas.spaces.architecture import Anatomy, Architecture
+from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.enumerate import all_points, walks
 from peftnas.spaces.fields import Configurable
 from peftnas.spaces.keys import arms_key
 from peftnas.spaces.membership_fields import Outside, fit, spellings, vanish, wanted_layers
 from peftnas.spaces.membership_groups import strategies
+from peftnas.spaces.membership_ties import NO_TIES, Ties, fixed_ties
 from peftnas.spaces.membership_variants import merge, variants
-from peftnas.spaces.training_settings import own_training, trains_by_method, without_training
+from peftnas.spaces.training_settings import trained_as, trains_by_method, without_training
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive, draw
 from peftnas.spaces.tree_nodes import Fork, Groups, Leaf, Node, Presence, leaves
 
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
 
 _CANDIDATES = 64
+_CANDIDATES_UNDER_TIES = 256
 _SMALL_SPACE = 2000
 _TRIED = 300
+_WAYS = 16
 
 Values = dict[str, Primitive]
 Taken = frozenset[int]
@@ -62,15 +65,26 @@ class Inversion:
         key = self._bound.train_key(architecture)
         arms = arms_key(canonical, self._bound.anatomy) if trained else None
         reasons: list[str] = []
-        for form in dict.fromkeys((canonical, architecture)):
+        forms = dict.fromkeys((canonical, architecture))
+        for form in forms:
             search = _Search(self._bound, form, key, arms)
             found = search.run()
             if found is not None:
                 return found
             reasons += search.reasons
+        left = _CANDIDATES_UNDER_TIES
+        for form in forms:
+            for ties in fixed_ties(self._bound.nodes, form.methods):
+                search = _Search(self._bound, form, key, arms, ties, left)
+                found = search.run()
+                if found is not None:
+                    return found
+                left = search.left
+                if left <= 0:
+                    break
         for point in self._small_space.get(key, ()):
             # the wanted training settings, in the spelling of the space
-            form = _trained_as(point.architecture, canonical, self._bound.anatomy)
+            form = trained_as(point.architecture, canonical, self._bound.anatomy)
             search = _Search(self._bound, form, key, arms)
             found = search.given(point.values)
             if found is None and trains_by_method(self._bound):
@@ -88,32 +102,24 @@ class Inversion:
         return found
 
 
-def _trained_as(spelled: Architecture, wanted: Architecture, anatomy: Anatomy) -> Architecture:
-    """An architecture with the training settings of another one that places the same."""
-    own: dict[Any, dict[str, Any]] = {}
-    for method in wanted.methods:
-        for part in anatomy.place(Architecture(method)):
-            own.setdefault(part, own_training(method))
-    methods = []
-    for method in spelled.methods:
-        parts = anatomy.place(Architecture(method))
-        given = next((own[part] for part in parts if part in own), {})
-        methods.append(method.replace(**given))
-    return Architecture(*methods)
-
-
 class _Search:
     """Backtracking over the items of the space, for one spelling of the architecture."""
 
     def __init__(
-        self, bound: BoundSpace, wanted: Architecture, key: str, arms: str | None
+        self,
+        bound: BoundSpace,
+        wanted: Architecture,
+        key: str,
+        arms: str | None,
+        ties: Ties = NO_TIES,
+        left: int = _CANDIDATES,
     ) -> None:
+        self._ties, self.left = ties, left
         self.reasons: list[str] = []
         self._bound = bound
         self._wanted = wanted.methods
         self._key = key
         self._arms = arms
-        self._left = _CANDIDATES
 
     def run(self) -> Point | None:
         kinds = {leaf.method.kind for leaf in leaves(self._bound.nodes)}
@@ -126,10 +132,10 @@ class _Search:
             used = frozenset[int]()
             for values in self._items(self._bound.nodes, used, gate):
                 point = self._point(values, gate)
-                self._left -= 1
+                self.left -= 1
                 if self._matches(point):
                     return point
-                if self._left <= 0:
+                if self.left <= 0:
                     return None
         return None
 
@@ -210,22 +216,33 @@ class _Search:
             active = {label: wanted_layers(self._wanted[i], n_layers) for label, _, i in chosen}
             idle = self._idle([pair for pair in node.labelled if pair[0] not in active])
             for names in ([], [*idle]) if idle else ([],):
-                for answers, layers in strategies(node, active, names):
+                ways = [*islice(itertools.product(*(idle[name] for name in names)), _WAYS)]
+                for answers, layers in strategies(node, active, names, self._ties):
                     for values in self._each(chosen, layers, gate):
-                        given = [answers, *(idle[name] for name in names)]
-                        if all(merge(values, more) for more in given):
-                            yield values, frozenset(i for _, _, i in chosen)
+                        for way in ways:
+                            joined = dict(values)
+                            if all(merge(joined, more) for more in (answers, *way)):
+                                yield joined, frozenset(i for _, _, i in chosen)
 
-    def _idle(self, labelled: Sequence[tuple[str, Leaf]]) -> dict[str, Values]:
+    def _idle(self, labelled: Sequence[tuple[str, Leaf]]) -> dict[str, list[Values]]:
         """The methods that can place nothing, with the answers that make them."""
-        n_layers = self._bound.anatomy.n_layers
-        found: dict[str, Values] = {}
+        found: dict[str, list[Values]] = {}
         for label, leaf in labelled:
-            absent = (vanish(variant, n_layers) for variant in variants(leaf, n_layers))
-            values = next((one for one in absent if one is not None), None)
-            values = self._without_effect(leaf) if values is None else values
-            if values is not None:
-                found[label] = values
+            ways = self._vanishing(leaf)
+            if not ways and (values := self._without_effect(leaf)) is not None:
+                ways = [values]
+            if ways:
+                found[label] = ways
+        return found
+
+    def _vanishing(self, leaf: Leaf) -> list[Values]:
+        """Answers that make a method absent by a size of 0 or an empty set."""
+        found: list[Values] = []
+        n_layers = self._bound.anatomy.n_layers
+        for variant in variants(leaf, n_layers, self._ties):
+            values = vanish(variant, n_layers)
+            if values is not None and values not in found:
+                found.append(values)
         return found
 
     def _each(
@@ -249,16 +266,13 @@ class _Search:
     def _leaf(
         self, leaf: Leaf, used: frozenset[int], gate: Any, may_vanish: bool = True
     ) -> Iterator[tuple[Values, Taken]]:
-        n_layers = self._bound.anatomy.n_layers
         for index, method in enumerate(self._wanted):
             if index not in used and method.kind == leaf.method.kind:
                 for values in self._fits(leaf, index, gate):
                     yield values, frozenset({index})
         if may_vanish:
-            absent = [vanish(variant, n_layers) for variant in variants(leaf, n_layers)]
-            vanishing = [one for one in absent if one is not None]
-            if vanishing:
-                yield vanishing[0], _NONE
+            vanishing = self._vanishing(leaf)
+            yield from ((values, _NONE) for values in vanishing)
             # a method may be without effect in other ways too
             tried = self._without_effect(leaf)
             if tried is not None:
@@ -271,7 +285,7 @@ class _Search:
         n_layers = self._bound.anatomy.n_layers
         tied = gate if self._bound.space.gate is not None else _UNTIED
         equal = self._equal(index)
-        for variant in variants(leaf, n_layers):
+        for variant in variants(leaf, n_layers, self._ties):
             for spelling in spellings(variant.leaf, self._wanted[index], equal):
                 try:
                     yield fit(variant, spelling, n_layers, equal, tied, self._arms is not None)
@@ -283,7 +297,11 @@ class _Search:
         """Answers under which a method adds nothing to the wanted ones, among its first points."""
         bound = self._bound
         gate, n_layers = bound.space.gate, bound.anatomy.n_layers
-        for point in islice(walks(lambda choose: draw((leaf,), n_layers, gate, choose)), _TRIED):
+
+        def run(choose: Choose) -> Point:
+            return draw((leaf,), n_layers, gate, self._ties.over(choose))
+
+        for point in islice(walks(run), _TRIED):
             try:
                 placed = bound.placed_once(
                     Architecture(*self._wanted, *point.architecture.methods)

@@ -187,8 +187,8 @@ class _Fitting:
         )
 
     def _group_active(self, held: PerGroup[Any], layer: int) -> bool:
-        group = held.group_of(layer, self._n_layers)
-        return any(held.group_of(other, self._n_layers) == group for other in self._active)
+        group = held.group_of(layer)
+        return any(held.group_of(other) == group for other in self._active)
 
     def _structures(self) -> list[tuple[str, Any, PerLayer[Any] | PerGroup[Any], Any]]:
         return [
@@ -201,7 +201,7 @@ class _Fitting:
         zero = _zero(held.domain, settings(type(self._wanted))[name].size)
         for layer in self._drawn:
             if isinstance(held, PerGroup):
-                at = f"groups[{held.group_of(layer, self._n_layers)}].{path}"
+                at = f"groups[{held.group_of(layer)}].{path}"
                 empty = not self._group_active(held, layer)
             else:
                 at, empty = f"layers[{layer}].{path}", layer not in self._active
@@ -326,7 +326,7 @@ def _nothing(path: str, held: Any, size: bool, n_layers: int) -> Values | None:
     zero = _zero(held.domain, size)
     if zero is None:
         return None
-    name, n = ("groups", held.n) if isinstance(held, PerGroup) else ("layers", n_layers)
+    name, n = ("groups", held.groups) if isinstance(held, PerGroup) else ("layers", n_layers)
     return {f"{name}[{i}].{path}{r}": value for i in range(n) for r, value in zero.items()}
 
 

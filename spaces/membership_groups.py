@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from peftnas.spaces.domains import Subset
+from peftnas.spaces.membership_ties import NO_TIES, Ties
 from peftnas.spaces.membership_variants import groupings
 from peftnas.spaces.ties import Shared, unshared
 from peftnas.spaces.tree import Primitive
@@ -16,7 +17,10 @@ Values = dict[str, Primitive]
 
 
 def strategies(
-    node: Groups, layers: Mapping[str, Sequence[int]], idle: Sequence[str] = ()
+    node: Groups,
+    layers: Mapping[str, Sequence[int]],
+    idle: Sequence[str] = (),
+    ties: Ties = NO_TIES,
 ) -> Iterator[tuple[Values, dict[str, tuple[int, ...]]]]:
     """Answers under which each method acts in the wanted layers, and the layers of its groups.
 
@@ -26,14 +30,15 @@ def strategies(
         node: the item.
         layers: the layers of each wanted method, by its label; none of a method that is absent.
         idle: labels of methods that can be drawn without placing anything.
+        ties: shared draws that are known.
     """
-    for answers, cut in groupings(node.path, node.item.grouping):
+    for answers, cut in groupings(node.path, node.item.grouping, ties):
         wanted: dict[int, set[str]] = {group: set() for group in range(node.n)}
         for group in wanted:
             here = set(node.layers([group], cut))
             wanted[group] = {label for label, active in layers.items() if here & set(active)}
         for spare in itertools.permutations([*idle, *layers]):
-            for values, filled in _drawn(node, wanted, answers, spare):
+            for values, filled in _drawn(node, wanted, answers, spare, ties):
                 yield (
                     values,
                     {
@@ -46,7 +51,11 @@ def strategies(
 
 
 def _drawn(
-    node: Groups, wanted: Mapping[int, set[str]], answers: Values, spare: Sequence[str]
+    node: Groups,
+    wanted: Mapping[int, set[str]],
+    answers: Values,
+    spare: Sequence[str],
+    ties: Ties,
 ) -> Iterator[tuple[Values, dict[int, set[str]]]]:
     """Answers for the sets of methods and for the tuned groups, and the sets of these.
 
@@ -55,6 +64,7 @@ def _drawn(
         wanted: labels of the methods that act in each group.
         answers: that cut the groups.
         spare: labels of methods to fill groups up with, which then must place nothing there.
+        ties: shared draws that are known.
     """
     item = node.item
     values = dict(answers)
@@ -62,6 +72,11 @@ def _drawn(
     tuned: Any = unshared(item.tuned)
     if tuned is None:
         tuned_groups: list[int] = list(wanted)
+    elif item.tuned in ties:
+        tuned_groups = list(ties.value(item.tuned.name))
+        if not set(full) <= set(tuned_groups):
+            return
+        values |= ties.answers(item.tuned.name)
     else:
         idle_groups = [group for group in tuned.items if group not in full]
         missing = max(tuned.min_size - len(full), 0)

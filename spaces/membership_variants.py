@@ -13,6 +13,7 @@ from typing import Any
 
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.fields import settings
+from peftnas.spaces.membership_ties import NO_TIES, Ties
 from peftnas.spaces.structure import ByGroup, PerGroup, PerLayer
 from peftnas.spaces.ties import Shared, Switch, unshared
 from peftnas.spaces.tree import Primitive
@@ -38,12 +39,19 @@ class Variant:
         return self.paths.get(name, f"{self.leaf.path}.{name}")
 
 
-def variants(leaf: Leaf, n_layers: int) -> Iterator[Variant]:
-    """All variants of a leaf; the leaf itself where no field chooses its structure."""
+def variants(leaf: Leaf, n_layers: int, ties: Ties = NO_TIES) -> Iterator[Variant]:
+    """All variants of a leaf; the leaf itself where no field chooses its structure.
+
+    Args:
+        leaf: a method of a space.
+        n_layers: layers of the backbone.
+        ties: shared draws that are known.
+    """
     method = leaf.method
     choosing = [name for name in settings(type(method)) if _branches(getattr(method, name))]
     found = [
-        list(_options(f"{leaf.path}.{name}", getattr(method, name), n_layers)) for name in choosing
+        list(_options(f"{leaf.path}.{name}", getattr(method, name), n_layers, ties))
+        for name in choosing
     ]
     for combination in itertools.product(*found):
         chosen: dict[str, Primitive] = {}
@@ -78,7 +86,7 @@ def _branches(held: Any) -> bool:
 
 
 def _options(
-    path: str, held: Any, n_layers: int
+    path: str, held: Any, n_layers: int, ties: Ties
 ) -> Iterator[tuple[dict[str, Primitive], str, Any]]:
     """The answers that lead to each option, the path of its own questions, and the option."""
     if not _branches(held):
@@ -86,27 +94,38 @@ def _options(
         return
     below: list[tuple[str, Primitive, str, Any]] = []
     match held:
+        case Shared(name) if held in ties:
+            yield ties.answers(name), name, ties.value(name)
         case Shared(name, domain):
-            yield from _options(name, domain, n_layers)
+            yield from _options(name, domain, n_layers, ties)
+        case Switch(on=on) if on in ties:
+            option = ties.value(on.name)
+            below = [(on.name, option, f"{path}.{option}", held.case(option))]
         case Switch(on=on, cases=cases):
             below = [(on.name, option, f"{path}.{option}", case) for option, case in cases]
         case Choice():
             labels = label_options(held).items()
             below = [(path, label, f"{path}.{label}", option) for (_, label), option in labels]
-        case PerGroup(n, domain, grouping):
-            for answers, cut in groupings(path, grouping):
-                yield answers, path, PerGroup(n, domain, cut)
+        case PerGroup():
+            for answers, cut in groupings(path, held.grouping, ties):
+                yield answers, path, held.cut_by(cut)
         case ByGroup():
-            for answers, cut in groupings(path, held.grouping):
-                yield answers, path, held.table(range(n_layers), n_layers, cut)
+            for answers, cut in groupings(path, held.grouping, ties):
+                yield answers, path, held.table(range(n_layers), cut)
     for asked, answer, inner_path, option in below:
-        for chosen, at, inner in _options(inner_path, option, n_layers):
+        for chosen, at, inner in _options(inner_path, option, n_layers, ties):
             answers = {asked: answer}
             if merge(answers, chosen):
                 yield answers, at, inner
 
 
-def groupings(path: str, grouping: Any) -> Iterator[tuple[dict[str, Primitive], str]]:
+def groupings(
+    path: str, grouping: Any, ties: Ties = NO_TIES
+) -> Iterator[tuple[dict[str, Primitive], str]]:
+    """The groupings that a field can have, and the answers that choose them."""
+    if grouping in ties:
+        yield ties.answers(grouping.name), ties.value(grouping.name)
+        return
     asked = grouping.name if isinstance(grouping, Shared) else f"{path}.grouping"
     domain = unshared(grouping)
     if isinstance(domain, Choice):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from peftnas.spaces.domains import Choice, Domain, Integer, Real, Subset
-from peftnas.spaces.groupings import check_grouping, group_of
+from peftnas.spaces.groupings import check_grouping, group_numbers, number_of_groups
 
 T = TypeVar("T", covariant=True)
 
@@ -39,10 +39,13 @@ class PerLayer(Domain[T], Generic[T]):
 class PerGroup(Domain[T], Generic[T]):
     """A fresh draw of ``domain`` for each of ``n`` contiguous groups of layers.
 
-    A group in which the method is active in no layer draws nothing.
+    An encoder and its decoder are cut apart, each into ``n`` groups with draws of their own
+    (``2 * n`` in all): the groups of the encoder are numbered first. A group in which the method
+    is active in no layer draws nothing.
 
     Args:
-        n: groups, at most the layers of the backbone.
+        n: groups of each stack of layers, at most the layers of the largest; a stack of fewer
+            layers has a group for each.
         domain: an ``Integer``, ``Real``, ``Choice`` or ``Subset``.
         grouping: how the layers are cut, one of ``groupings.GROUPINGS``; or a ``Choice`` of
             these, or a ``Shared`` one. "uniform": equal groups, the first ones a layer larger
@@ -52,6 +55,7 @@ class PerGroup(Domain[T], Generic[T]):
     n: int
     domain: Domain[T]
     grouping: Any = "uniform"
+    stacks: tuple[int, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
@@ -59,19 +63,44 @@ class PerGroup(Domain[T], Generic[T]):
         _check_inner("PerGroup", self.domain)
         check_grouping("PerGroup", self.grouping)
 
-    def group_of(self, layer: int, n_layers: int) -> int:
-        """The group (0-based) of ``layer`` in a stack of ``n_layers``; for a fixed grouping."""
-        return group_of(layer, self.n, n_layers, self.grouping)
+    def bind(self, stacks: tuple[int, ...]) -> PerGroup[T]:
+        """The same on a backbone.
+
+        Args:
+            stacks: how many layers each of its stacks has.
+        """
+        bound = PerGroup(self.n, self.domain, self.grouping)
+        object.__setattr__(bound, "stacks", stacks)
+        return bound
+
+    def cut_by(self, grouping: str) -> PerGroup[T]:
+        """The same on its backbone with one grouping."""
+        return PerGroup(self.n, self.domain, grouping).bind(self.stacks)
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are in all stacks of the backbone."""
+        return number_of_groups(self.n, self.stacks)
+
+    def numbers(self, grouping: str) -> tuple[int, ...]:
+        """The group (0-based) of each layer of the backbone under a grouping."""
+        return group_numbers(self.n, self.stacks, grouping)
+
+    def group_of(self, layer: int) -> int:
+        """The group (0-based) of a layer of the backbone; for a fixed grouping."""
+        return self.numbers(self.grouping)[layer]
 
 
 class ByGroup(Domain[T], Generic[T]):
     """One given value for each of several contiguous groups of layers, such as growing ranks.
 
     Nothing is drawn, unless the grouping is. In a ``Choice`` it makes a whole profile an option:
-    ``Choice(ByGroup(2, 4, 8), 4, ByGroup(8, 4, 2))``.
+    ``Choice(ByGroup(2, 4, 8), 4, ByGroup(8, 4, 2))``. An encoder and its decoder are cut apart
+    and have the same values, each from its lowest layers up.
 
     Args:
-        values: plain values, for the groups from the lowest layers up.
+        values: plain values, for the groups from the lowest layers up; at most the layers of the
+            smallest stack.
         grouping: as of :class:`PerGroup`.
     """
 
@@ -85,21 +114,34 @@ class ByGroup(Domain[T], Generic[T]):
                 )
         check_grouping("ByGroup", grouping)
         self.values, self.grouping = values, grouping
+        self.stacks: tuple[int, ...] = ()
 
-    def table(self, layers: Iterable[int], n_layers: int, grouping: str) -> ByLayer[T]:
-        """The values of some layers (at least one) under a grouping."""
+    def bind(self, stacks: tuple[int, ...]) -> ByGroup[T]:
+        """The same on a backbone; see :meth:`PerGroup.bind`."""
+        bound = ByGroup(*self.values, grouping=self.grouping)
+        bound.stacks = stacks
+        return bound
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are in all stacks of the backbone."""
+        return number_of_groups(len(self.values), self.stacks)
+
+    def table(self, layers: Iterable[int], grouping: str) -> ByLayer[T]:
+        """The values of some layers (at least one) of the backbone under a grouping."""
         n = len(self.values)
-        return ByLayer({i: self.values[group_of(i, n, n_layers, grouping)] for i in layers})
+        numbers = group_numbers(n, self.stacks, grouping)
+        return ByLayer({layer: self.values[numbers[layer] % n] for layer in layers})
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, ByGroup)
             and [(type(v), v) for v in self.values] == [(type(v), v) for v in other.values]
-            and self.grouping == other.grouping
+            and (self.grouping, self.stacks) == (other.grouping, other.stacks)
         )
 
     def __hash__(self) -> int:
-        return hash((self.values, self.grouping))
+        return hash((self.values, self.grouping, self.stacks))
 
     def __repr__(self) -> str:
         grouping = [] if self.grouping == "uniform" else [f"grouping={self.grouping!r}"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.architecture import Anatomy, Architecture
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.fields import Configurable, default_of, settings
 from peftnas.spaces.grouped import Grouped
@@ -94,3 +94,17 @@ def _distinct(options: Iterable[Any]) -> Iterator[Any]:
         if option not in seen:
             seen.append(option)
             yield option
+
+
+def trained_as(spelled: Architecture, wanted: Architecture, anatomy: Anatomy) -> Architecture:
+    """An architecture with the training settings of another one that places the same."""
+    own: dict[Any, dict[str, Any]] = {}
+    for method in wanted.methods:
+        for part in anatomy.place(Architecture(method)):
+            own.setdefault(part, own_training(method))
+    methods = []
+    for method in spelled.methods:
+        parts = anatomy.place(Architecture(method))
+        given = next((own[part] for part in parts if part in own), {})
+        methods.append(method.replace(**given))
+    return Architecture(*methods)

@@ -20,7 +20,6 @@ from typing import Any
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Choice, Inclusion, Integer, Real, Subset
 from peftnas.spaces.fields import PLAIN, Configurable, default_of, settings
-from peftnas.spaces.groupings import group_of
 from peftnas.spaces.structure import ByGroup, ByLayer, PerGroup, PerLayer
 from peftnas.spaces.ties import Shared, Switch
 from peftnas.spaces.tree_nodes import Fork, Groups, Leaf, Node, Presence, label_options
@@ -157,7 +156,7 @@ class Walk:
                 return self._per_group(path, domain, layers)
             case ByGroup():
                 cut = self.value(f"{path}.grouping", domain.grouping, ())
-                return domain.table(layers, self._n_layers, cut) if layers else _NOWHERE
+                return domain.table(layers, cut) if layers else _NOWHERE
             case Shared(domain=PerLayer()):
                 return self._shared_by_layer(domain, layers)
             case Shared():
@@ -230,12 +229,12 @@ class Walk:
 
     def _per_group(self, path: str, domain: PerGroup[Any], layers: Sequence[int]) -> Any:
         cut = self.value(f"{path}.grouping", domain.grouping, ())
-        groups = {layer: group_of(layer, domain.n, self._n_layers, cut) for layer in layers}
+        numbers = domain.numbers(cut)
         drawn = {
             group: self.value(f"groups[{group}].{path}", domain.domain, layers)
-            for group in sorted(set(groups.values()))
+            for group in sorted({numbers[layer] for layer in layers})
         }
-        return ByLayer({layer: drawn[groups[layer]] for layer in layers}) if drawn else _NOWHERE
+        return ByLayer({layer: drawn[numbers[layer]] for layer in layers}) if drawn else _NOWHERE
 
 
 def _outside(path: str, domain: Ask, value: Any) -> ValueError:

@@ -1,4 +1,4 @@
-"""The tree of a space on a backbone: items with their paths, layer subsets made concrete."""
+"""The tree of a space on a backbone: its items with their paths."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftnas.spaces.domains import Choice, Subset
-from peftnas.spaces.fields import Configurable, settings
+from peftnas.spaces.fields import Configurable
 from peftnas.spaces.grouped import Grouped, names_of
-from peftnas.spaces.groupings import layers_of
+from peftnas.spaces.groupings import cut, number_of_groups
 from peftnas.spaces.structure import ByGroup, ByLayer, Maybe, PerGroup, PerLayer
 from peftnas.spaces.ties import Shared, Switch
 
@@ -56,18 +56,19 @@ class Groups:
         path: of its questions.
         item: as it was written, subsets of layers made concrete.
         leaves: its methods.
-        n_layers: of the backbone.
+        stacks: how many layers each stack of the backbone has.
     """
 
     path: str
     item: Grouped
     leaves: tuple[Leaf, ...]
-    n_layers: int
+    stacks: tuple[int, ...]
 
     @property
     def n(self) -> int:
-        """How many groups there are."""
-        return self.n_layers if self.item.n is None else self.item.n
+        """How many groups there are, in all stacks."""
+        n = self.item.n
+        return sum(self.stacks) if n is None else number_of_groups(n, self.stacks)
 
     @property
     def labelled(self) -> tuple[tuple[str, Leaf], ...]:
@@ -80,28 +81,13 @@ class Groups:
 
     def layers(self, groups: Iterable[int], grouping: str) -> tuple[int, ...]:
         """The layers of some groups, ascending."""
-        return tuple(
-            layer
-            for group in sorted(groups)
-            for layer in layers_of(group, self.n, self.n_layers, grouping)
-        )
+        if self.item.n is None:
+            return tuple(sorted(groups))
+        found = cut(self.item.n, self.stacks, grouping)
+        return tuple(layer for group in sorted(groups) for layer in found[group])
 
 
 Node = Leaf | Presence | Fork | Groups
-
-
-def build(items: Iterable[Any], n_layers: int) -> tuple[Node, ...]:
-    """The nodes of a space's items.
-
-    Args:
-        items: methods, ``Maybe`` and ``Choice`` of methods, as :class:`SearchSpace` checked them.
-        n_layers: layers of the backbone.
-    Raises:
-        ValueError: if a method names a layer that the backbone does not have.
-    """
-    return tuple(
-        _node(item, name, n_layers) for item, name in zip(items, item_names(items), strict=True)
-    )
 
 
 def leaves(nodes: Iterable[Node | None]) -> Iterator[Leaf]:
@@ -115,6 +101,15 @@ def leaves(nodes: Iterable[Node | None]) -> Iterator[Leaf]:
             yield from node.leaves
         elif isinstance(node, Fork):
             yield from leaves(inner for _, inner in node.options)
+
+
+def nodes_in(nodes: Iterable[Node | None]) -> Iterator[Node]:
+    """Every node of the tree, those inside of choices included."""
+    for node in nodes:
+        if node is not None:
+            yield node
+        if isinstance(node, Fork):
+            yield from nodes_in(inner for _, inner in node.options)
 
 
 def possible_layers(layers: Any, n_layers: int) -> tuple[int, ...]:
@@ -189,65 +184,6 @@ def item_names(items: Iterable[Any]) -> list[str]:
     return names_of(kinds)
 
 
-def _node(item: Any, path: str, n_layers: int) -> Node:
-    if isinstance(item, Configurable):
-        return Leaf(path, _bound(item, n_layers))
-    if isinstance(item, Grouped):
-        if item.n is not None and item.n > n_layers:
-            raise ValueError(
-                f"{path} must be at most {n_layers} groups (the backbone's layers), got n={item.n}"
-                "; lower it"
-            )
-        inner = tuple(
-            Leaf(f"{path}.{label}", _bound(method, n_layers))
-            for label, method in zip(item.labels, item.methods, strict=True)
-        )
-        return Groups(path, item.tuned_in(_bound_layers(item.tuned, n_layers)), inner, n_layers)
-    if isinstance(item, Maybe) and isinstance(item.content, Configurable):
-        return Presence(path, Leaf(path, _bound(item.content, n_layers)))
-    if isinstance(item, Maybe):
-        content = item.content
-        options = (None, *(content.options if isinstance(content, Choice) else (content,)))
-    else:
-        options = item.options
-    nodes = [
-        (name, None if option is None else _node(option, f"{path}.{name}", n_layers))
-        for option, name in zip(options, item_names(options), strict=True)
-    ]
-    return Fork(path, tuple(nodes))
-
-
-def _bound(method: Configurable, n_layers: int) -> Configurable:
-    """The method with every ``Subset.of_layers()`` over the backbone's layers."""
-    for name in settings(type(method)):
-        value = getattr(method, name)
-        for inner in within(value):
-            _check_structure(method, name, inner, n_layers)
-    if "layers" not in settings(type(method)):
-        return method
-    layers = _bound_layers(method.layers, n_layers)  # type: ignore[attr-defined]
-    beyond = [layer for layer in possible_layers(layers, n_layers) if layer >= n_layers]
-    if beyond:
-        raise ValueError(
-            f"{method.kind}.layers must name layers 0..{n_layers - 1} of this backbone, got "
-            f"{beyond[0]}; drop it or use Subset.of_layers()"
-        )
-    return method.replace(layers=layers)
-
-
-def _bound_layers(layers: Any, n_layers: int) -> Any:
-    match layers:
-        case Choice():
-            return Choice(*(_bound_layers(option, n_layers) for option in layers.options))
-        case Shared(name, domain):
-            return Shared(name, _bound_layers(domain, n_layers))
-        case Switch(on=on, cases=cases):
-            return Switch(on, {option: _bound_layers(case, n_layers) for option, case in cases})
-        case Subset():
-            return layers.bind(n_layers)
-    return layers
-
-
 def within(held: Any) -> Iterator[Any]:
     """What a field holds, and everything inside it that it can come to hold."""
     yield held
@@ -266,21 +202,3 @@ def within(held: Any) -> Iterator[Any]:
             return
     for one in inner:
         yield from within(one)
-
-
-def _check_structure(method: Configurable, name: str, value: Any, n_layers: int) -> None:
-    if isinstance(value, PerGroup) and value.n > n_layers:
-        raise ValueError(
-            f"{method.kind}.{name} must have at most {n_layers} groups (the backbone's layers), "
-            f"got PerGroup({value.n}, ...); lower n or use PerLayer"
-        )
-    if isinstance(value, ByGroup) and len(value.values) > n_layers:
-        raise ValueError(
-            f"{method.kind}.{name} must have at most {n_layers} groups (the backbone's layers), "
-            f"got {value!r}; leave values out"
-        )
-    if isinstance(value, ByLayer) and value.layers[-1] >= n_layers:
-        raise ValueError(
-            f"{method.kind}.{name} must name layers 0..{n_layers - 1} of this backbone, got "
-            f"{value.layers[-1]}; drop it"
-        )

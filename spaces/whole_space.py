@@ -8,12 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from peftnas.spaces.architecture import Architecture
+from peftnas.spaces.bounds import ROUNDED, why_bounds
 from peftnas.spaces.budget import check_budget, resolve_budget
 from peftnas.spaces.domains import Real
 from peftnas.spaces.feasible import feasible_point
 from peftnas.spaces.sampling import stratified
 from peftnas.spaces.sampling import uniform as uniform_within
-from peftnas.spaces.sizes.counting import Counting, Drawer, counting
+from peftnas.spaces.sizes.counting import Counting, Drawer, Loose, counting
 from peftnas.spaces.sizes.size import Size
 from peftnas.spaces.training_settings import without_training
 
@@ -27,7 +28,9 @@ class WholeSpace:
     def size(self, max_parameters: int | str | None = None) -> Size:
         """Number of distinct architectures (``train_key``) that meet every constraint.
 
-        Training settings of methods are no part of them: they are not counted.
+        Training settings of methods are no part of them: they are not counted. Exact, or bounds
+        that say ``why``: under limits on stored bytes or memory, or relations between fields that
+        differ by layer, architectures are not counted without looking at each.
 
         Args:
             max_parameters: a further budget, as the space takes one.
@@ -38,10 +41,12 @@ class WholeSpace:
         """:meth:`size` under several budgets in trainable parameters, in their order."""
         most = self._bound.max_parameters
         limits = [budget if most is None else min(budget, most) for budget in budgets]
-        return [Size(*bounds, self._reals) for bounds in self._counting.cumulated(limits)]
+        return [self._size(bounds) for bounds in self._counting.cumulated(limits)]
 
     def raw_size(self, max_parameters: int | str | None = None) -> Size:
         """Number of points that meet every constraint: assignments of the active dimensions.
+
+        Exact or bounds, as :meth:`size`.
 
         Args:
             max_parameters: a further budget, as the space takes one.
@@ -120,7 +125,16 @@ class WholeSpace:
         whole = self._bound.anatomy.backbone_parameters
         budgets = (self._bound.max_parameters, resolve_budget(budget, whole))
         known = [limit for limit in budgets if limit is not None]
-        return Size(*number(min(known, default=None)), self._reals)
+        return self._size(number(min(known, default=None)))
+
+    def _size(self, bounds: tuple[int, int]) -> Size:
+        if bounds[0] == bounds[1]:
+            return Size(*bounds, self._reals)
+        return Size(*bounds, self._reals, self._why)
+
+    @cached_property
+    def _why(self) -> str:
+        return why_bounds(self._bound) if isinstance(self._counting, Loose) else ROUNDED
 
     @cached_property
     def _reals(self) -> tuple[str, ...]:

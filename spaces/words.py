@@ -14,17 +14,24 @@ if TYPE_CHECKING:
     from peftnas.spaces.space import SearchSpace
 
 
-def tree(space: SearchSpace, max_parameters: int | None) -> str:
+_GROUPS = "groups of layers"
+
+
+def tree(space: SearchSpace, max_parameters: int | None, stacks: tuple[int, ...] = ()) -> str:
     """The space, one line for each method and field that is drawn or differs from its default.
 
     Args:
         space: the space as defined.
         max_parameters: its budget on the backbone; ``None``: no limit.
+        stacks: how many layers each stack of the backbone has.
     """
     lines = ["search space"]
     blocks = [_item(item) for item in space.items]
     if space.gate is not None:
         blocks.append([f"gate: {domain_words(space.gate)}, one for all methods that can carry it"])
+    if len(stacks) > 1 and any(_GROUPS in line for block in blocks for line in block):
+        layers = " and ".join(map(str, stacks))
+        blocks.append([f"{_GROUPS}: stacks of {layers} layers are cut apart, each into so many"])
     limits = []
     if max_parameters is not None:
         percent = f" ({space.max_parameters} of the backbone)"
@@ -55,9 +62,9 @@ def domain_words(value: Any) -> str:
             return f"for each layer {domain_words(inner)}"
         case PerGroup(n, inner, grouping):
             cut = _grouping_words(grouping)
-            return f"for each of {n} groups of layers{cut} {domain_words(inner)}"
+            return f"for each of {n} {_GROUPS}{cut} {domain_words(inner)}"
         case ByGroup(values=values, grouping=grouping):
-            return f"{', '.join(map(str, values))} by groups of layers{_grouping_words(grouping)}"
+            return f"{', '.join(map(str, values))} by {_GROUPS}{_grouping_words(grouping)}"
         case Shared(name, inner):
             return f"{name}, shared: {domain_words(inner)}"
         case Switch(on=on, cases=cases):
@@ -88,7 +95,7 @@ def _item(item: Any) -> list[str]:
             return ["one of", *_branches([_item(option) for option in options])]
         case Grouped():
             most = "" if item.max_size is None else f", at most {item.max_size}"
-            where = "layer" if item.n is None else f"of {item.n} groups of layers"
+            where = "layer" if item.n is None else f"of {item.n} {_GROUPS}"
             note = f"at least {item.min_size}{most} of these in each {where}"
             tuned = [] if item.tuned is None else [[f"tuned groups: {domain_words(item.tuned)}"]]
             blocks = [*tuned, *map(_item, item.methods)]

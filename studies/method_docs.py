@@ -34,7 +34,8 @@ WORDS = """\
   `pooler`, `output_project`, and norms such as `embeddings_norm` and `final_norm`.
 - **Layers** are numbered from 0 through all stacks of a backbone, an encoder's first.
 - **PerLayer(domain)** draws a value for each active layer, **PerGroup(n, domain)** one for each of
-  n groups of neighbouring layers (the first ones larger where they do not divide evenly),
+  n groups of neighbouring layers (the first ones larger where they do not divide evenly; an
+  encoder and its decoder are cut apart, each into n groups),
   **ByLayer({layer: value})** holds one for each; `from peftnas.spaces import PerLayer, PerGroup,
   ByLayer`. A field takes them where its row says PerLayer, PerGroup.
 - **Canonical form**: one spelling for all architectures that are the same network on a backbone,

@@ -23,7 +23,7 @@ class Draws:
         layers: in which layers a method acts: one draw, of a subset.
         training: how a method trains: one draw.
         per_layer: a draw for each layer in which the method acts.
-        per_group: by number of groups.
+        per_group: by number of groups, those of all stacks of layers.
         tied: by the name of a ``Shared`` draw: the fields that take its value.
         switched: by the name of a ``Shared`` choice: the fields whose domain depends on it.
         gated: methods that follow the space's one gate.
@@ -107,8 +107,7 @@ def _sort_in(draws: Draws, path: str, held: Any, *, training: bool = False) -> N
     elif any(isinstance(one, PerLayer) for one in inside):
         draws.per_layer.append(path)
     elif groups:
-        n = groups[0].n if isinstance(groups[0], PerGroup) else len(groups[0].values)
-        draws.per_group.setdefault(n, []).append(path)
+        draws.per_group.setdefault(groups[0].groups, []).append(path)
     elif training:
         draws.training.append(path)
     elif path.endswith(".layers"):

@@ -248,7 +248,13 @@ def bind_space(study: Study, backbone: Backbone) -> BoundSpace:
 
 def size_dict(size: Size) -> dict[str, Any]:
     """A size as JSON values."""
-    return {"low": size.low, "high": size.high, "exact": size.exact, "words": str(size)}
+    why = {} if size.exact else {"why": size.why}
+    return {
+        "low": size.low,
+        "high": size.high,
+        "exact": size.exact,
+        "words": str(size),
+    } | why
 
 
 def _minus(all_of_them: Size, some: Size) -> Size:

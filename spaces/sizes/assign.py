@@ -123,9 +123,9 @@ class _SharedWalk(Walk):
             case PerLayer():
                 _check_inside(domain.domain)
                 return domain
-            case PerGroup(n, inner, grouping):
+            case PerGroup(_, inner, grouping):
                 _check_inside(inner)
-                return PerGroup(n, inner, super().value(f"{path}.grouping", grouping, ()))
+                return domain.cut_by(super().value(f"{path}.grouping", grouping, ()))
             case Shared(domain=PerLayer(inner)):
                 _check_inside(inner)
                 return domain

@@ -32,7 +32,7 @@ def _at_most(node: Node | None, n_layers: int) -> int:
         case Fork():
             return sum(_at_most(option, n_layers) for _, option in node.options)
         case Groups(item=item, leaves=inner):
-            sets: int = len(item.choices) ** (n_layers if item.n is None else item.n)
+            sets: int = len(item.choices) ** node.n
             drawn = [_values_at_most(held, n_layers) for held in (item.grouping, item.tuned)]
             inside: int = math.prod([*drawn, *(_at_most(leaf, n_layers) for leaf in inner)])
             return sets * inside
@@ -51,8 +51,8 @@ def _values_at_most(held: Any, n_layers: int) -> int:
             return len(held)
         case PerLayer(inner):
             return math.prod([_values_at_most(inner, n_layers)] * n_layers)
-        case PerGroup(n, inner, grouping):
-            number: int = _values_at_most(inner, n_layers) ** n
+        case PerGroup(_, inner, grouping):
+            number: int = _values_at_most(inner, n_layers) ** held.groups
             return number * _values_at_most(grouping, n_layers)
         case ByGroup(grouping=grouping):
             return _values_at_most(grouping, n_layers)

@@ -12,11 +12,12 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from peftnas.spaces.fields import Configurable
 from peftnas.spaces.sizes.assign import Unstructured
-from peftnas.spaces.sizes.draws import joined
+from peftnas.spaces.sizes.draws import at, joined
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter
 from peftnas.spaces.sizes.strands import Block, Fill, Methods, Strand
 
@@ -53,9 +54,12 @@ class Automaton:
 
     def __init__(self, boxes: Sequence[BoxOf], alphabet: Alphabet, n_layers: int) -> None:
         self._boxes, self.alphabet, self.n_layers = boxes, alphabet, n_layers
-        self._starts = [[_starts(strand, n_layers) for strand in box.strands] for box in boxes]
+        best = _Best()
+        self._starts = [[best.starts(one, n_layers) for one in box.strands] for box in boxes]
+        self._alike = self._layers_alike()
         self._known: dict[tuple[int, State], dict[Letter, State]] = {}
         self._plain: dict[int, list[Plain] | None] = {}
+        self._options: dict[int, Plain] = {}
         self._steps = 0
         self.start: State = frozenset(
             (number, (_START,) * len(box.strands)) for number, box in enumerate(boxes)
@@ -67,7 +71,7 @@ class Automaton:
         Raises:
             Unstructured: if there are too many to follow.
         """
-        key = (layer, state)
+        key = (self._alike[layer], state)
         if key not in self._known:
             reached: dict[Letter, set[_Node]] = defaultdict(set)
             for node in state:
@@ -93,11 +97,35 @@ class Automaton:
         if number not in self._plain:
             box = self._boxes[number]
             single = len(box.strands) == 1
-            self._plain[number] = _plain(box.strands[0], self.n_layers) if single else None
+            self._plain[number] = self._plain_options(box.strands[0]) if single else None
         options = self._plain[number]
         if options is None:
             return None
         return number, options, self._boxes[number].strands[0].min_size - places[0][1]
+
+    def _plain_options(self, strand: Strand) -> list[Plain] | None:
+        """The options of a strand in each layer, where they are all that matters of it."""
+        if strand.constant != NOTHING or strand.required:
+            return None
+        options: list[Plain] = [_NOTHING_ELSE] * self.n_layers
+        for block in strand.blocks:
+            if len(block.layers) != 1:
+                return None
+            key = id(block.fills)
+            if key not in self._options:
+                self._options[key] = _plain(block.fills)
+            options[block.layers[0]] = self._options[key]
+        return options
+
+    def _layers_alike(self) -> list[int]:
+        """For each layer the first one in which every box can go on in the same ways."""
+        first: dict[tuple[int, ...], int] = {}
+        return [
+            first.setdefault(
+                tuple(id(starts[layer]) for strands in self._starts for starts in strands), layer
+            )
+            for layer in range(self.n_layers)
+        ]
 
     def labels(self, number: int) -> Labels:
         """The labels of a box."""
@@ -112,6 +140,7 @@ class Automaton:
                 found[letter] = found.get(letter, frozenset()) | self._boxes[node[0]].labels
         return found
 
+    @cached_property
     def empty(self) -> Labels:
         """The labels under which nothing at all can be placed; none: it cannot."""
         state = self.start
@@ -129,14 +158,14 @@ class Automaton:
             states.append(self.step(layer, states[-1])[letter])
         last = (node for node in states[-1] if self._ending(node) == word[-1])
         node = min(last, key=lambda node: node[0])
-        fills: list[tuple[Fill | None, ...]] = []
+        drawn: list[tuple[Methods | None, ...]] = []
         for layer in reversed(range(self.n_layers)):
             node, chosen = self._before(layer, states[layer], word[layer], node)
-            fills.append(chosen)
+            drawn.append(tuple(None if fill is None else _in(layer, fill) for fill in chosen))
         return tuple(
-            joined(drawn)
-            for strand in zip(*reversed(fills), strict=True)
-            for drawn in _by_method([fill.methods for fill in strand if fill is not None])
+            joined(some)
+            for strand in zip(*reversed(drawn), strict=True)
+            for some in _by_method([methods for methods in strand if methods is not None])
         )
 
     def _before(
@@ -196,28 +225,36 @@ Plain = tuple[tuple[Letter, int], ...]
 """In a layer: each letter with the most layers drawn for it."""
 
 
-def _plain(strand: Strand, n_layers: int) -> list[Plain] | None:
-    """The options of a strand in each layer, where they are all that matters of it."""
-    if strand.constant != NOTHING or strand.required:
-        return None
-    options: list[Plain] = [((NOTHING, 0),)] * n_layers
-    for block in strand.blocks:
-        if len(block.layers) != 1:
-            return None
-        drawn: dict[Letter, int] = {}
-        for fill in block.fills:
-            letter = fill.letters[0]
-            drawn[letter] = max(drawn.get(letter, 0), fill.drawn)
-        options[block.layers[0]] = tuple(drawn.items())
-    return options
+_NOTHING_ELSE: Plain = ((NOTHING, 0),)
 
 
-def _starts(strand: Strand, n_layers: int) -> list[Starts]:
-    """Of each layer; fills that reach the same are one, with the most layers drawn."""
-    starts: list[Starts] = [None] * n_layers
-    for block in strand.blocks:
-        starts[block.layers[0]] = _best(block, bool(strand.required))
-    return starts
+def _plain(fills: Sequence[Fill]) -> Plain:
+    drawn: dict[Letter, int] = {}
+    for fill in fills:
+        letter = fill.letters[0]
+        drawn[letter] = max(drawn.get(letter, 0), fill.drawn)
+    return tuple(drawn.items())
+
+
+class _Best:
+    """The fills of blocks, those that reach the same put together; kept for blocks alike."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bool], tuple[Fill, ...]] = {}
+
+    def starts(self, strand: Strand, n_layers: int) -> list[Starts]:
+        """Of each layer; fills that reach the same are one, with the most layers drawn."""
+        starts: list[Starts] = [None] * n_layers
+        covering = bool(strand.required)
+        for block in strand.blocks:
+            key = (id(block.fills), covering)
+            if len(block.layers) > 1:
+                starts[block.layers[0]] = _best(block, covering)
+                continue
+            if key not in self._known:
+                self._known[key] = _best(block, covering)
+            starts[block.layers[0]] = self._known[key]
+        return starts
 
 
 def _best(block: Block, covering: bool) -> tuple[Fill, ...]:
@@ -229,6 +266,13 @@ def _best(block: Block, covering: bool) -> tuple[Fill, ...]:
         if known is None or fill.drawn > known.drawn:
             best[key] = Fill(key[0], fill.live, fill.drawn, fill.weight, fill.methods, covers)
     return tuple(best.values())
+
+
+def _in(layer: int, fill: Fill) -> Methods:
+    """The methods of a fill that begins in a layer."""
+    if len(fill.letters) > 1:
+        return fill.methods
+    return tuple(None if one is None else at(one, (layer,)) for one in fill.methods)
 
 
 def _spread(block: Block, letters: tuple[Letter, ...]) -> tuple[Letter, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.architecture import Architecture
@@ -11,9 +12,10 @@ from peftnas.spaces.domains import Subset
 from peftnas.spaces.fields import Configurable, possible_values, settings
 from peftnas.spaces.relations import Forbid, Relation
 from peftnas.spaces.sizes.assign import Assignment, Grouping, Unstructured, is_open
-from peftnas.spaces.sizes.draws import joint_draws
+from peftnas.spaces.sizes.draws import can_move, joint_draws
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter
-from peftnas.spaces.sizes.spelling import Spelled, Strands
+from peftnas.spaces.sizes.spelled import Spelled, block_by_block
+from peftnas.spaces.sizes.spelling import Strands
 from peftnas.spaces.sizes.strands import Block, Fill, Strand
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.ties import Shared, unshared
@@ -102,15 +104,18 @@ class Boxes:
         layers = [block.layers for block in first.blocks]
         if any([block.layers for block in strand.blocks] != layers for strand in strands):
             raise Unstructured
+        fills: dict[tuple[int, ...], tuple[Fill, ...]] = {}
         blocks = []
         for number, at in enumerate(layers):
             choices = [strand.blocks[number].fills for strand in strands]
-            fills = [
-                self._both(some)
-                for some in itertools.product(*choices)
-                if len({fill.drawn for fill in some}) == 1
-            ]
-            blocks.append(Block(at, tuple(fills)))
+            alike = tuple(map(id, choices))
+            if alike not in fills:
+                fills[alike] = tuple(
+                    self._both(some)
+                    for some in itertools.product(*choices)
+                    if len({fill.drawn for fill in some}) == 1
+                )
+            blocks.append(Block(at, fills[alike]))
         kinds = frozenset().union(*(strand.kinds for strand in strands))
         return Strand(NOTHING, tuple(blocks), first.min_size, kinds=kinds)
 
@@ -132,8 +137,8 @@ class Boxes:
         node, item = part.node, part.node.item
         blocks = [node.layers([group], part.cut) for group in range(node.n)]
         for method in part.methods:
-            _check_groups(method, blocks, node.n_layers)
-        found = [self._spelled(method, blocks) for method in part.methods]
+            _check_groups(method, blocks)
+        found = [self._spelled(method, part, blocks) for method in part.methods]
         constant: Letter = NOTHING
         for spelled in found:
             idle = not all(live for some in spelled.live for live in some.values())
@@ -141,29 +146,37 @@ class Boxes:
                 raise Unstructured
             constant = self._alphabet.join(constant, spelled.constant)
         tuned: Any = unshared(item.tuned)
+        known: dict[tuple[Any, ...], tuple[Fill, ...]] = {}
         made = []
         for group, block in enumerate(blocks):
             may = tuned is None or group in tuned.items
-            fills = self._tuned(part, group, found) if may else []
-            if tuned is not None:
-                weight = len(item.choices) if item.draw_all else 1
-                nothing = (NOTHING,) * len(block)
-                fills.append(Fill(nothing, False, 0, weight, (None,) * len(part.labels)))
-            made.append(Block(block, tuple(fills)))
+            alike = (may, len(block), *(id(spelled.letters[group]) for spelled in found))
+            if alike not in known:
+                fills = self._tuned(part, group, found, blocks) if may else []
+                if tuned is not None:
+                    weight = len(item.choices) if item.draw_all else 1
+                    nothing = (NOTHING,) * len(block)
+                    fills.append(Fill(nothing, False, 0, weight, (None,) * len(part.labels)))
+                known[alike] = tuple(fills)
+            made.append(Block(block, known[alike]))
         least, most = (0, None) if tuned is None else (tuned.min_size, tuned.max_size)
         if most is not None:
             raise Unstructured
         kinds = frozenset(method.kind for method in part.methods)
         return Strand(constant, tuple(made), least, frozenset(part.labels), kinds)
 
-    def _spelled(self, method: Configurable, blocks: Sequence[tuple[int, ...]]) -> Spelled:
+    def _spelled(
+        self, method: Configurable, part: Grouping, blocks: Sequence[tuple[int, ...]]
+    ) -> Spelled:
         """What the draws of one method in each group add."""
-        key = (method, tuple(blocks))
+        key = (method, tuple(blocks), all(map(can_move, part.methods)))
         if key not in self._words:
-            draws = [_in_block(self._bound, [method], block) for block in blocks]
-            self._words[key] = self._made.spelled(
-                blocks, [[one for (one,) in some] for some in draws]
-            )
+
+            def drawn(block: tuple[int, ...]) -> list[Configurable]:
+                return [one for (one,) in _in_block(self._bound, [method], block)]
+
+            draws = block_by_block(part.methods, blocks, drawn)
+            self._words[key] = self._made.spelled(blocks, draws)
         return self._words[key]
 
     def _tuned(
@@ -171,16 +184,18 @@ class Boxes:
         part: Grouping,
         group: int,
         found: Sequence[Spelled],
+        blocks: Sequence[tuple[int, ...]],
     ) -> list[Fill]:
         """What a tuned group can hold: some of the methods, whose fields may be tied."""
-        choices, fills = part.node.item.choices, []
-        block = part.node.layers([group], part.cut)
+        choices, fills, block = part.node.item.choices, list[Fill](), blocks[group]
         for taken in itertools.product((False, True), repeat=len(part.labels)):
             if not choices.min_size <= sum(taken) <= choices.most:
                 continue
             known = list(itertools.compress(found, taken))
             names = frozenset(itertools.compress(part.labels, taken))
-            for drawn in self._drawn(tuple(itertools.compress(part.methods, taken)), block):
+            taking = tuple(itertools.compress(part.methods, taken))
+            draws = block_by_block(part.methods, blocks, partial(self._drawn, taking))
+            for drawn in draws[group]:
                 word: tuple[Letter, ...] = (NOTHING,) * len(block)
                 for method, spelled in zip(drawn, known, strict=True):
                     pairs = zip(word, spelled.letters[group][method], strict=True)
@@ -236,7 +251,7 @@ def _check_tied_by_layer(methods: Sequence[Configurable]) -> None:
         raise Unstructured
 
 
-def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]], n_layers: int) -> None:
+def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]]) -> None:
     """A draw for a group of layers that reaches over several blocks ties them."""
     block_of = {layer: number for number, block in enumerate(blocks) for layer in block}
     for name in settings(type(method)):
@@ -244,7 +259,7 @@ def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]], n_lay
         if isinstance(held, PerGroup):
             reached: dict[int, int] = {}
             for layer, number in block_of.items():
-                group = held.group_of(layer, n_layers)
+                group = held.group_of(layer)
                 if reached.setdefault(group, number) != number:
                     raise Unstructured
 

@@ -60,6 +60,7 @@ class Census:
         self._alphabet = Alphabet()
         self._layers_needed, self._methods_needed = _needed(bound) if constrained else (0, 0)
         self._known: dict[tuple[Any, ...], list[Tables]] = {}
+        self._counted: dict[tuple[bool, int | None], Bounds] = {}
         reading = PartReader(bound, self._alphabet, self._gates, constrained)
         found = parts(bound) if groups is None else groups
         self._parts = [
@@ -68,7 +69,7 @@ class Census:
 
     def distinct(self, budget: int | None) -> Bounds:
         """Architectures within a budget of trainable parameters that meet all constraints."""
-        return self._bounds(budget, self.words)
+        return self._once((True, budget), self.words)
 
     def cumulated(self, budgets: Sequence[int]) -> list[Bounds]:
         """:meth:`distinct` for several budgets, from one table."""
@@ -80,7 +81,7 @@ class Census:
 
     def raw(self, budget: int | None) -> Bounds:
         """Points within a budget that meet all constraints."""
-        return self._bounds(budget, self._draws)
+        return self._once((False, budget), self._draws)
 
     def parameters(self, placing: bool) -> Bounds | None:
         """Fewest and most trainable parameters within the budget, where they are known.
@@ -141,6 +142,13 @@ class Census:
 
     # the numbers
 
+    def _once(
+        self, key: tuple[bool, int | None], number: Callable[[Weigh, int | None], Bounds]
+    ) -> Bounds:
+        if key not in self._counted:
+            self._counted[key] = self._bounds(key[1], number)
+        return self._counted[key]
+
     def _bounds(self, budget: int | None, number: Callable[[Weigh, int | None], Bounds]) -> Bounds:
         """The number within a budget, or bounds by rounding where counts are too many."""
         if budget is None:
@@ -177,7 +185,8 @@ class Census:
 
         def rows(only: frozenset[int] | None) -> Iterator[Row]:
             found = [part.points.outcomes(weigh, budget, only) for part in self._parts]
-            yield 1 - len(gates), [ungated for ungated, _ in found]
+            if len(gates) > 1:
+                yield 1 - len(gates), [ungated for ungated, _ in found]
             for gate in gates:
                 yield 1, [ungated + gated[gate] for ungated, gated in found]
 
@@ -229,7 +238,7 @@ class Census:
     def _range_under(self, gate: int, needed: bool) -> Iterator[Bounds]:
         """Fewest and most parameters that a gate gives; of what places something if ``needed``."""
         found = [part.range_under(gate) for part in self._parts]
-        empty = [gate in part.automaton.empty() for part in self._parts]
+        empty = [gate in part.automaton.empty for part in self._parts]
         if any(pair is None and not may for pair, may in zip(found, empty, strict=True)):
             return  # a part can place nothing and must
         placing = [pair for pair in found if pair is not None]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.enumerate import all_points
 from peftnas.spaces.sizes.assign import Unstructured, can_be_absent
+from peftnas.spaces.sizes.at_least import at_least
 from peftnas.spaces.sizes.at_most import at_most
 from peftnas.spaces.sizes.census import Census
 from peftnas.spaces.sizes.parts import Part, parts
@@ -61,7 +62,7 @@ class Drawer(Protocol):
 def counting(bound: BoundSpace) -> Counting:
     """The way to count a space: one by one when it is small, else by structure."""
     bound = without_training(bound)
-    points = all_points(bound, _FEW)
+    points = all_points(bound, _FEW) if at_least(bound) <= _FEW else None
     if points is not None:
         return Listing(bound, points)
     try:

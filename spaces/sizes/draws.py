@@ -11,6 +11,7 @@ from peftnas.spaces.enumerate import walks
 from peftnas.spaces.fields import Configurable, settings
 from peftnas.spaces.sizes.assign import Unstructured
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.ties import unshared
 from peftnas.spaces.tree import Walk
 from peftnas.spaces.tree_nodes import Leaf
 
@@ -20,7 +21,10 @@ _FILLS = 5_000
 def draws_in(
     method: Configurable, block: tuple[int, ...], subset: bool, n_layers: int
 ) -> list[Configurable]:
-    """Every draw in one block, the other layers left out."""
+    """Every draw in one block, the other layers left out.
+
+    Those in one layer are those in any other one, see :func:`at`.
+    """
     if len(block) == 1 and not _differs_by_layer(method):
         drawn = [method.replace(layers=block)]
         return [method.replace(layers=()), *drawn] if subset else drawn
@@ -61,19 +65,34 @@ def joined(methods: Iterable[Configurable]) -> Configurable:
     return first.replace(**changes)
 
 
-def shifted(method: Configurable, layer: int) -> Configurable:
-    """A draw in one layer, moved to another one."""
-    changes: dict[str, Any] = {"layers": (layer,) if method.layers else ()}  # type: ignore[attr-defined]
+def at(method: Configurable, layers: tuple[int, ...]) -> Configurable:
+    """A draw in one layer, moved to other ones; a draw in none, or in these, as it is."""
+    drawn: tuple[int, ...] | None = getattr(method, "layers", None)
+    if not drawn or drawn == layers:
+        return method
+    changes: dict[str, Any] = {"layers": layers}
     for name in settings(type(method)):
         held = getattr(method, name)
-        if isinstance(held, ByLayer) and len(held.layers) == 1:
-            changes[name] = ByLayer({layer: held[held.layers[0]]})
+        if isinstance(held, ByLayer) and held.layers == drawn:
+            changes[name] = ByLayer(dict.fromkeys(layers, held[drawn[0]]))
     return method.replace(**changes)
 
 
-def blocks_of(
-    method: Configurable, layers: tuple[int, ...], n_layers: int
-) -> tuple[tuple[int, ...], ...]:
+def in_block(method: Configurable, block: tuple[int, ...]) -> Configurable:
+    """A draw of one block that stands for those like it, in another one of these."""
+    return at(method, block) if len(block) == 1 else method
+
+
+def can_move(method: Configurable) -> bool:
+    """Whether draws in one layer say what is drawn in another one.
+
+    A value given for one layer alone could not be told from one that was drawn there.
+    """
+    held = (getattr(method, name) for name in settings(type(method)))
+    return not any(isinstance(one, ByLayer) and len(one.layers) == 1 for one in held)
+
+
+def blocks_of(method: Configurable, layers: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """The layers of a method, those joined that share a group of some field."""
     group = {layer: {layer} for layer in layers}
     for name in settings(type(method)):
@@ -81,7 +100,7 @@ def blocks_of(
         if isinstance(held, PerGroup):
             for one in layers:
                 for other in layers:
-                    if held.group_of(one, n_layers) == held.group_of(other, n_layers):
+                    if held.group_of(one) == held.group_of(other):
                         both = group[one] | group[other]
                         for layer in both:
                             group[layer] = both
@@ -90,5 +109,6 @@ def blocks_of(
 
 def _differs_by_layer(method: Configurable) -> bool:
     return any(
-        isinstance(getattr(method, name), PerLayer | PerGroup) for name in settings(type(method))
+        isinstance(unshared(getattr(method, name)), PerLayer | PerGroup)
+        for name in settings(type(method))
     )

@@ -122,7 +122,7 @@ def _sorts(bound: BoundSpace, tries: Iterable[Architecture]) -> set[tuple[type, 
 def _apart(bound: BoundSpace, one: Sequence[Architecture], other: Sequence[Architecture]) -> bool:
     """Whether two items place together what each places alone, as far as tries show."""
     pairs = [*zip(one, other, strict=False), *itertools.product(one[:_PAIRED], other[:_PAIRED])]
-    return all(_independent(bound, pair) for pair in pairs)
+    return all(_independent(bound, pair) for pair in dict.fromkeys(pairs))
 
 
 def _all_apart(bound: BoundSpace, tries: Sequence[Sequence[Architecture]]) -> bool:
@@ -132,7 +132,7 @@ def _all_apart(bound: BoundSpace, tries: Sequence[Sequence[Architecture]]) -> bo
         tuple(some[i % len(some)] for some, i in zip(tries, row, strict=True))
         for row in _pairwise(len(tries))
     ]
-    return all(_independent(bound, row) for row in rows)
+    return all(_independent(bound, row) for row in dict.fromkeys(rows))
 
 
 def _pairwise(n: int) -> Iterator[tuple[int, ...]]:

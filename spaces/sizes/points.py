@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet
 from peftnas.spaces.sizes.strands import Block, Strand
@@ -22,10 +24,6 @@ class Outcomes:
 
     def __add__(self, other: Outcomes) -> Outcomes:
         return Outcomes(self.empty + other.empty, add(self.filled, other.filled))
-
-    def __sub__(self, other: Outcomes) -> Outcomes:
-        less = {count: -number for count, number in other.filled.items()}
-        return Outcomes(self.empty - other.empty, add(self.filled, less))
 
     def times(self, other: Outcomes, budget: int | None) -> Outcomes:
         """Outcomes of both together."""
@@ -77,59 +75,99 @@ class Points:
 
         # strands that place the same are equal, but may be drawn in more ways
         known: dict[int, Outcomes] = {}
-        ungated: list[Outcomes] = []
-        gated: list[list[Outcomes]] = [[] for _ in range(self._n_gates)]
+        draws = _Draws(self._alphabet, weigh, budget, only)
+        alike: Counter[tuple[int | None, tuple[int, ...]]] = Counter()
         for strands, gate, asked in self._boxes:
-            here = Outcomes(1)
+            here = []
             for strand in strands:
                 if id(strand) not in known:
-                    known[id(strand)] = _drawn(strand, self._alphabet, weigh, budget, only)
-                here = here.times(known[id(strand)], budget)
-            (gated[gate] if asked else ungated).append(here)
-        return _sum(ungated), [_sum(some) for some in gated]
+                    known[id(strand)] = draws.of(strand)
+                here.append(id(known[id(strand)]))
+            alike[gate if asked else None, tuple(here)] += 1
+        # many strands weigh the same: their combinations are worked out once
+        outcomes = {id(one): one for one in known.values()}
+        found: dict[int | None, list[Outcomes]] = defaultdict(list)
+        for (asked_gate, here_too), times in alike.items():
+            product = Outcomes(times)
+            for one in here_too:
+                product = product.times(outcomes[one], budget)
+            found[asked_gate].append(product)
+        return _sum(found[None]), [_sum(found[gate]) for gate in range(self._n_gates)]
 
 
 def _sum(found: Sequence[Outcomes]) -> Outcomes:
     return Outcomes(sum(one.empty for one in found), add(*(one.filled for one in found)))
 
 
-def _drawn(
-    strand: Strand,
-    alphabet: Alphabet,
-    weigh: Weigh,
-    budget: int | None,
-    only: frozenset[int] | None,
-) -> Outcomes:
-    """Draws of a strand, block after block."""
-    extra = weigh(alphabet.count(strand.constant))
-    # (something placed, layers drawn up to min_size, kinds drawn, parameters) -> draws
-    table: dict[tuple[bool, int, frozenset[str], int], int] = {(False, 0, frozenset(), 0): 1}
-    for block in strand.blocks:
-        ways: dict[tuple[bool, int, frozenset[str], int], int] = {}
-        for fill in block.fills:
-            if only is not None and not _within(block, fill.letters, only, strand.spanning):
-                continue
-            count = sum(weigh(alphabet.count(letter)) for letter in fill.letters)
-            key = (fill.live, fill.drawn, fill.covers, count)
-            ways[key] = ways.get(key, 0) + fill.weight
-        merged: dict[tuple[bool, int, frozenset[str], int], int] = {}
-        for (live, drawn, covered, count), number in table.items():
-            for (more_live, more, covers, adds), times in ways.items():
-                if budget is not None and count + adds + extra > budget and count + adds:
+_Drawn = tuple[bool, int, frozenset[str], int]
+"""Something placed, layers drawn up to ``min_size``, kinds drawn, parameters."""
+
+_Ways = tuple[tuple[_Drawn, int], ...]
+"""What a block adds, and how many of its draws add it."""
+
+
+class _Draws:
+    """Draws of strands, block after block; strands that weigh alike are looked at once."""
+
+    def __init__(
+        self, alphabet: Alphabet, weigh: Weigh, budget: int | None, only: frozenset[int] | None
+    ) -> None:
+        self._alphabet, self._weigh = alphabet, weigh
+        self._budget, self._only = budget, only
+        self._ways: dict[tuple[Any, ...], int] = {}  # of a block -> its number
+        self._numbers: dict[_Ways, int] = {}
+        self._known: dict[tuple[Any, ...], Outcomes] = {}
+
+    def of(self, strand: Strand) -> Outcomes:
+        """How many draws place nothing, and how many so many parameters."""
+        extra = self._weigh(self._alphabet.count(strand.constant))
+        blocks = tuple(self._block(block, strand.spanning) for block in strand.blocks)
+        key = (extra, strand.min_size, strand.required, blocks)
+        if key not in self._known:
+            self._known[key] = self._outcomes(*key)
+        return self._known[key]
+
+    def _block(self, block: Block, spanning: bool) -> int:
+        """The number of what a block adds."""
+        only = self._only
+        inside = only and tuple(layer in only for layer in block.layers)
+        key = (id(block.fills), inside, spanning)
+        if key not in self._ways:
+            ways: dict[_Drawn, int] = {}
+            for fill in block.fills:
+                if only is not None and not _within(block, fill.letters, only, spanning):
                     continue
-                most = min(drawn + more, strand.min_size)
-                state = (live or more_live, most, covered | covers, count + adds)
-                merged[state] = merged.get(state, 0) + number * times
-        table = merged
-    empty, filled = 0, dict[int, int]()
-    for (live, drawn, covered, count), number in table.items():
-        if drawn < strand.min_size or not strand.required <= covered:
-            continue
-        if live:
-            filled[count + extra] = filled.get(count + extra, 0) + number
-        else:
-            empty += number
-    return Outcomes(empty, filled)
+                count = sum(self._weigh(self._alphabet.count(letter)) for letter in fill.letters)
+                way = (fill.live, fill.drawn, fill.covers, count)
+                ways[way] = ways.get(way, 0) + fill.weight
+            self._ways[key] = self._numbers.setdefault(tuple(ways.items()), len(self._numbers))
+        return self._ways[key]
+
+    def _outcomes(
+        self, extra: int, min_size: int, required: frozenset[str], blocks: tuple[int, ...]
+    ) -> Outcomes:
+        numbered = list(self._numbers)
+        table: dict[_Drawn, int] = {(False, 0, frozenset(), 0): 1}
+        for block in blocks:
+            merged: dict[_Drawn, int] = {}
+            for (live, drawn, covered, count), number in table.items():
+                for (more_live, more, covers, adds), times in numbered[block]:
+                    total = count + adds
+                    if self._budget is not None and total + extra > self._budget and total:
+                        continue
+                    most = min(drawn + more, min_size)
+                    state = (live or more_live, most, covered | covers, total)
+                    merged[state] = merged.get(state, 0) + number * times
+            table = merged
+        empty, filled = 0, dict[int, int]()
+        for (live, drawn, covered, count), number in table.items():
+            if drawn < min_size or not required <= covered:
+                continue
+            if live:
+                filled[count + extra] = filled.get(count + extra, 0) + number
+            else:
+                empty += number
+        return Outcomes(empty, filled)
 
 
 def _within(block: Block, letters: Sequence[int], only: frozenset[int], spanning: bool) -> bool:

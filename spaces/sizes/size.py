@@ -15,11 +15,13 @@ class Size:
         low: there are at least so many.
         high: there are at most so many.
         reals: paths of the ``Real`` dimensions left out of the count.
+        why: why there are only bounds, as a clause; "" where it is exact.
     """
 
     low: int
     high: int
     reals: tuple[str, ...] = ()
+    why: str = ""
 
     @property
     def exact(self) -> bool:
@@ -44,4 +46,5 @@ class Size:
     def __str__(self) -> str:
         if self.exact:
             return f"{self.low:,}"
-        return f"between {self.low:,} and {self.high:,}"
+        because = f" (bounds, since {self.why})" if self.why else ""
+        return f"between {self.low:,} and {self.high:,}{because}"

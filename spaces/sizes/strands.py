@@ -24,7 +24,8 @@ class Fill:
         live: whether anything is placed, so that the constant part is there too.
         drawn: layers (or groups) drawn, whether or not something is placed in them.
         weight: draws that give this.
-        methods: of one such draw, each in the layers of the block; ``None``: absent here.
+        methods: of one such draw, each in the layers of the block, or where blocks are single
+            layers in any one of them; ``None``: absent here.
         covers: kinds of methods that are drawn here, where a strand asks for them.
     """
 
@@ -38,7 +39,11 @@ class Fill:
 
 @dataclass(frozen=True)
 class Block:
-    """Contiguous layers that are filled at once."""
+    """Contiguous layers that are filled at once.
+
+    Blocks that can be filled alike share their ``fills``: what is worked out of the one is kept by
+    the identity of these for the others.
+    """
 
     layers: tuple[int, ...]
     fills: tuple[Fill, ...]

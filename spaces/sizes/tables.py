@@ -7,7 +7,6 @@ import math
 import random
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
 
 from peftnas.spaces.fields import Configurable
 from peftnas.spaces.sizes.assign import Unstructured
@@ -20,6 +19,9 @@ Table = dict[Labels, Distribution]
 """Labels -> weight -> number of words."""
 
 _TERMS = 5_000_000
+
+_Group = tuple[int, Table, list[tuple[Letter, State]]]
+"""What letters weigh, the words behind them, and each of these letters with its state."""
 
 _Range = tuple[float, int, int]
 """Fewest parameters of what places something, fewest of all, most."""
@@ -45,11 +47,15 @@ class Tables:
         self._automaton, self._weigh = automaton, weigh
         self._budget, self._only = budget, only
         self._known: dict[tuple[int, State], Table] = {}
+        self._plain: dict[tuple[Labels, int, int], Table] = {}
         self._terms = 0
+        self._groups: dict[tuple[int, State], list[_Group]] = {}
+        self._sums: dict[tuple[int, State, int, int], list[int]] = {}
         # what is left of plain strands: numbered by its ways in the next layer and what follows
         self._rests: dict[tuple[tuple[tuple[int, int], ...], int], int] = {}
         self._ways: dict[int, tuple[tuple[tuple[int, int], ...], int]] = {}
         self._chains: dict[int, list[int]] = {}
+        self._sorted: dict[tuple[int, bool], tuple[tuple[int, int], ...]] = {}
         self._numbers: dict[tuple[int, int], Distribution] = {}
 
     def under(self, *gates: int) -> Outcomes:
@@ -62,7 +68,7 @@ class Tables:
         for labels, counts in self._table(0, self._automaton.start).items():
             if labels.issuperset(gates):
                 filled = add(filled, counts)
-        if not self._automaton.empty().issuperset(gates):
+        if not self._automaton.empty.issuperset(gates):
             return Outcomes(0, filled)
         filled[0] -= 1
         return Outcomes(1, {count: number for count, number in filled.items() if number})
@@ -80,12 +86,7 @@ class Tables:
         automaton, word, left = self._automaton, list[Letter](), weight
         state = automaton.start
         for layer in range(automaton.n_layers):
-            ways = list(automaton.step(layer, state).items())
-            numbers = [
-                self._number(layer + 1, following, gate, left - self._weight(letter))
-                for letter, following in ways
-            ]
-            letter, state = ways[_index(rng, numbers)]
+            letter, state = self._drawn(rng, layer, state, gate, left)
             word.append(letter)
             left -= self._weight(letter)
         endings = [
@@ -96,44 +97,82 @@ class Tables:
         last, labels = rng.choice(sorted(endings, key=lambda pair: pair[0]))
         return automaton.methods([*word, last]), labels
 
-    def _number(self, layer: int, state: State, gate: int, weight: int) -> int:
-        """Words of a weight from a state on, that a gate gives."""
-        table = self._table(layer, state)
-        return sum(counts.get(weight, 0) for labels, counts in table.items() if gate in labels)
+    def _drawn(
+        self, rng: random.Random, layer: int, state: State, gate: int, left: int
+    ) -> tuple[Letter, State]:
+        """A letter, by how many words of a weight go on with it, and the state after it."""
+        groups = self._grouped(layer, state)
+        key = (layer, state, gate, left)
+        if key not in self._sums:
+            numbers = [
+                len(ways) * _number(table, gate, left - weight) for weight, table, ways in groups
+            ]
+            self._sums[key] = list(itertools.accumulate(numbers))
+        sums = self._sums[key]
+        _, _, ways = groups[bisect_right(sums, rng.randrange(sums[-1]))]
+        return rng.choice(ways)
+
+    def _grouped(self, layer: int, state: State) -> list[_Group]:
+        """Letters and states after them by the weight of the letter and the words behind it."""
+        key = (layer, state)
+        if key not in self._groups:
+            nothing_more = self._only is not None and layer not in self._only
+            found: dict[tuple[int, int], _Group] = {}
+            for letter, following in sorted(
+                self._automaton.step(layer, state).items(), key=lambda pair: pair[0]
+            ):
+                if letter == NOTHING or not nothing_more:
+                    table, weight = self._table(layer + 1, following), self._weight(letter)
+                    group = found.setdefault((weight, id(table)), (weight, table, []))
+                    group[2].append((letter, following))
+            self._groups[key] = list(found.values())
+        return self._groups[key]
 
     def _table(self, layer: int, state: State) -> Table:
+        plain = self._automaton.plain(state)
+        if plain is not None:
+            return self._plainly(layer, *plain)
         key = (layer, state)
         if key not in self._known:
             self._known[key] = self._counted(layer, state)
         return self._known[key]
 
-    def _plainly(
-        self, number: int, options: list[Plain], layer: int, missing: int
-    ) -> Distribution:
+    def _plainly(self, layer: int, number: int, options: list[Plain], missing: int) -> Table:
         """Words of a plain strand from a layer on, with so many layers still to be drawn.
 
         Strands that weigh alike share their numbers.
 
         Args:
+            layer: from which on.
             number: of the box.
             options: of its strand, layer by layer.
-            layer: from which on.
             missing: layers that must be drawn yet.
         """
         if number not in self._chains:
             chain = [0]
             for behind in reversed(range(len(options))):
                 nothing_more = self._only is not None and behind not in self._only
-                ways = sorted(
-                    (self._weight(letter), drawn)
-                    for letter, drawn in options[behind]
-                    if letter == NOTHING or not nothing_more
-                )
-                key = (tuple(ways), chain[-1])
+                key = (self._weighed(options[behind], nothing_more), chain[-1])
                 chain.append(self._rests.setdefault(key, len(self._rests) + 1))
                 self._ways[chain[-1]] = key
             self._chains[number] = chain[::-1]
-        return self._rest(self._chains[number][layer], max(missing, 0))
+        labels, rest = self._automaton.labels(number), self._chains[number][layer]
+        missing = max(missing, 0)
+        if (labels, rest, missing) not in self._plain:
+            self._plain[labels, rest, missing] = {labels: self._rest(rest, missing)}
+        return self._plain[labels, rest, missing]
+
+    def _weighed(self, options: Plain, nothing_more: bool) -> tuple[tuple[int, int], ...]:
+        """Options of a layer by what they weigh, and what they draw."""
+        alike = (id(options), nothing_more)
+        if alike not in self._sorted:
+            ways = sorted(
+                (self._weight(letter), drawn)
+                for letter, drawn in options
+                if letter == NOTHING or not nothing_more
+            )
+            self._sorted[alike] = tuple(ways)
+        return self._sorted[alike]
 
     def _rest(self, rest: int, missing: int) -> Distribution:
         if rest == 0:
@@ -152,17 +191,14 @@ class Tables:
         return self._numbers[key]
 
     def _counted(self, layer: int, state: State) -> Table:
-        plain = self._automaton.plain(state)
-        if plain is not None:
-            number, options, missing = plain
-            return {self._automaton.labels(number): self._plainly(number, options, layer, missing)}
         total: dict[Labels, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         if layer == self._automaton.n_layers:
             for letter, labels in self._automaton.endings(state).items():
                 total[labels][self._weight(letter)] += 1
         else:
-            for (following, weight), number in self._moves(layer, state).items():
-                for labels, counts in self._table(layer + 1, following).items():
+            for weight, table, ways in self._grouped(layer, state):
+                number = len(ways)
+                for labels, counts in table.items():
                     here = total[labels]
                     self._terms += len(counts)
                     for count, words in counts.items():
@@ -171,15 +207,6 @@ class Tables:
         if self._terms > _TERMS:
             raise Unstructured
         return {labels: dict(counts) for labels, counts in total.items()}
-
-    def _moves(self, layer: int, state: State) -> dict[tuple[State, int], int]:
-        """State after a letter and that letter's weight -> number of such letters."""
-        moves: dict[tuple[State, int], int] = defaultdict(int)
-        nothing_more = self._only is not None and layer not in self._only
-        for letter, following in self._automaton.step(layer, state).items():
-            if letter == NOTHING or not nothing_more:
-                moves[following, self._weight(letter)] += 1
-        return moves
 
     def _weight(self, letter: Letter) -> int:
         return self._weigh(self._automaton.alphabet.count(letter))
@@ -214,7 +241,6 @@ def ranges(automaton: Automaton) -> dict[Labels, tuple[int, int]]:
     return {labels: (int(low), most) for labels, (low, _, most) in whole.items() if most}
 
 
-def _index(rng: random.Random, numbers: Sequence[int]) -> int:
-    """An index, drawn in proportion to (arbitrarily large) numbers."""
-    sums = list(itertools.accumulate(numbers))
-    return bisect_right(sums, rng.randrange(sums[-1]))
+def _number(table: Table, gate: int, weight: int) -> int:
+    """Words of a weight that a gate gives."""
+    return sum(counts.get(weight, 0) for labels, counts in table.items() if gate in labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -10,6 +11,11 @@ Distribution = dict[int, int]
 """Trainable parameters -> number of outcomes."""
 
 _PRODUCTS = 2_000_000
+_FEW = 1_000
+"""Combinations of counts that are quickly done one by one."""
+
+_DENSE = 2
+"""Combinations for each possible sum, from which on all sums are worked out at once."""
 
 
 def add(*parts: Distribution) -> Distribution:
@@ -23,12 +29,46 @@ def add(*parts: Distribution) -> Distribution:
 
 def combine(one: Distribution, other: Distribution, budget: int | None) -> Distribution:
     """Outcomes of both parts together; those over ``budget`` are left out."""
+    if len(one) * len(other) > _FEW:
+        step = math.gcd(*one, *other) or 1
+        slots = (max(one) + max(other)) // step + 1
+        if slots * _DENSE <= len(one) * len(other):
+            return _product(one, other, step, slots, budget)
     total: Distribution = {}
     for a, n in one.items():
         for b, m in other.items():
             if budget is None or a + b <= budget:
                 total[a + b] = total.get(a + b, 0) + n * m
     return total
+
+
+def _product(
+    one: Distribution, other: Distribution, step: int, slots: int, budget: int | None
+) -> Distribution:
+    """:func:`combine` where all counts are multiples of ``step`` and most multiples occur.
+
+    Both are polynomials in ``step``; they are written as one long number each, whose product
+    holds all coefficients of theirs (Kronecker's substitution).
+    """
+    width = (sum(one.values()) * sum(other.values())).bit_length() // 8 + 1
+    whole = (_packed(one, step, width) * _packed(other, step, width)).to_bytes(
+        slots * width, "little"
+    )
+    within = slots if budget is None else min(slots, budget // step + 1)
+    total: Distribution = {}
+    for slot in range(within):
+        number = int.from_bytes(whole[slot * width : (slot + 1) * width], "little")
+        if number:
+            total[slot * step] = number
+    return total
+
+
+def _packed(part: Distribution, step: int, width: int) -> int:
+    text = bytearray((max(part) // step + 1) * width)
+    for count, number in part.items():
+        start = count // step * width
+        text[start : start + width] = number.to_bytes(width, "little")
+    return int.from_bytes(text, "little")
 
 
 def number_within(parts: Iterable[Distribution], budget: int | None) -> tuple[int, int]:

@@ -55,6 +55,8 @@ def print_table(
     if title:
         console().print(title)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    if _width(heads, rows) > Console(file=sys.stdout).width:
+        heads = [_broken(head) if column in right else head for column, head in enumerate(heads)]
     for column, head in enumerate(heads):
         wraps = column > last - wrapping and column not in right
         justify: Literal["right", "left"] = "right" if column in right else "left"
@@ -62,6 +64,17 @@ def print_table(
     for row in rows:
         table.add_row(*map(Text, row))
     Console(file=sys.stdout).print(table)
+
+
+def _width(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Of a table in which nothing wraps."""
+    columns = zip(heads, *rows, strict=True)
+    return sum(max(map(len, column)) + 2 for column in columns)
+
+
+def _broken(head: str) -> str:
+    """A head over several lines, one a word."""
+    return head.replace("_", "_\n").replace(" ", "\n")
 
 
 @contextlib.contextmanager

@@ -115,6 +115,9 @@ def _print_size(facts: SpaceFacts) -> None:
     console.print("\nhow large it is")
     console.print(f"  distinct architectures  {size_words(facts.size)}")
     console.print(f"  points                  {size_words(facts.raw_size)}")
+    why = facts.size.why or facts.raw_size.why
+    if why:
+        console.print(output.hanging("  bounds, not exact, for  ", why))
     if facts.size.reals:
         fields = ", ".join(facts.size.reals)
         console.print(output.hanging("  not counted             ", f"values of {fields}"))
@@ -196,11 +199,11 @@ def size_words(size: Size) -> str:
     """A size in full, or its first digits where it has very many."""
     from peftnas.studies.space_bins import short
 
-    if size.high < 10**_DIGITS:
+    if size.exact and size.high < 10**_DIGITS:
         return str(size)
     if size.exact:
         return f"{short(size.low)} ({len(str(size.low))} digits, --json prints them)"
-    return f"between {short(size.low)} and {short(size.high)}"
+    return f"between {short(size.low)} and {short(size.high)} (bounds)"
 
 
 def short_size(size: Size) -> str:

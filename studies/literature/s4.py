@@ -12,7 +12,8 @@ Source: Chen et al. 2301.01821. The code released with it has no search.
 
 Published: 5 groupings * 3 allocations * 15 sets of tuned groups * 15^4 sets of methods =
 11,390,625. Sets are counted for groups that are not tuned too (``draw_all``); ``size()`` counts
-what differs.
+what differs. That is of one stack of layers: an encoder and its decoder are cut apart, each into
+four groups with sets of their own.
 
 Differences to the paper:
 - the paper searches stage by stage, keeping the best of about 100 random models of each choice;

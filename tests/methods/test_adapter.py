@@ -337,7 +337,7 @@ def test_constant_scale_trains_otherwise_but_reaches_the_same_functions():
         ),
         (
             {"bottleneck": ByLayer({0: 4, 1: 8, 2: 4}), "gate": "unipelt"},
-            "adapter ffn serial (pfeiffer) bottleneck 4 (layers 0,2), 8 (layers 1) relu gated",
+            "adapter ffn serial (pfeiffer) bottleneck 4 (layers 0,2), 8 (layer 1) relu gated",
         ),
     ],
 )

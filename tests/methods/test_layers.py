@@ -73,3 +73,21 @@ def test_absent_where_a_space_draws_it(method, build_backbone):
     assert any(not architecture.methods for architecture in drawn)
     for architecture in drawn:
         assert (count(architecture, space.anatomy) == 0) is (not architecture.methods)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (LoRA(layers=(1,)), "lora rank 8 on query, value in layer 1"),
+        (LoRA(layers=(0, 2)), "lora rank 8 on query, value in layers 0,2"),
+        (LoRA(layers=(0, 1, 2)), "lora rank 8 on query, value in layers 0-2"),
+        (
+            LoRA(rank=ByLayer({0: 4, 1: 4, 2: 8})),
+            "lora rank 4 (layers 0-1), 8 (layer 2) on query, value",
+        ),
+        (Prefix(layers=(2,)), "prefix length 10 in layer 2"),
+        (IA3(targets=("key",), layers=(0,)), "ia3 on key in layer 0"),
+    ],
+)
+def test_one_layer_is_named_as_one(method, said):
+    assert method.words() == said

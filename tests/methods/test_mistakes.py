@@ -210,12 +210,38 @@ def test_copies_of_an_anatomy_fit(build_backbone):
         ("bert", CrossAttentionTuning(), "leave the method out"),
         ("mamba", Adapter(), "take mixer"),
         ("bert", Adapter(site="mixer"), "take attention, ffn"),
-        ("mamba", LoRA(), "take some of in_proj, x_proj"),
     ],
 )
 def test_a_refusal_names_no_remedy_that_the_method_cannot_take(name, method, remedy):
     with pytest.raises(ValueError, match=rf"do not exist in {name} backbones; {remedy}$"):
         count(method, describe(CONFIGS[name]()))
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "which_have", "got", "remedy"),
+    [
+        ("mamba", LoRA(), "in_proj, x_proj", "('query', 'value')", "take some of these"),
+        (
+            "bert",
+            LoRA(targets=("query", "gate_proj")),
+            "query, key, value, output, up, down",
+            "('query', 'gate_proj')",
+            "take some of these",
+        ),
+        (
+            "bert",
+            LNTuning(targets=("final_norm",)),
+            "attention_norm, ffn_norm, embeddings_norm",
+            "('final_norm',)",
+            "take some of these",
+        ),
+    ],
+)
+def test_targets_that_do_not_exist(name, method, which_have, got, remedy):
+    with pytest.raises(ValueError, match="targets .* do not exist") as refused:
+        count(method, describe(CONFIGS[name]()))
+    tail = str(refused.value).partition(" do not exist in ")[2]
+    assert tail == f"{name} backbones, which have {which_have}, got {got}; {remedy}"
 
 
 def test_adapter_drop_leaves_a_layer():

@@ -104,6 +104,10 @@ class ToyAnatomy:
     n_layers: int = 3
     backbone_parameters: int = BACKBONE
 
+    @property
+    def stack_sizes(self) -> tuple[int, ...]:
+        return (self.n_layers,)
+
     def canonical(self, architecture: Architecture) -> Architecture:
         kept = [method for method in architecture.methods if list(method.place(self))]  # type: ignore[attr-defined]
         return Architecture(*sorted(kept, key=lambda method: method.kind))

@@ -28,7 +28,7 @@ from peftnas.spaces import (
     max_train_memory_bytes,
 )
 from peftnas.spaces.enumerate import walks
-from peftnas.spaces.groupings import group_of, group_sizes, layers_of
+from peftnas.spaces.groupings import cut, group_numbers, group_sizes
 from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy
 
 SIZE = Shared("size", Integer(0, 2))
@@ -172,11 +172,10 @@ def test_a_switch_follows_its_choice() -> None:
 @pytest.mark.parametrize("grouping", GROUPINGS)
 @pytest.mark.parametrize(("n", "n_layers"), [(1, 5), (2, 5), (3, 3), (4, 12), (4, 24), (5, 13)])
 def test_groups_part_the_layers(grouping: str, n: int, n_layers: int) -> None:
-    groups = [layers_of(group, n, n_layers, grouping) for group in range(n)]
-    assert sum(groups, ()) == tuple(range(n_layers))
-    assert all(
-        group_of(i, n, n_layers, grouping) == g for g, some in enumerate(groups) for i in some
-    )
+    groups = cut(n, (n_layers,), grouping)
+    assert len(groups) == n and sum(groups, ()) == tuple(range(n_layers))
+    numbers = group_numbers(n, (n_layers,), grouping)
+    assert all(numbers[i] == g for g, some in enumerate(groups) for i in some)
     assert min(map(len, groups)) >= 1
 
 

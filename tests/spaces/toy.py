@@ -143,10 +143,19 @@ class Soft(Configurable):
 
 @dataclass(frozen=True)
 class ToyAnatomy:
-    """A backbone of ``n_layers`` with 1,000 parameters a layer."""
+    """A backbone of ``n_layers`` with 1,000 parameters a layer.
+
+    ``decoder``: how many of them, the last ones, are a stack of their own.
+    """
 
     n_layers: int = 3
     targets: tuple[str, ...] = ("query", "key", "value")
+    decoder: int = 0
+
+    @property
+    def stack_sizes(self) -> tuple[int, ...]:
+        both = (self.n_layers - self.decoder, self.decoder)
+        return both if self.decoder else both[:1]
 
     @property
     def backbone_parameters(self) -> int:

@@ -239,6 +239,14 @@ def test_a_named_split_has_to_be_there(tmp_path: Path) -> None:
         task.open(None, tmp_path, 0)
 
 
+def test_files_that_are_not_called_train_are_named_by_splits(folder: Path) -> None:
+    (folder / "task/train.tsv").rename(folder / "task/train_1.tsv")
+    with pytest.raises(DataError, match=r"'train_1'; name one .* splits=\{'train': NAME\}"):
+        opened(TextClassification("task"), folder)
+    data = opened(TextClassification("task", splits={"train": "train_1"}), folder)
+    assert len(data.train) == 40
+
+
 def test_a_test_file_of_ones_own_has_labels(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("text,label\na,0\nb,1\n" * 9)
     (tmp_path / "test.csv").write_text("text,foo\na,0\n")

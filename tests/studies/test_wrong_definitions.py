@@ -475,9 +475,9 @@ WRONG = {
         ),""",
     ),
     "a linear that the backbone lacks": Wrong(
-        r"targets \['gate_proj'\] do not exist in bert backbones",
-        "",
-        "take some of query, key",
+        r"targets \['gate_proj'\] do not exist in bert backbones, which have query, key, value",
+        r"\('query', 'gate_proj'\)",
+        "take some of these",
         """LoRA(
             rank=4,
             targets=Subset("query", "gate_proj"),  # <

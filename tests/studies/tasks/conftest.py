@@ -136,10 +136,16 @@ def two_trials(backbone_named: Callable[[str], Backbone], tmp_path: Path) -> Cal
     """Runs a study of two trials on a tiny backbone, in this process."""
 
     def run(name: str, task: Any, *methods: Any, data: Path | None = None, **recipe: Any) -> Ran:
-        settings = {"batch_size": 8, "max_length": 48, "learning_rate": 1e-2}
+        settings = {
+            "steps": 4,
+            "batch_size": 8,
+            "max_length": 48,
+            "evaluations": 1,
+            "learning_rate": 1e-2,
+        }
         space = SearchSpace(LoRA(rank=Integer(1, 8)), *methods)
-        settings = {"steps": 4, "evaluations": 1} | settings | recipe
-        return run_two(backbone_named(name), task, space, Recipe(**settings), tmp_path, data)
+        made = Recipe(**(settings | recipe))
+        return run_two(backbone_named(name), task, space, made, tmp_path, data)
 
     return run
 

@@ -1,0 +1,76 @@
+"""Why a space has bounds of its size, not the size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from peftnas.spaces.constraints import AtLeast, Constraint
+from peftnas.spaces.domains import Subset
+from peftnas.spaces.fields import settings
+from peftnas.spaces.relations import Forbid, Relation
+from peftnas.spaces.structure import ByGroup, ByLayer, PerGroup, PerLayer
+from peftnas.spaces.ties import Shared
+from peftnas.spaces.tree_nodes import Groups, leaves, within
+
+if TYPE_CHECKING:
+    from peftnas.spaces.bound_space import BoundSpace
+
+ROUNDED = "numbers of parameters are too many and were rounded"
+"""The reason where all architectures are counted exactly, but not those of a budget."""
+
+
+def why_bounds(bound: BoundSpace) -> str:
+    """What keeps a space from being counted exactly, as a clause: the first reason that is found.
+
+    Args:
+        bound: a space that is not.
+    """
+    reasons = (
+        *(_of_constraint(bound, constraint) for constraint in bound.space.constraints),
+        *_of_fields(bound),
+    )
+    return next(filter(None, reasons), "its parts depend on each other in too many ways")
+
+
+def _of_constraint(bound: BoundSpace, constraint: Constraint) -> str:
+    match constraint:
+        case AtLeast():
+            return ""
+        case Relation() | Forbid():
+            if any(_by_layer(held) for path in constraint.paths for held in _held(bound, path)):
+                return f'"{constraint.words()}" compares what differs by layer'
+            return ""
+    return f'"{constraint.words()}" can only be told of whole architectures'
+
+
+def _of_fields(bound: BoundSpace) -> Iterator[str]:
+    by_layer: dict[str, int] = {}
+    for leaf in leaves(bound.nodes):
+        for name in settings(type(leaf.method)):
+            held = getattr(leaf.method, name)
+            for inner in within(held):
+                if name == "layers" and isinstance(inner, Subset) and inner.max_size is not None:
+                    yield f"{leaf.path}.layers has a largest number of layers"
+                if isinstance(inner, Shared) and isinstance(inner.domain, PerLayer):
+                    by_layer[inner.name] = by_layer.get(inner.name, 0) + 1
+    for name, fields in by_layer.items():
+        if fields > 1:
+            yield f"{name} is drawn for each layer and shared by {fields} fields"
+    for node in bound.nodes:
+        if isinstance(node, Groups) and isinstance(node.item.tuned, Shared):
+            yield f"{node.path}.tuned is shared"
+
+
+def _held(bound: BoundSpace, path: str) -> Iterator[Any]:
+    """What the field METHOD.FIELD of a constraint holds in each method of the kind."""
+    kind, _, name = path.partition(".")
+    for leaf in leaves(bound.nodes):
+        if leaf.method.kind == kind:
+            yield getattr(leaf.method, name)
+
+
+def _by_layer(held: Any) -> bool:
+    return any(
+        isinstance(inner, PerLayer | PerGroup | ByGroup | ByLayer) for inner in within(held)
+    )
