@@ -44,6 +44,8 @@ UNFIT = {
     "albert": "not fit albert",
     "deberta": "nor deberta-v2",
     "mamba": "backbones with attention and FFN",
+    # of these the tiny ones have stacks of two layers
+    **dict.fromkeys(("t5", "t5_gated", "bart", "whisper"), "three layers or more in a stack"),
 }
 # tiny backbones have 3 layers, T5 2 + 2; the number of points
 SMALL = {
