@@ -21,6 +21,7 @@ from peftnas.search.predictions import Predictions, Reading
 from peftnas.search.recipe import Recipe
 from peftnas.search.samplers import check_sampler
 from peftnas.search.study import Study
+from peftnas.search.task_check import check_score
 from peftnas.search.task_protocol import TaskData
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.domains import Choice, Domain, Integer, Real
@@ -141,7 +142,8 @@ def prepare(
         prepared = Prepared(
             study, backbone, opened.data, bound, objectives, constraints, content, predictions
         )
-        prepared.bench_spec()  # what cannot be tokenised leaves no study in a storage
+        # what cannot be tokenised or scored leaves no study in a storage
+        _check_scores(prepared)
     return prepared
 
 
@@ -199,6 +201,13 @@ def _most(held_or_domain: Any) -> Any:
         case Choice(options=options):
             return max(map(_most, options))
     return held_or_domain
+
+
+def _check_scores(prepared: Prepared) -> None:
+    """Score right answers to validation once."""
+    study, bench = prepared.study, prepared.bench_spec().build()
+    labels = bench.examples(held(heaviest(study.recipe).max_length)).validation.labels
+    check_score(study.task, bench.form.perfect(labels, prepared.data.n_outputs), labels)
 
 
 def _check_decodes(
