@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,7 +78,7 @@ class Constraint:
         return f"{self.name} {verb} {words}, constraint: {self.text}"
 
 
-def parse_constraint(text: str) -> Constraint:
+def parse_constraint(text: str, metrics: Sequence[str] = ()) -> Constraint:
     """Read a constraint such as ``"train_memory_bytes <= 8GB"`` or ``"train_step_s <= 50ms"``.
 
     Units: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB of bytes; s, ms, us, µs of seconds; k, M, B of
@@ -86,11 +86,14 @@ def parse_constraint(text: str) -> Constraint:
     ``trainable_percent``. Without a unit: bytes, seconds, a count, a fraction, percent. Commas or
     underscores may stand between thousands.
 
+    Args:
+        text: to read.
+        metrics: of the task, which cannot be bounded.
     Raises:
         UsageError: if it is not ``NAME <= VALUE`` or ``NAME >= VALUE`` over a cost, with a finite
             value from 0 on.
     """
-    name, sense, value = _parts(text)
+    name, sense, value = _parts(text, metrics)
     found = re.fullmatch(r"(\S*?)\s*([^\W\d_]*|%)", value)
     number, unit = (value, "") if found is None else found.groups()
     unit = "us" if unit in _MICROSECONDS else unit
@@ -112,9 +115,14 @@ def parse_constraint(text: str) -> Constraint:
     return Constraint(name, sense, bound, text.strip())
 
 
-def _parts(text: str) -> tuple[str, Literal["<=", ">="], str]:
+def _parts(text: str, metrics: Sequence[str]) -> tuple[str, Literal["<=", ">="], str]:
     """Name, sense and the rest of a constraint."""
     found = re.fullmatch(r"\s*(\w+)\s*([<>=!]+)\s*(.*?)\s*", text)
+    if found is not None and found[1] in metrics:
+        raise UsageError(
+            f"a constraint bounds a cost, but {found[1]} is a metric of the task, got {text!r}; "
+            f"make {found[1]} an objective, and take the points of the front that reach the value"
+        )
     if found is None or found[1] not in COSTS:
         last = re.split(r"[<>=]+", text)[-1].strip()
         near = did_you_mean("" if found is None else found[1], COSTS)

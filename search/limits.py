@@ -16,7 +16,7 @@ from peftnas.search.objectives import costs
 from peftnas.search.predictions import Predicts
 from peftnas.search.recipe import Recipe
 from peftnas.spaces.bound_space import BoundSpace
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 
 if TYPE_CHECKING:
     from peftnas.methods.base import Placement
@@ -121,7 +121,7 @@ class Limits:
 
     def candidates(self, seed: int) -> Iterator[Draw]:
         """Points to look through for one that fits: random, then the first 20,000 in order."""
-        choose = uniform(random.Random(seed))
+        choose = at_random(random.Random(seed))
         for _ in range(_RANDOM_TRIES):
             yield distributions.draw(self._bound, self._recipe, choose)
         # under a tight budget random points hardly ever meet it; this one does

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from peftnas.search import distributions
 from peftnas.search.constraints import Constraint, parse_constraint
-from peftnas.search.errors import UsageError
+from peftnas.search.errors import UsageError, about
 from peftnas.search.limits import Limits
 from peftnas.search.objectives import Objective
 from peftnas.search.predictions import Predictions
 from peftnas.search.recipe import Recipe
 from peftnas.search.samplers import check_sampler
 from peftnas.search.study import Study
+from peftnas.search.task_check import check_score
 from peftnas.search.task_protocol import TaskData
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.bound_space import BoundSpace
@@ -27,7 +28,7 @@ from peftnas.spaces.fields import default_of, held, settings
 
 if TYPE_CHECKING:
     from peftnas.search.backbone import Backbone
-    from peftnas.search.trial.bench import Bench, BenchSpec
+    from peftnas.search.trial.bench import Bench, BenchSpec, Examples
     from peftnas.search.trial.reading import Reading
 
 
@@ -98,13 +99,17 @@ def prepare(
 
     base = base or Path.cwd()
     with _one_sentence():
-        backbone = find_backbone(study.backbone, base=base)
-        backbone.check()
-        anatomy = backbone.anatomy()
+        with about("backbone"):
+            backbone = find_backbone(study.backbone, base=base)
+            backbone.check()
+            anatomy = backbone.anatomy()
         form = form_of(study.task)
-        form.check_backbone(backbone.name, anatomy)
-        form.check_recipe(study.recipe)
-        form.check_weights(backbone)
+        with about("task"):
+            form.check_backbone(backbone.name, anatomy)
+        with about("recipe"):
+            form.check_recipe(study.recipe)
+        with about("backbone"):
+            form.check_weights(backbone)
         opened = _Opened(study, backbone, data, base)
         constraints = tuple(map(parse_constraint, study.constraints))
         objectives = study.named_objectives(anatomy.backbone_parameters)
@@ -123,6 +128,8 @@ def prepare(
         if decodes:
             _check_decodes(backbone.name, predictions)
         Limits(bound, study.recipe, constraints, predictions).check_feasible()
+        # what cannot be tokenised or scored leaves no study in a storage
+        opened.check_scores()
         return Prepared(
             study,
             backbone,
@@ -132,7 +139,7 @@ def prepare(
             constraints,
             content,
             predictions,
-            opened.spec,  # what cannot be tokenised leaves no study in a storage
+            opened.spec,
         )
 
 
@@ -149,9 +156,10 @@ class _Opened:
         """Train and validation examples, checked."""
         from peftnas.search.trial.forms.form import form_of
 
-        opened = self._study.task.open(*self._places, self._study.seed)
-        _check_data(opened)
-        form_of(self._study.task).check_data(opened)
+        with about("task"):
+            opened = self._study.task.open(*self._places, self._study.seed)
+            _check_data(opened)
+            form_of(self._study.task).check_data(opened)
         return opened
 
     @cached_property
@@ -168,11 +176,21 @@ class _Opened:
     def _bench(self) -> Bench:
         return self.spec.build()
 
+    @property
+    def _examples(self) -> Examples:
+        """Both splits at the largest length."""
+        return self._bench.examples(held(heaviest(self._study.recipe).max_length))
+
     def reading(self, length: int, size: int) -> Reading:
         """What the heaviest training step on so many examples reads, each cut to a length."""
-        bench = self._bench
-        train = bench.examples(held(heaviest(self._study.recipe).max_length)).train
-        return bench.form.reading(train, length, size, self.data.n_outputs)
+        form, outputs = self._bench.form, self.data.n_outputs
+        return form.reading(self._examples.train, length, size, outputs)
+
+    def check_scores(self) -> None:
+        """Score right answers to validation once."""
+        labels = self._examples.validation.labels
+        right = self._bench.form.perfect(labels, self.data.n_outputs)
+        check_score(self._study.task, right, labels)
 
 
 def heaviest(recipe: Recipe) -> Recipe:

@@ -170,6 +170,20 @@ class SpaceFacts:
         """Which fields are drawn once, for each layer, or together."""
         return how_drawn(self.bound)
 
+    @cached_property
+    def beside_full(self) -> tuple[str, ...]:
+        """Methods that stand beside full fine-tuning in a sample, and fold into its weights."""
+        from peftnas.methods import costs
+
+        for sample in self.samples:
+            kinds = {method.kind for method in sample.architecture.methods}
+            if "full" in kinds and len(kinds) > 1:
+                config, family = self.backbone.config(), self.backbone.family
+                found = costs(sample.architecture, config, batch=1, tokens=4, family=family)
+                stay = {part.rpartition(": ")[2] for part in found.remaining}
+                return tuple(sorted(kinds - stay - {"full"}))
+        return ()
+
     @property
     def constraints(self) -> tuple[str, ...]:
         """In words, the budget aside."""
@@ -194,6 +208,7 @@ class SpaceFacts:
             "size": size_dict(self.size),
             "raw_size": size_dict(self.raw_size),
             "not_counted": list(self.size.reals),
+            "beside_full": list(self.beside_full),
             "max_parameters": self.bound.max_parameters,
             "trainable_parameters": list(self.trainable_parameters),
             "trainable_parameters_exact": self.size.exact,

@@ -27,7 +27,7 @@ from peftnas.methods import (
 from peftnas.methods.measured_memory import measured_train_memory, owned_by, state_bytes
 from peftnas.methods.predicted_costs import predicted_train_memory, remaining_modules
 from peftnas.methods.reads import Reads
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from peftnas.studies.benchmarks.widest import widest_space
 
 BOUND = 0.15
@@ -69,7 +69,7 @@ def model_of(config: PreTrainedConfig) -> PreTrainedModel:
 
 def compositions(anatomy: Anatomy, n: int, seed: int) -> Iterator[Architecture]:
     """Random points of the space that holds every method; those that train nothing left out."""
-    bound, choose = widest_space(anatomy).bind(anatomy), uniform(random.Random(seed))
+    bound, choose = widest_space(anatomy).bind(anatomy), at_random(random.Random(seed))
     while n:
         architecture = bound.draw(choose).architecture
         if count(architecture, anatomy):

@@ -23,7 +23,8 @@ from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records, outcome, within_limits
 from peftnas.search.report import report_html
 from peftnas.search.results import StudyResults, open_results
-from peftnas.search.runner import RunSummary, run_study
+from peftnas.search.run_summary import RunSummary
+from peftnas.search.runner import run_study
 from peftnas.search.samplers import SAMPLERS, make_sampler
 from peftnas.search.storage import quiet_optuna
 from peftnas.search.trial.fine_tune import run_trial

@@ -24,7 +24,7 @@ from peftnas.spaces import (
     SearchSpace,
     Subset,
 )
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from peftnas.spaces.dimensions import field_dimensions
 from peftnas.spaces.space_checks import ties
 from peftnas.spaces.tree import draw_fields
@@ -39,7 +39,7 @@ def test_every_draw_replays_decodes_and_is_found(
 ) -> None:
     bound = space.bind(anatomy)
     asked: list[tuple[str, Any]] = []
-    answer = uniform(random.Random(seed))
+    answer = at_random(random.Random(seed))
 
     def choose(path: str, domain: Any) -> Any:
         asked.append((path, domain))
@@ -186,7 +186,7 @@ def test_layers_and_sites_are_checked_when_bound() -> None:
 
 def test_subsets_are_drawn_uniformly() -> None:
     bound = SearchSpace(Low(targets=Subset("query", "key", "value"))).bind(ToyAnatomy())
-    choose = uniform(random.Random(0))
+    choose = at_random(random.Random(0))
     drawn = [bound.draw(choose).architecture.methods[0] for _ in range(7000)]
     shares = {m: drawn.count(m) / 7000 for m in set(drawn)}
     assert len(shares) == 7
@@ -194,7 +194,7 @@ def test_subsets_are_drawn_uniformly() -> None:
 
 
 def test_logarithmic_domains_are_drawn_in_the_logarithm() -> None:
-    choose = uniform(random.Random(0))
+    choose = at_random(random.Random(0))
     box = Box(rank=Integer(1, 64, log=True), scale=Real(1e-3, 1e3, log=True))
     drawn = [draw_fields(box, "box", choose)[1] for _ in range(4000)]
     assert abs(np.mean([d.scale < 1 for d in drawn]) - 0.5) < 0.03

@@ -14,7 +14,7 @@ from torch import Tensor
 from peftnas.search.splits import ChoiceSplit
 from peftnas.search.task_protocol import AnySplit, Split
 from peftnas.search.trial.batches import Batch, Tokens, tokenise
-from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, logits_of
+from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, pooled_outcome
 from peftnas.search.trial.head import Attached, Head, build_head
 from peftnas.search.trial.losses import loss_of
 from peftnas.search.trial.reading import Reading, largest_sum, read_by_step
@@ -140,9 +140,7 @@ class Choices(Form):
         return loss_of(answer, labels)
 
     def evaluate(self, model: Classifier, rows: Rows) -> Outcome:
-        predictions = logits_of(model, rows)
-        labels = torch.from_numpy(rows.labels.copy())
-        return Outcome(predictions, float(self.loss(torch.from_numpy(predictions), labels)))
+        return pooled_outcome(self, model, rows)
 
     def perfect(self, labels: Any, n_outputs: int) -> Any:
         return np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]

@@ -107,6 +107,21 @@ class Reader:
         assert self.words is not None, "a form checks that its backbone reads words"
         return self.words
 
+    def fast(self, purpose: str) -> PreTrainedTokenizerBase:
+        """A tokenizer that says where its tokens stand in a text.
+
+        Args:
+            purpose: what needs one, in the plural, for the message.
+        Raises:
+            UsageError: if the backbone has none.
+        """
+        if not self.tokenizer.is_fast:
+            raise UsageError(
+                f"{purpose} need a fast tokenizer, which says where its tokens stand in a text, "
+                f"got {type(self.tokenizer).__name__}; save the backbone with a tokenizer.json"
+            )
+        return self.tokenizer
+
     @property
     def types(self) -> bool:
         """Whether the backbone wants to know the second text from the first."""
@@ -264,7 +279,14 @@ def passes(model: Classifier, rows: Rows) -> Iterator[tuple[npt.NDArray[np.int64
         yield numbers, batch, answer
 
 
-def logits_of(model: Classifier, rows: Rows) -> npt.NDArray[np.float32]:
+def pooled_outcome(form: Form, model: Classifier, rows: Rows) -> Outcome:
+    """What a head with one answer an example, (n, n_outputs), makes of a whole split."""
+    predictions = _logits_of(model, rows)
+    labels = torch.from_numpy(rows.labels.copy())
+    return Outcome(predictions, float(form.loss(torch.from_numpy(predictions), labels)))
+
+
+def _logits_of(model: Classifier, rows: Rows) -> npt.NDArray[np.float32]:
     """The answers to a whole split in its order, (n, n_outputs)."""
     answers: npt.NDArray[np.float32] | None = None
     for numbers, _, answer in passes(model, rows):
@@ -283,7 +305,8 @@ def form_of(task: Task) -> Form:
         return made_form({"kind": "text"})
     if not isinstance(form, Form):
         raise UsageError(
-            f"the form of a task must be a Form of peftnas.search.trial.forms, got {form!r}"
+            f"the form of a task must be a Form of peftnas.search.trial.forms, got {form!r}; give "
+            "one such as Tagging(), or leave it out for texts with a class each"
         )
     return form
 

@@ -92,6 +92,11 @@ class Generation(OwnWords):
 
     def rows(self, split: AnySplit, reader: Reader, length: int, names: Sequence[str]) -> Rows:
         assert isinstance(split, TargetSplit)
+        if reader.tokenizer.eos_token_id is None:
+            raise UsageError(
+                "generation needs a tokenizer with a sign that ends a text, where it learns to "
+                "stop, got none; set eos_token and save the tokenizer again"
+            )
         if reader.config.is_encoder_decoder:
             return sequence_rows(split, reader, length, self.max_new_tokens)
         room = self._room(length)

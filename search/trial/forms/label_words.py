@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from peftnas.search.errors import UsageError
-from peftnas.search.task_protocol import AnySplit, Split
+from peftnas.search.task_protocol import AnySplit, Split, TaskData
 from peftnas.search.trial.batches import Batch, Tokens, tokens_from
 from peftnas.search.trial.forms.form import Reader, Rows
 from peftnas.search.trial.forms.language import Language, bare_tokens, begun, last_logits
@@ -80,7 +80,27 @@ class LabelWords(Texts):
     template: str = "{text}\nAnswer:"
 
     def check_backbone(self, name: str, anatomy: Anatomy) -> None:
-        Language().check_backbone(name, anatomy)
+        super().check_backbone(name, anatomy)
+        if not anatomy.causal:
+            raise UsageError(
+                f"label_words need a decoder, whose own head says which word comes next, got "
+                f"{name!r} of type {anatomy.model_type!r}; take a causal one (llama, gpt2), or "
+                "leave label_words out"
+            )
+
+    def check_data(self, data: TaskData) -> None:
+        super().check_data(data)
+        told, classes = dict(self.words), data.label_names
+        if others := [name for name in told if name not in classes]:
+            raise UsageError(
+                f"label_words must have the classes of the data, got {others[0]!r}; "
+                f"the classes: {', '.join(classes)}"
+            )
+        if missing := [name for name in classes if name not in told]:
+            raise UsageError(
+                f"label_words must have a word for each class, got none for {missing[0]!r}; "
+                f"the classes: {', '.join(classes)}"
+            )
 
     def load(self, backbone: Backbone, dtype: str, device: str) -> PreTrainedModel:
         return Language().load(backbone, dtype, device)
@@ -107,11 +127,6 @@ class LabelWords(Texts):
     def _first_tokens(self, reader: Reader, names: Sequence[str]) -> npt.NDArray[np.int64]:
         """The first token of the word of each class, as it stands behind the template."""
         told = dict(self.words)
-        if missing := [name for name in names if name not in told]:
-            raise UsageError(
-                f"label_words must have a word for each class, got none for {missing[0]!r}; "
-                f"the classes: {', '.join(names)}"
-            )
         (before,) = bare_tokens(reader, [self.template])
         found: dict[int, str] = {}
         for name in names:

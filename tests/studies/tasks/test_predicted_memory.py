@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from peftnas.search.preflight import Prepared, prepare
 from peftnas.search.trial.bench import Bench
 from peftnas.search.trial.fine_tune import run_trial
 from peftnas.spaces import Architecture, Maybe
-from peftnas.spaces.choosers import uniform
 from peftnas.studies.tasks import (
     ImageClassification,
     LanguageModelling,
@@ -156,13 +155,6 @@ def test_what_is_asked_is_cut_to_the_room_beside_a_prompt_and_a_target(
         assert abs(error(found, bench, Prompt(length=length))) < BOUND
 
 
-def compositions(found: Prepared, n: int, seed: int) -> Sequence[Architecture]:
-    """Random ones over a wide space, in canonical form."""
-    choose = uniform(random.Random(seed))
-    drawn = (found.bound.draw(choose).architecture for _ in range(n))
-    return [found.bound.canonical(architecture) for architecture in drawn]
-
-
 WIDE = SearchSpace(
     Maybe(LoRA(rank=Integer(1, 16), targets=Subset("query", "value", "up", "down"))),
     Maybe(Adapter(bottleneck=Integer(1, 32), insertion=Choice("serial", "parallel"))),
@@ -183,7 +175,7 @@ def errors(backbone: Backbone, folder: Path, n: int) -> list[float]:
         {"batch_size": choose.choice((4, 8, 16)), "max_length": choose.randint(16, 64)}
         for _ in range(n)
     ]
-    drawn = zip(compositions(found, n, 3), recipes, strict=True)
+    drawn = zip(map(found.bound.sample, range(n)), recipes, strict=True)
     return [error(found, bench, *one.methods, steps=100, **recipe) for one, recipe in drawn]
 
 
