@@ -22,7 +22,9 @@ from peftnas.spaces import (
     Point,
     Real,
     SearchSpace,
+    Shared,
     Subset,
+    Switch,
 )
 from peftnas.spaces.choosers import at_random
 from peftnas.spaces.dimensions import field_dimensions
@@ -336,4 +338,24 @@ def test_the_tree_in_words() -> None:
         "├─ gate: one of none, unipelt, one for all methods that can carry it",
         "├─ at most 60 trainable parameters (2% of the backbone)",
         "└─ at least one method",
+    ]
+
+
+def test_the_tree_tells_a_shared_draw_once() -> None:
+    """Fields that follow it name it; what a switch holds stands case by case."""
+    size, wide = Shared("size", Integer(1, 9)), Shared("wide", Choice("no", "yes"))
+    space = SearchSpace(
+        Box(rank=size),
+        Low(rank=Switch(wide, {"no": 2, "yes": Choice(8, size)})),
+    )
+    assert space.bind(ToyAnatomy(3)).tree().splitlines() == [
+        "search space",
+        "├─ size, drawn once: 1 to 9",
+        "├─ wide, drawn once: one of no, yes",
+        "├─ toy_box",
+        "│  └─ rank: size",
+        "└─ toy_low",
+        "   └─ rank depends on wide",
+        "      ├─ no: 2",
+        "      └─ yes: one of 8, size",
     ]
