@@ -20,9 +20,10 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from peftnas.methods.anatomies.family import Family
 from peftnas.methods.anatomy import Anatomy
 from peftnas.methods.attach import AttachedModules
+from peftnas.methods.base import PromptVectors
 from peftnas.methods.costs import place
 from peftnas.methods.describe import ConfigKey, describe, family_of
-from peftnas.methods.reads import arguments_of
+from peftnas.methods.reads import Reads, arguments_of
 from peftnas.spaces.architecture import Architecture
 
 LARGE = 1 << 24
@@ -91,9 +92,9 @@ class FakeBackbone:
         }
         self.arguments = arguments_of(self.base)
 
-    def call(self, batch: int, tokens: int, inputs: dict[str, Any]) -> Any:
+    def call(self, reads: Reads, inputs: dict[str, Any]) -> Any:
         """What the model answers; ``inputs`` are real, and nothing large is computed of them."""
-        if batch * tokens**2 <= LARGE:
+        if reads.batch * max(reads.tokens, reads.written) ** 2 <= LARGE:
             return self.base(**inputs)
         with LargeIsFake(self._mode):
             return self.base(**inputs)
@@ -113,6 +114,19 @@ class FakeBackbone:
         with self._mode:
             placed = [(part, part.build(torch.Generator())) for part in placements]
             return AttachedModules(self.base, self.anatomy, architecture, placed, dropout)
+
+    def prompt_length(self, architecture: Architecture) -> int:
+        """As ``AttachedModules.prompt_length``, without attaching.
+
+        Raises:
+            ValueError: if a method names a site that the backbone lacks.
+        """
+        entering = [
+            part for part in place(architecture, self.anatomy) if getattr(part, "stack", None) == 0
+        ]
+        with self._mode:
+            built = [part.build(torch.Generator()) for part in entering]
+            return sum(len(prompt()) for prompt in built if isinstance(prompt, PromptVectors))
 
 
 def fake_backbone(

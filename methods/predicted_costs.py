@@ -188,30 +188,32 @@ def costs(
 def predicted_train_memory(
     architecture: Architecture | Method,
     config: PreTrainedConfig,
+    reads: Reads,
     *,
-    batch: int,
-    tokens: int,
     dtype: torch.dtype = torch.float32,
     optimiser: str = "adamw",
     outputs: int = 0,
-    padded: bool = False,
     dropout: float = 0.0,
     checkpointing: bool = False,
     family: Family | None = None,
-    words: bool = False,
+    words: int | None = None,
 ) -> TrainMemory:
-    """The ``train_memory`` of :func:`costs` alone, several times faster.
+    """The ``train_memory`` of :func:`costs` alone, several times faster, for any sizes of inputs.
 
-    The arguments are the same; ``words``: whether each position is answered by a word of the
-    vocabulary, by a frozen head as large as the table of words (which it shares if the config ties
-    them).
+    Args:
+        architecture: methods holding values, or one such method.
+        config: of the backbone; of its base model.
+        reads: what the backbone is called with.
+        dtype, optimiser, outputs, dropout, checkpointing, family: as in :func:`costs`.
+        words: positions, of all sequences together, that are answered with a word of the
+            vocabulary by a frozen head as large as the table of words (which it shares if the
+            config ties them); ``None``: there is no such head.
     """
     architecture = as_architecture(architecture)
     _check(config, dtype, optimiser, outputs, dropout, family)
     backbone = fake_backbone(config, dtype, family)
     attached = backbone.attach(architecture, dropout)
     try:
-        reads = Reads(batch, tokens, padded)
         trace = trace_training(backbone, attached, reads, outputs, words=words)
         return _memory(backbone, attached, trace, OPTIMISER_STATES[optimiser], checkpointing)
     finally:

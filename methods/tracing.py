@@ -77,7 +77,7 @@ def trace_training(
     reads: Reads,
     outputs: int = 0,
     *,
-    words: bool = False,
+    words: int | None = None,
 ) -> Trace:
     """The forward passes of a training step, penalties of the modules included.
 
@@ -89,8 +89,8 @@ def trace_training(
         attached: the modules; they are put into training mode.
         reads: what the backbone is called with.
         outputs: of a linear float32 head on the mean over tokens, cross-entropy included; 0: none.
-        words: whether a frozen head gives a word of the vocabulary at each position, cross-entropy
-            included.
+        words: positions at which a frozen head tells a word of the vocabulary, cross-entropy
+            included; ``None``: there is no such head.
     """
     recorder = saved_by(backbone.base, attached, backbone.layers)
     workspaces = Workspaces()
@@ -103,8 +103,8 @@ def trace_training(
             answer = answer_of(_call(backbone, reads))
             if outputs:
                 answer, head_parameters = _run_head(attached, answer, outputs)
-            if words:
-                answer, frozen = _tell_words(backbone, attached, answer)
+            if words is not None:
+                answer, frozen = _tell_words(backbone, attached, answer, words)
             roots.append(answer)
         penalty = attached.steps.penalty()
     roots += [] if penalty is None else [penalty]
@@ -184,7 +184,7 @@ def decoding_flop(backbone: FakeBackbone, reads: Reads) -> int:
         else:
             step["input_ids"] = one
         with counter:
-            backbone.call(reads.batch, reads.tokens, step)
+            backbone.call(reads, step)
     return counter.flop
 
 
@@ -200,15 +200,15 @@ def positions(backbone: FakeBackbone, reads: Reads) -> int:
 
 def _call(backbone: FakeBackbone, reads: Reads, **more: Any) -> Any:
     inputs = inputs_for(backbone.base, backbone.anatomy, reads) | more
-    return backbone.call(reads.batch, reads.tokens, inputs)
+    return backbone.call(reads, inputs)
 
 
 def _tell_words(
-    backbone: FakeBackbone, attached: AttachedModules, answer: Tensor
+    backbone: FakeBackbone, attached: AttachedModules, answer: Tensor, words: int
 ) -> tuple[Tensor, int]:
-    """The loss of a word at each position, and the bytes of a head of its own."""
+    """The loss of a word at some positions, and the bytes of a head of its own."""
     config = backbone.base.config.get_text_config(decoder=True)
-    hidden = attached.real(answer).flatten(0, 1)
+    hidden = attached.real(answer).flatten(0, 1)[:words]
     # a head is no tensor that autograd saves anew, so it is a view of one that exists anyway
     table = next(
         part

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from peftnas.search.objectives import Objective
     from peftnas.search.recipe import Recipe
     from peftnas.search.results import StudyResults, TrialRow, open_results
-    from peftnas.search.runner import RunSummary, run_study
+    from peftnas.search.run_summary import RunSummary
+    from peftnas.search.runner import run_study
     from peftnas.search.study import Study
 
 __all__ = [
@@ -32,7 +33,7 @@ _HOMES = {
     "Backbone": "backbone",
     "Objective": "objectives",
     "Recipe": "recipe",
-    "RunSummary": "runner",
+    "RunSummary": "run_summary",
     "Study": "study",
     "StudyResults": "results",
     "TrialRow": "results",

@@ -109,15 +109,25 @@ class Backbone:
         Raises:
             BackboneError: if one of them cannot be read.
         """
-        from safetensors import safe_open
-
         self.config()
-        with _readable(self.folder, "the weights"):
-            for file in _weight_files(self.folder):
-                with safe_open(file, framework="pt"):
-                    pass
+        self.tensor_names()
         if self.reads_words:
             self.tokenizer()
+
+    def tensor_names(self) -> frozenset[str]:
+        """The names of the tensors in its files.
+
+        Raises:
+            BackboneError: if a header cannot be read.
+        """
+        from safetensors import safe_open
+
+        names: set[str] = set()
+        with _readable(self.folder, "the weights"):
+            for file in _weight_files(self.folder):
+                with safe_open(file, framework="pt") as tensors:
+                    names.update(tensors.keys())
+        return frozenset(names)
 
     def load(
         self, dtype: str = "float32", device: str = "cpu", auto: str = "AutoModel"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from peftnas.search.errors import CannotSaveError
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.pool_protocol import Event, Finished, Lost
+
+if TYPE_CHECKING:
+    from peftnas.search.preflight import Prepared
 
 
 class InlinePool:
     """One worker that is this process: a job runs when the driver waits for an event.
 
     Args:
-        run: runs one job; for real trials ``lambda job: run_trial(bench, job)``.
+        run: runs one job; :func:`in_this_process` makes a pool for real trials.
     """
 
     def __init__(self, run: Callable[[TrialJob], TrialResult]) -> None:
@@ -44,3 +48,17 @@ class InlinePool:
     def close(self) -> None:
         """Forget a job that waits."""
         self._job = None
+
+
+def in_this_process(prepared: Prepared) -> InlinePool:
+    """A pool that trains here, where a debugger and ``print`` reach: without Ray, one at a time.
+
+    ``run_study(study, out=Path("runs/debug"), trials=1, make_pool=in_this_process)``
+
+    Args:
+        prepared: the checked study, which ``run_study`` gives.
+    """
+    from peftnas.search.trial.fine_tune import run_trial
+
+    bench = prepared.bench_spec().build()
+    return InlinePool(lambda job: run_trial(bench, job))

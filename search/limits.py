@@ -16,11 +16,12 @@ from peftnas.search.objectives import costs
 from peftnas.search.predictions import Predicts
 from peftnas.search.recipe import Recipe
 from peftnas.spaces.bound_space import BoundSpace
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 
 if TYPE_CHECKING:
     from peftnas.methods.base import Placement
 
+_UNTRAINABLE = "cannot be trained: "
 _RANDOM_TRIES = 300
 _ENUMERATED = 20_000
 # predictions over a limit before a search for a point gives up: each takes a good part of a second
@@ -74,9 +75,11 @@ class Limits:
         return None
 
     def _broken_by_prediction(self, draw: Draw) -> str | None:
-        if self._predictions is None or not self._predicted:
+        if self._predictions is None:
             return None
         architecture = self._bound.canonical(draw.architecture)
+        if refusal := self._predictions.refusal(architecture, draw.recipe):
+            return f"{_UNTRAINABLE}{refusal}"
         for constraint in self._predicted:
             if constraint.wants_merging:
                 remaining = self._predictions.remaining(architecture)
@@ -99,20 +102,26 @@ class Limits:
             seed: of the random ones among the points that are looked through.
             wanted: whether a point that meets the exact limits may be taken.
         """
-        over = 0
+        found = self._search(seed, wanted)
+        return None if isinstance(found, str) else found
+
+    def _search(self, seed: int, wanted: Callable[[Draw], bool]) -> Draw | str:
+        """A point that meets all limits, else why the last one that was looked at does not."""
+        over, reason = 0, ""
         for draw in self.candidates(seed):
-            if self.broken_exactly(draw) is not None or not wanted(draw):
+            if (broken := self.broken_exactly(draw)) is not None or not wanted(draw):
+                reason = broken or reason
                 continue
-            if self._broken_by_prediction(draw) is None:
+            if (broken := self._broken_by_prediction(draw)) is None:
                 return draw
-            over += 1
+            over, reason = over + 1, broken
             if over == _PREDICTED:
                 break
-        return None
+        return reason
 
     def candidates(self, seed: int) -> Iterator[Draw]:
         """Points to look through for one that fits: random, then the first 20,000 in order."""
-        choose = uniform(random.Random(seed))
+        choose = at_random(random.Random(seed))
         for _ in range(_RANDOM_TRIES):
             yield distributions.draw(self._bound, self._recipe, choose)
         # under a tight budget random points hardly ever meet it; this one does
@@ -135,7 +144,15 @@ class Limits:
         self._bound.check_feasible()
         predicted = self._predicted if self._predictions is not None else ()
         known = (*self._exact, *predicted)
-        if known and self.find(0) is None:
+        if not known and self._predictions is None:
+            return
+        found = self._search(0, lambda draw: True)
+        if isinstance(found, str):
+            if found.startswith(_UNTRAINABLE) or not known:
+                raise UsageError(
+                    "no architecture of the space was found that can be trained: "
+                    f"{found.removeprefix(_UNTRAINABLE)}"
+                )
             texts = ", ".join(constraint.text for constraint in known)
             raise UsageError(
                 f"no architecture of the space was found that meets {texts}; loosen a constraint "

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from peftnas.search.errors import NoRoomError
 from peftnas.search.recipe import Recipe
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import held
 
 if TYPE_CHECKING:
     from peftnas.search.backbone import Backbone
+    from peftnas.search.trial.forms.form import Form
+    from peftnas.search.trial.reading import Reading
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 _KEPT = 10_000  # predictions that are remembered
 
@@ -26,23 +32,9 @@ class Predicts(Protocol):
     def remaining(self, architecture: Architecture) -> tuple[str, ...]:
         """Modules that cannot be merged, as ``site: kind``; without any, there is no overhead."""
 
-
-@dataclass(frozen=True)
-class Reading:
-    """What a backbone reads in the heaviest step of a study, and what is asked of it.
-
-    Attributes:
-        tokens: of the longest training example; what a recipe cuts is shorter.
-        outputs: width of the head.
-        sequences: that one example is read as (a choice of several answers: several).
-        words: whether the answer is a word of the vocabulary at each position, by the head that
-            the model was pretrained with.
-    """
-
-    tokens: int
-    outputs: int
-    sequences: int = 1
-    words: bool = False
+    def refusal(self, architecture: Architecture, recipe: Recipe) -> str | None:
+        """Why a trial would fail for certain, in one sentence; ``None`` when it need not."""
+        return None
 
 
 class Predictions:
@@ -50,42 +42,107 @@ class Predictions:
 
     Args:
         backbone: of the study.
-        reading: gives what is read; asked when a prediction needs it.
+        form: of the examples.
+        reading: gives what the heaviest training step reads, of examples cut to a length, and of a
+            batch size; asked when a prediction needs it.
+        writes: whether words have to come one by one.
     """
 
-    def __init__(self, backbone: Backbone, reading: Callable[[], Reading]) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        form: Form,
+        reading: Callable[[int, int], Reading],
+        writes: bool = False,
+    ) -> None:
         self._backbone = backbone
+        self._form = form
         self._reading = reading
+        self._writes = writes or form.writes
         self._memory: dict[tuple[Any, ...], int] = {}
         self._remaining: dict[str, tuple[str, ...]] = {}
+        self._prompts: dict[str, int] = {}
+        self._writing: dict[str, bool] = {}
 
     def train_memory_bytes(self, architecture: Architecture, recipe: Recipe) -> int:
-        """Peak memory of a training step with AdamW, head included, on the longest batch."""
+        """Peak memory of a training step with AdamW, head included, on the heaviest batch.
+
+        Raises:
+            NoRoomError: if the architecture leaves no room for texts.
+        """
         from peftnas.methods.predicted_costs import predicted_train_memory
 
-        reading = self._reading()
-        tokens = min(held(recipe.max_length), reading.tokens)
-        dtype, batch = held(recipe.dtype), reading.sequences * held(recipe.batch_size)
-        dropout = float(held(recipe.dropout))
-        key = (architecture.to_json(), batch, tokens, dtype, dropout > 0)
+        reading = self._read(architecture, recipe)
+        dtype, dropout = held(recipe.dtype), float(held(recipe.dropout))
+        key = (architecture.to_json(), reading, dtype, dropout > 0)
         if key not in self._memory:
             config, types = self._config_and_types(dtype)
             found = predicted_train_memory(
                 architecture,
                 config,
-                batch=batch,
-                tokens=tokens,
+                reading.reads,
                 dtype=types,
-                outputs=0 if reading.words else reading.outputs,
+                outputs=reading.outputs,
                 words=reading.words,
-                padded=batch > 1,
                 dropout=dropout,
                 family=self._backbone.family,
             )
-            if len(self._memory) >= _KEPT:
-                self._memory.clear()
-            self._memory[key] = found.total
+            _keep(self._memory, key, found.total)
         return self._memory[key]
+
+    def memory_in_space(self, architecture: Architecture, recipe: Recipe) -> float:
+        """The same for a constraint of a space; infinite where no text has room."""
+        try:
+            return self.train_memory_bytes(architecture, recipe)
+        except NoRoomError:
+            return math.inf
+
+    def refusal(self, architecture: Architecture, recipe: Recipe) -> str | None:
+        """Why a trial would fail for certain, in one sentence; ``None`` when it need not."""
+        if self._writes and self.decodes and not self._writes_with(architecture):
+            return (
+                "words cannot come one by one with a gate that takes its mean over a whole text; "
+                "take gate_tokens='causal' where the method has it, or no gate"
+            )
+        try:
+            self._read(architecture, recipe)
+        except NoRoomError as error:
+            return str(error)
+        return None
+
+    def _read(self, architecture: Architecture, recipe: Recipe) -> Reading:
+        """What the heaviest step of a trial reads; its texts are cut as the trial cuts them."""
+        from peftnas.search.trial.reading import room_beside
+
+        room = room_beside(self._prompt_length(architecture), self._longest)
+        length = self._form.length(min(held(recipe.max_length), room))
+        return self._reading(length, held(recipe.batch_size))
+
+    @cached_property
+    def _longest(self) -> int:
+        return self._backbone.longest()
+
+    def _prompt_length(self, architecture: Architecture) -> int:
+        from peftnas.methods.on_texts import prompt_length
+
+        key = architecture.to_json()
+        if key not in self._prompts:
+            config, dtype = self._config_and_types("float32")
+            family = self._backbone.family
+            found = prompt_length(architecture, config, dtype=dtype, family=family)
+            _keep(self._prompts, key, found)
+        return self._prompts[key]
+
+    def _writes_with(self, architecture: Architecture) -> bool:
+        from peftnas.methods.on_texts import writes_word_by_word
+
+        key = architecture.to_json()
+        if key not in self._writing:
+            config, dtype = self._config_and_types("float32")
+            family = self._backbone.family
+            found = writes_word_by_word(architecture, config, dtype=dtype, family=family)
+            _keep(self._writing, key, found)
+        return self._writing[key]
 
     def remaining(self, architecture: Architecture) -> tuple[str, ...]:
         """Modules that still run after merging, as ``site: kind``."""
@@ -93,12 +150,10 @@ class Predictions:
 
         key = architecture.to_json()
         if key not in self._remaining:
-            if len(self._remaining) >= _KEPT:
-                self._remaining.clear()
             config, dtype = self._config_and_types("float32")
-            self._remaining[key] = remaining_modules(
-                architecture, config, dtype=dtype, family=self._backbone.family
-            )
+            family = self._backbone.family
+            found = remaining_modules(architecture, config, dtype=dtype, family=family)
+            _keep(self._remaining, key, found)
         return self._remaining[key]
 
     @cached_property
@@ -120,3 +175,10 @@ class Predictions:
         if attention is not None:
             config._attn_implementation = attention
         return config, getattr(torch, dtype)
+
+
+def _keep(known: dict[Key, Value], key: Key, value: Value) -> None:
+    """Remember a prediction, and never more than some thousands."""
+    if len(known) >= _KEPT:
+        known.clear()
+    known[key] = value

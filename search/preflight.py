@@ -10,28 +10,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from peftnas.search import distributions
 from peftnas.search.constraints import Constraint, parse_constraint
-from peftnas.search.errors import UsageError
+from peftnas.search.errors import UsageError, about
 from peftnas.search.limits import Limits
 from peftnas.search.objectives import Objective
-from peftnas.search.predictions import Predictions, Reading
+from peftnas.search.predictions import Predictions
 from peftnas.search.recipe import Recipe
 from peftnas.search.samplers import check_sampler
 from peftnas.search.study import Study
+from peftnas.search.task_check import check_score
 from peftnas.search.task_protocol import TaskData
+from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.domains import Choice, Domain, Integer, Real
 from peftnas.spaces.fields import default_of, held, settings
 
 if TYPE_CHECKING:
     from peftnas.search.backbone import Backbone
-    from peftnas.search.trial.bench import BenchSpec
-
-# forms of examples whose answers are words of the vocabulary
-_OF_WORDS = ("language", "generation", "label_words")
+    from peftnas.search.trial.bench import Bench, BenchSpec, Examples
+    from peftnas.search.trial.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class Prepared:
         constraints: of the study.
         content: ``study.to_dict()`` with this backbone.
         predictions: of what a trial will take.
+        spec: what workers need, tokenised here once.
     """
 
     study: Study
@@ -57,6 +56,7 @@ class Prepared:
     constraints: tuple[Constraint, ...]
     content: dict[str, Any]
     predictions: Predictions
+    spec: BenchSpec
 
     def facts(self) -> dict[str, Any]:
         """What a report says of the study besides its trials; JSON values."""
@@ -77,22 +77,8 @@ class Prepared:
         }
 
     def bench_spec(self) -> BenchSpec:
-        """What workers need, tokenised here once.
-
-        Raises:
-            UsageError: if a text has no token.
-        """
-        return self._bench_spec
-
-    @cached_property
-    def _bench_spec(self) -> BenchSpec:
-        from peftnas.search.trial.bench import BenchSpec
-
-        recipe = self.study.recipe
-        spec = BenchSpec(
-            self.backbone, self.study.task, self.data, dtypes=tuple(_plain(recipe.dtype))
-        )
-        return spec.with_tokens(_plain(recipe.max_length))
+        """What workers need, tokenised once."""
+        return self.spec
 
 
 def prepare(
@@ -113,33 +99,48 @@ def prepare(
 
     base = base or Path.cwd()
     with _one_sentence():
-        backbone = find_backbone(study.backbone, base=base)
-        backbone.check()
-        anatomy = backbone.anatomy()
+        with about("backbone"):
+            backbone = find_backbone(study.backbone, base=base)
+            backbone.check()
+            anatomy = backbone.anatomy()
         form = form_of(study.task)
-        form.check_backbone(backbone.name, anatomy)
-        form.check_recipe(study.recipe)
+        with about("task"):
+            form.check_backbone(backbone.name, anatomy)
+        with about("recipe"):
+            form.check_recipe(study.recipe)
+        with about("backbone"):
+            form.check_weights(backbone)
         opened = _Opened(study, backbone, data, base)
-        predictions = Predictions(backbone, opened.reading)
-        bound = study.space.bind(
-            anatomy,
-            train_memory_bytes=lambda one: predictions.train_memory_bytes(
-                one, heaviest(study.recipe)
-            ),
-        )
         constraints = tuple(map(parse_constraint, study.constraints))
+        objectives = study.named_objectives(anatomy.backbone_parameters)
+        decodes = _asks_for_decoding(objectives, constraints)
+        predictions = Predictions(backbone, form, opened.reading, writes=decodes)
+
+        def train_memory_bytes(one: Architecture) -> float:
+            opened.spec  # noqa: B018 - wrong data are no fault of an architecture
+            return predictions.memory_in_space(one, heaviest(study.recipe))
+
+        bound = study.space.bind(anatomy, train_memory_bytes=train_memory_bytes)
         Limits(bound, study.recipe, constraints).check_feasible()
-        objectives = study.named_objectives(bound.anatomy.backbone_parameters)
         dimensions = distributions.dimensions(bound, study.recipe)
         check_sampler(sampler, [(known.path, known.domain) for known in dimensions])
         content = study.to_dict(backbone) | {"data": data_identity(opened.data)}
-        _check_decodes(backbone.name, predictions, objectives, constraints)
+        if decodes:
+            _check_decodes(backbone.name, predictions)
         Limits(bound, study.recipe, constraints, predictions).check_feasible()
-        prepared = Prepared(
-            study, backbone, opened.data, bound, objectives, constraints, content, predictions
+        # what cannot be tokenised or scored leaves no study in a storage
+        opened.check_scores()
+        return Prepared(
+            study,
+            backbone,
+            opened.data,
+            bound,
+            objectives,
+            constraints,
+            content,
+            predictions,
+            opened.spec,
         )
-        prepared.bench_spec()  # what cannot be tokenised leaves no study in a storage
-    return prepared
 
 
 class _Opened:
@@ -155,25 +156,41 @@ class _Opened:
         """Train and validation examples, checked."""
         from peftnas.search.trial.forms.form import form_of
 
-        opened = self._study.task.open(*self._places, self._study.seed)
-        _check_data(opened)
-        form_of(self._study.task).check_data(opened)
+        with about("task"):
+            opened = self._study.task.open(*self._places, self._study.seed)
+            _check_data(opened)
+            form_of(self._study.task).check_data(opened)
         return opened
 
-    def reading(self) -> Reading:
-        """What the heaviest training step reads."""
-        return self._reading
-
     @cached_property
-    def _reading(self) -> Reading:
+    def spec(self) -> BenchSpec:
+        """What workers need: the data as tokens for each length that is known before trials."""
         from peftnas.search.trial.bench import BenchSpec
 
-        bench = BenchSpec(self._backbone, self._study.task, self.data).build()
-        train = bench.examples(held(heaviest(self._study.recipe).max_length)).train
-        longest = train.batch(np.array([train.lengths.argmax()])).inputs()
-        # what reads no words (images) is as large as its config says
-        sequences, tokens = longest["input_ids"].shape if "input_ids" in longest else (1, 1)
-        return Reading(tokens, self.data.n_outputs, sequences, bench.form.kind in _OF_WORDS)
+        recipe = self._study.recipe
+        dtypes = tuple(_plain(recipe.dtype))
+        spec = BenchSpec(self._backbone, self._study.task, self.data, dtypes=dtypes)
+        return spec.with_tokens({held(heaviest(recipe).max_length), *_plain(recipe.max_length)})
+
+    @cached_property
+    def _bench(self) -> Bench:
+        return self.spec.build()
+
+    @property
+    def _examples(self) -> Examples:
+        """Both splits at the largest length."""
+        return self._bench.examples(held(heaviest(self._study.recipe).max_length))
+
+    def reading(self, length: int, size: int) -> Reading:
+        """What the heaviest training step on so many examples reads, each cut to a length."""
+        form, outputs = self._bench.form, self.data.n_outputs
+        return form.reading(self._examples.train, length, size, outputs)
+
+    def check_scores(self) -> None:
+        """Score right answers to validation once."""
+        labels = self._examples.validation.labels
+        right = self._bench.form.perfect(labels, self.data.n_outputs)
+        check_score(self._study.task, right, labels)
 
 
 def heaviest(recipe: Recipe) -> Recipe:
@@ -197,15 +214,17 @@ def _most(held_or_domain: Any) -> Any:
     return held_or_domain
 
 
-def _check_decodes(
-    name: str,
-    predictions: Predictions,
-    objectives: tuple[Objective, ...],
-    constraints: tuple[Constraint, ...],
-) -> None:
-    """``decode_overhead`` is of decoders alone."""
+def _asks_for_decoding(
+    objectives: tuple[Objective, ...], constraints: tuple[Constraint, ...]
+) -> bool:
+    """Whether trials measure how long one more word takes."""
     asked = {goal.name for goal in objectives} | {limit.name for limit in constraints}
-    if "decode_overhead" in asked and not predictions.decodes:
+    return "decode_overhead" in asked
+
+
+def _check_decodes(name: str, predictions: Predictions) -> None:
+    """``decode_overhead`` is of decoders alone."""
+    if not predictions.decodes:
         raise UsageError(
             "decode_overhead needs a backbone that gives word after word from a cache, got "
             f"{name!r}, which does not; take inference_overhead, or a decoder (llama)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class Board:
         front: values and words of the points on the front, best first objective first.
         clock: seconds; a monotonic clock.
         first_start: when the first trial of the search started in this run, by ``clock``.
+        waits_for: what the run waits for before anything is trained; "" for nothing.
+        waits_since: when that began, by ``clock``.
     """
 
     name: str
@@ -49,6 +52,18 @@ class Board:
     front: list[tuple[dict[str, float], str]] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
     first_start: float | None = None
+    waits_for: str = ""
+    waits_since: float = 0.0
+
+    def wait(self, what: str) -> None:
+        """Show from here on what the run waits for; "" for nothing."""
+        self.waits_for, self.waits_since = what, self.clock()
+
+    def waiting_words(self) -> str:
+        """What it waits for and since when, such as ``0:20  workers load torch``; or ""."""
+        if not self.waits_for:
+            return ""
+        return f"{clock_words(self.clock() - self.waits_since)}  {self.waits_for}"
 
     def eta_s(self) -> float | None:
         """Seconds to the end at the pace of this run; ``None`` when it is not known yet."""
@@ -107,10 +122,39 @@ class Silent:
 
 
 class Lines(Silent):
-    """One plain line an event, with the headline after each; for logs and pipes."""
+    """One plain line an event, with the headline after each; for logs and pipes.
 
-    def __init__(self, board: Board, console: Console) -> None:
-        self._board, self._console = board, console
+    While the board waits for something, a line every so many seconds says so.
+
+    Args:
+        board: to show.
+        console: to write to.
+        every_s: seconds between two such lines.
+    """
+
+    def __init__(self, board: Board, console: Console, every_s: float = 10.0) -> None:
+        self._board, self._console, self._every_s = board, console, every_s
+        self._over = threading.Event()
+        self._beat = threading.Thread(target=self._say_what_it_waits_for, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._beat.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._beat.join()
+
+    def _say_what_it_waits_for(self) -> None:
+        while not self._over.wait(self._every_s):
+            words = self._board.waiting_words()
+            if words:
+                self._console.print(words, markup=False, highlight=False, soft_wrap=True)
 
     def note(self, line: str) -> None:
         text = f"{line}  [{self._board.headline()}]"
@@ -147,6 +191,9 @@ class Display(Silent):
             Text(f"  {clock_words(now - since)}  {label}", no_wrap=True, overflow="ellipsis")
             for label, since in list(board.running.items())
         ]
+        waiting = board.waiting_words()
+        if waiting:
+            running.insert(0, Text(f"  {waiting}", no_wrap=True, overflow="ellipsis"))
         return Group(Text(board.headline(), style="bold"), *running, front_table(board))
 
 

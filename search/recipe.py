@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,6 +28,8 @@ class Recipe(Configurable):
 
     Raises:
         ValueError: when a field holds a value, or a domain with a value, outside its range.
+
+    Each field takes a value, or a domain of such values:
     """
 
     kind: ClassVar[str] = "recipe"
@@ -45,7 +47,7 @@ class Recipe(Configurable):
     schedule: str | Domain[str] = setting(
         OneOf("linear", "cosine", "constant"),
         default="linear",
-        help="how the learning rate falls after the warm-up",
+        help="how the learning rate falls after the warm-up; 'constant': it stays",
     )
     warmup: float | Domain[float] = setting(
         Number(0, 1), default=0.06, help="part of the steps in which the learning rate rises"
@@ -64,7 +66,8 @@ class Recipe(Configurable):
     pooling: str | Domain[str] = setting(
         OneOf("mean", "first", "last", "native"),
         default="mean",
-        help="what the head reads; 'native': the family's own classification head",
+        help="what the head reads: the mean over all tokens, the first or the last one; 'native': "
+        "as the family's own classification head does",
     )
     max_length: int | Domain[int] = setting(
         Whole(4), default=128, help="tokens of one example; longer ones are cut"
@@ -98,3 +101,12 @@ class Recipe(Configurable):
                 f"its fields: {', '.join(settings(cls))}"
             )
         return cls(**values)
+
+
+def _fields() -> Iterator[str]:
+    """A line on each field, for ``help(Recipe)``: what it takes, and what that means."""
+    for name, one in settings(Recipe).items():
+        yield f"    {name}: {one.values.words}; {one.help}"
+
+
+Recipe.__doc__ = "\n".join([(Recipe.__doc__ or "").rstrip(), *_fields(), "    "])

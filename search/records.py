@@ -178,8 +178,9 @@ class Records:
             trial.set_user_attr("over", over)
         self._constrain(trial, FEASIBLE, 1.0 if failed else 0.0)
         for limit in self.constraints:
-            # of a failed trial nothing is known here; samplers want the same keys in all trials
-            value = 0.0 if failed else limit.violation(result.measured[limit.name])
+            # samplers want the same keys in all trials; what was not measured was not met
+            known = limit.name in result.measured
+            value = limit.violation(result.measured[limit.name]) if known else 1.0
             self._constrain(trial, limit.text, value)
         self._end(number, self._values(result), TrialState.COMPLETE)
         return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +29,7 @@ from peftnas.search.records import Records, outcome
 from peftnas.search.results import BASELINES
 from peftnas.search.resume import left_over, written
 from peftnas.search.retention import baseline_folder, checkpoint_folder, sweep
+from peftnas.search.run_summary import RunSummary
 from peftnas.search.samplers import make_sampler, startup_trials
 from peftnas.search.storage import FACTS, only_writer, open_storage, open_study, sqlite_url
 from peftnas.search.study import Study
@@ -37,68 +37,6 @@ from peftnas.search.study import Study
 DEFAULT_TRIALS = 50
 
 _SKIPPED = "skipped: "
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """What one call of :func:`run_study` did.
-
-    Attributes:
-        name: of the study.
-        storage_url: where it is kept.
-        out: folder of its files.
-        stopped: "done" (the asked number is reached), "time", "interrupted", "exhausted" (the
-            space holds nothing new), "failing" (training after training failed).
-        kept: trials that were finished before this call.
-        trained: trials that this call finished.
-        resumed: trials that an earlier run had left and this call trained or told.
-        failed: trainings of this call that failed.
-        refused: proposals of this call that were not trained.
-        handed_back: trials that were running when it was interrupted.
-        last_failure: why the last failed training failed; "" without one.
-        timing: see ``Timing.summary``.
-        wall_s: seconds of the whole call.
-    """
-
-    name: str
-    storage_url: str
-    out: str
-    stopped: Stopped
-    kept: int
-    trained: int
-    resumed: int
-    failed: int
-    refused: int
-    handed_back: int
-    last_failure: str
-    timing: dict[str, Any]
-    wall_s: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether the work did not fail."""
-        return self.stopped != "failing"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"ok": self.ok}
-
-    def words(self) -> str:
-        """What happened, in a few lines."""
-        lines = [
-            f"{self.kept} finished trials were kept, {self.trained} were trained now"
-            + (f" ({self.resumed} of them left by an earlier run)" if self.resumed else "")
-            + f", {self.failed} failed, proposals refused (repeats, over a limit): {self.refused}."
-        ]
-        endings = {
-            "time": "The time is up; the same command goes on.",
-            "interrupted": f"Stopped: {self.handed_back} trials under way were handed back; "
-            "the same command goes on.",
-            "exhausted": "The space is exhausted: every architecture and recipe in it was tried.",
-            "failing": f"Stopped, since training after training failed: {self.last_failure}",
-        }
-        if self.stopped in endings:
-            lines.append(endings[self.stopped])
-        return "\n".join(lines)
 
 
 def run_study(
@@ -120,6 +58,9 @@ def run_study(
 ) -> RunSummary:
     """Run a study, or go on with it, up to a number of finished trials or for some minutes.
 
+    ``run_study(study, out=Path("runs/mine"), data=Path("data"), trials=20, workers=2)``; the
+    trials are then in ``open_results("sqlite:///runs/mine/study.db", study.name)``.
+
     Args:
         study: to run.
         storage_url: database URL; SQLite in ``out`` by default.
@@ -136,7 +77,7 @@ def run_study(
         progress: whether to show what happens, on stderr.
         baselines: whether to train the untuned baselines first, once a study.
         modules: the user's own modules, whose classes workers cannot import.
-        make_pool: other workers than Ray's, such as ``inline_pool.InlinePool``.
+        make_pool: makes other workers than Ray's; ``inline_pool.in_this_process`` trains here.
     Raises:
         UsageError: for anything wrong with the study or the arguments, before a worker starts.
     """
@@ -164,7 +105,9 @@ def run_study(
             run.board.deadline = started + 60.0 * minutes
 
         def pool() -> Pool:
-            return make_pool(prepared) if make_pool else _ray(prepared, workers, address, modules)
+            if make_pool:
+                return make_pool(prepared)
+            return _ray(prepared, workers, address, modules, run.board.wait)
 
         settings = {"workers": workers, "sampler": sampler, "trials": trials, "minutes": minutes}
         _keep_facts(searched, prepared)
@@ -231,7 +174,9 @@ class _Run:
         )
         with show(self.board, wanted=wanted) as progress:
             progress.note(f"{self.kept} finished trials are kept; workers are starting")
-            with closing(pool()) as workers, StopRequest(progress.note) as stop:
+            workers = pool()
+            self.board.wait("")
+            with closing(workers), StopRequest(progress.note) as stop:
                 driver = self._driver(workers, proposer, progress, log, stop, work)
                 return driver.run(), driver
 
@@ -327,10 +272,18 @@ def _check_limits(trials: int | None, minutes: float | None, workers: int) -> No
         raise UsageError(f"minutes must be above 0, got {minutes:g}")
 
 
-def _ray(prepared: Prepared, workers: int, address: str, modules: Sequence[ModuleType]) -> Pool:
+def _ray(
+    prepared: Prepared,
+    workers: int,
+    address: str,
+    modules: Sequence[ModuleType],
+    waits: Callable[[str], None],
+) -> Pool:
     from peftnas.search.cluster.pool import WorkerPool
 
-    return WorkerPool(workers, prepared.bench_spec(), address=address, modules_by_value=modules)
+    return WorkerPool(
+        workers, prepared.bench_spec(), address=address, modules_by_value=modules, waits=waits
+    )
 
 
 def _keep_facts(

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftnas.search.constraints import parse_constraint
+from peftnas.search.constraints import Constraint, parse_constraint
 from peftnas.search.errors import UsageError
 from peftnas.search.objectives import Objective, objective
 from peftnas.search.recipe import Recipe
+from peftnas.search.task_check import check_task
 from peftnas.spaces.fields import settings
 from peftnas.spaces.serial import to_json
 from peftnas.spaces.space import SearchSpace
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from peftnas.search.backbone import Backbone, Source
     from peftnas.search.task_protocol import Task
 
+# fields of several texts: what they are, and an example
+_TEXTS = (
+    ("objectives", "names", "'accuracy'"),
+    ("constraints", "texts", "'train_memory_bytes <= 8GB'"),
+)
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _TASK = (
     "name",
@@ -89,17 +95,25 @@ class Study:
             raise UsageError(
                 f"a study's seed must be a whole number >= 0, got {self.seed!r}; take such as 0"
             )
-        for name in ("objectives", "constraints"):
+        check_task(self.task)
+        for name, kind, example in _TEXTS:
             given = getattr(self, name)
+            if not isinstance(given, str | list | tuple):
+                raise UsageError(f"{name} must be {kind}, got {given!r}; write such as {example}")
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        if not all(isinstance(text, str) for text in self.constraints):
+            raise UsageError(
+                f"constraints must be texts, got {list(self.constraints)!r}; write such as "
+                f"{_TEXTS[1][2]}"
+            )
         if not self.objectives:
             default = (self.task.metrics[0], "trainable_parameters")
             object.__setattr__(self, "objectives", default)
         if len(set(self.objectives)) != len(self.objectives):
             raise UsageError(f"objectives must be distinct, got {self.objectives!r}; drop one")
         self.named_objectives(backbone_parameters=1)  # all names are known
-        for text in self.constraints:
-            parse_constraint(text)
+        metrics = self.task.metrics
+        _check_room(tuple(parse_constraint(text, metrics) for text in self.constraints))
 
     def named_objectives(self, backbone_parameters: int) -> tuple[Objective, ...]:
         """The objectives with directions and bounds.
@@ -141,6 +155,19 @@ class Study:
             "constraints": list(self.constraints),
             "seed": self.seed,
         }
+
+
+def _check_room(constraints: tuple[Constraint, ...]) -> None:
+    """Refuse bounds that no value meets together."""
+    for lower in constraints:
+        for upper in constraints:
+            if (lower.sense, upper.sense) != (">=", "<=") or lower.name != upper.name:
+                continue
+            if lower.bound > upper.bound:
+                raise UsageError(
+                    f"constraints must leave room, got {upper.text!r} and {lower.text!r}; "
+                    "loosen one of them"
+                )
 
 
 def default_out(study: Study) -> Path:

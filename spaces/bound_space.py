@@ -15,7 +15,7 @@ from peftnas.spaces import encoding, keys, words
 from peftnas.spaces.architecture import Anatomy, Architecture, Placement, as_architecture
 from peftnas.spaces.binding import build
 from peftnas.spaces.budget import resolve_budget
-from peftnas.spaces.choosers import cover, uniform
+from peftnas.spaces.choosers import at_random, cover
 from peftnas.spaces.dimensions import Dimension, dimensions
 from peftnas.spaces.feasible import OVER_BUDGET, feasible_point
 from peftnas.spaces.membership import Inversion
@@ -59,6 +59,8 @@ class BoundSpace(WholeSpace, Moves):
         self.anatomy = anatomy
         self.max_parameters = resolve_budget(space.max_parameters, anatomy.backbone_parameters)
         self.nodes = build(space.items, tuple(anatomy.stack_sizes))
+        for constraint in space.constraints:
+            constraint.check_depth(anatomy.n_layers)
         self._placed: dict[Architecture, Placed] = {}
         for architecture in cover(self.nodes, anatomy.n_layers, space.gate):
             self.placed(architecture)
@@ -111,7 +113,7 @@ class BoundSpace(WholeSpace, Moves):
 
     def draw_valid(self, rng: random.Random, tries: int = 20) -> Point | None:
         """A random point that meets every constraint; ``None`` where none of a few did."""
-        choose = uniform(rng)
+        choose = at_random(rng)
         for _ in range(tries):
             point = self.draw(choose)
             if self.broken_constraint(point.architecture) is None:
@@ -226,8 +228,8 @@ class BoundSpace(WholeSpace, Moves):
         Raises:
             ValueError: if the architecture is no point of the space.
         """
-        if isinstance(point, Architecture):
-            found = self._inversion.find(point)
+        if not isinstance(point, Point):
+            found = self._inversion.find(as_architecture(point))
             if isinstance(found, str):
                 raise ValueError(f"only an architecture of the space has a vector: {found}")
             point = found

@@ -19,9 +19,16 @@ def check_budget(max_parameters: int | str | None) -> None:
     elif isinstance(max_parameters, int) and not isinstance(max_parameters, bool):
         if max_parameters >= 1:
             return
+    remedy = "leave it out for no limit"
+    if isinstance(max_parameters, float) and 0 < max_parameters < 1:
+        share = f"{100 * max_parameters:.10g}%"
+        remedy = f'write max_parameters="{share}" for that part of the backbone'
+    if isinstance(max_parameters, str) and max_parameters.strip().isdecimal():
+        number = max_parameters.strip()
+        remedy = f'write {number} without quotes, or "{number}%"'
     raise ValueError(
         "max_parameters must be a whole number >= 1 or a percentage of the backbone above 0 such "
-        f'as "2%", got {max_parameters!r}; leave it out for no limit'
+        f'as "2%", got {max_parameters!r}; {remedy}'
     )
 
 

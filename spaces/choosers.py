@@ -14,7 +14,7 @@ from peftnas.spaces.tree import Ask, Choose, draw
 from peftnas.spaces.tree_nodes import Node, leaves
 
 
-def uniform(rng: random.Random) -> Choose:
+def at_random(rng: random.Random) -> Choose:
     """Uniform over each domain (in the logarithm with ``log``), and over valid subsets."""
 
     draw_unit = rng.random

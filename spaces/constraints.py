@@ -6,13 +6,14 @@ look at the canonical form of an architecture, and at nothing else.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from peftnas.spaces.architecture import Placement
-from peftnas.spaces.fields import Configurable
+from peftnas.spaces.space_checks import most_methods
 from peftnas.spaces.units import as_bytes, byte_words
 
 if TYPE_CHECKING:
@@ -41,8 +42,16 @@ class Constraint:
         """The sentence to show where an architecture breaks it; ``None`` where it does not."""
         raise NotImplementedError
 
-    def check(self, methods: Iterable[Configurable]) -> None:
-        """Raise ValueError where it names what none of a space's methods has."""
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of methods that all have to be there for it to be broken."""
+        return frozenset()
+
+    def check(self, items: Sequence[Any]) -> None:
+        """Raise ValueError where no architecture of a space's items can be meant by it."""
+
+    def check_depth(self, n_layers: int) -> None:
+        """Raise ValueError where no backbone of so many layers can meet it."""
 
     def words(self) -> str:
         """How it reads in the tree of a space."""
@@ -50,8 +59,8 @@ class Constraint:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: ``{"constraint": name, ...fields}``."""
-        fields: dict[str, Any] = _lists(asdict(self))  # type: ignore[call-overload]
-        return {"constraint": self.name} | fields
+        held: dict[str, Any] = _lists(asdict(self))  # type: ignore[call-overload]
+        return {"constraint": self.name} | held
 
 
 def constraint_from_dict(data: Mapping[str, Any]) -> Constraint:
@@ -60,14 +69,23 @@ def constraint_from_dict(data: Mapping[str, Any]) -> Constraint:
     Raises:
         ValueError: if there is no such constraint, or it is broken.
     """
-    cls = _KNOWN.get(data.get("constraint", ""))
+    if not isinstance(data, Mapping):
+        raise ValueError(f"a constraint is an object, got {data!r}; take what to_dict wrote")
+    name = data.get("constraint")
+    cls = _KNOWN.get(name) if isinstance(name, str) else None
     if cls is None:
         raise ValueError(
-            f"a constraint must be one of {', '.join(_KNOWN)}, got {data.get('constraint')!r}; "
-            "read it with the version that wrote it"
+            f"a constraint must be one of {', '.join(_KNOWN)}, got {name!r}; read it with the "
+            "version that wrote it"
         )
-    fields = {name: _tuples(value) for name, value in data.items() if name != "constraint"}
-    return cls(**fields)
+    held = {name: tuples(value) for name, value in data.items() if name != "constraint"}
+    known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    if held.keys() != set(known):
+        raise ValueError(
+            f"a constraint {name!r} has the fields {', '.join(known)}, got "
+            f"{', '.join(held) or 'none'}; take what to_dict wrote"
+        )
+    return cls(**held)
 
 
 @dataclass(frozen=True)
@@ -96,7 +114,23 @@ class AtLeast(Constraint):
             found = len(layers_used(placed.placements))
         if found >= self.number:
             return None
-        return f"at least {self.number} {self.of} must hold a module, got {found}"
+        what = "hold a module" if self.of == "layers" else "be present"
+        return f"at least {self.number} {self.of} must {what}, got {found}"
+
+    def check(self, items: Sequence[Any]) -> None:
+        most = sum(map(most_methods, items))
+        if self.of == "methods" and most < self.number:
+            raise ValueError(
+                f"constraints ask for at least {self.number} methods, got a space of {most} at "
+                "most; lower the number, or add items"
+            )
+
+    def check_depth(self, n_layers: int) -> None:
+        if self.of == "layers" and n_layers < self.number:
+            raise ValueError(
+                f"constraints ask for at least {self.number} layers, got a backbone of {n_layers}"
+                "; lower the number"
+            )
 
     def words(self) -> str:
         return f"at least {self.number} {self.of}"
@@ -116,6 +150,8 @@ class MaxStoredBytes(Constraint):
         found = sum(part.stored_bytes() for part in placed.placements)
         if found <= as_bytes(self.name, self.limit):
             return None
+        if math.isinf(found):
+            return "a prompt must leave room for a text, got one that leaves none; shorten it"
         return f"stored bytes must be <= {self.limit}, got {byte_words(found)}"
 
     def words(self) -> str:
@@ -136,6 +172,8 @@ class MaxTrainMemoryBytes(Constraint):
         found = bound.train_memory_bytes(placed.architecture)
         if found <= as_bytes(self.name, self.limit):
             return None
+        if math.isinf(found):
+            return "a prompt must leave room for a text, got one that leaves none; shorten it"
         return (
             f"predicted training memory must be <= {self.limit}, got {byte_words(found)}; "
             "a smaller batch or shorter texts need less"
@@ -187,5 +225,6 @@ def _lists(value: Any) -> Any:
     return [_lists(inner) for inner in value] if isinstance(value, tuple) else value
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def tuples(value: Any) -> Any:
+    """A value with every list in it as a tuple."""
+    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-from peftnas.spaces.domains import Subset
+from peftnas.spaces.domains import Choice, Subset
 from peftnas.spaces.fields import Configurable, settings
 from peftnas.spaces.groupings import check_grouping
+from peftnas.spaces.structure import Maybe
 from peftnas.spaces.ties import unshared
 
 
@@ -132,7 +133,7 @@ def _check_methods(methods: tuple[Any, ...]) -> None:
     for method in methods:
         if not isinstance(method, Configurable) or "layers" not in settings(type(method)):
             raise ValueError(
-                f"Grouped takes methods that act in layers, got {method!r}; put it beside"
+                f"Grouped takes methods that act in layers, got {method!r}; {_remedy(method)}"
             )
         layers = method.layers  # type: ignore[attr-defined]
         if layers is not None:
@@ -140,6 +141,18 @@ def _check_methods(methods: tuple[Any, ...]) -> None:
                 f"Grouped chooses the layers of its methods, got layers={layers!r} in "
                 f"{type(method).__name__}; leave them out"
             )
+
+
+def _remedy(given: Any) -> str:
+    """What to write in place of what is no method that acts in layers."""
+    match given:
+        case type():
+            return f"write {given.__name__}(...)"
+        case list() | tuple():
+            return "unpack it: Grouped(*methods, n=...)"
+        case Maybe() | Choice():
+            return "name the methods themselves: each group takes some of them"
+    return "put it beside"
 
 
 def _check_tuned(tuned: Any, n: int | None) -> None:

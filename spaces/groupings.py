@@ -79,6 +79,11 @@ def check_grouping(name: str, grouping: Any) -> None:
     """Raise ValueError unless it is one of ``GROUPINGS``, a ``Choice`` of them or a shared one."""
     grouping = getattr(grouping, "domain", grouping)  # of a Shared
     options = grouping.options if isinstance(grouping, Choice) else (grouping,)
+    if isinstance(grouping, list | tuple):
+        raise ValueError(
+            f"{name} needs a grouping of {', '.join(GROUPINGS)} or a Choice of them, got "
+            f"{grouping!r}; write Choice({', '.join(map(repr, grouping))})"
+        )
     for option in options:
         if option not in GROUPINGS:
             raise ValueError(

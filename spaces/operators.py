@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces import keys
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from peftnas.spaces.dimensions import Dimension, dimensions
 from peftnas.spaces.domains import Choice, Inclusion, Integer, Real
 from peftnas.spaces.encoding import from_unit, to_unit
@@ -57,7 +57,7 @@ class Operators:
         self._asked_with = {
             one.path: first[one.subset] for one in listed if one.subset is not None
         }
-        self._parts = _parts(bound, listed)
+        self._bundles = _bundles(bound, listed)
 
     def neighbours(self, point: Point) -> list[Point]:
         """Every point one change away, one for each training other than its own."""
@@ -77,7 +77,7 @@ class Operators:
         for _ in range(_TRIES if able else 0):
             chosen = _some(able, rng, rate)
             changes = {one.path: _other(one.domain, held[one.path], rng) for one in chosen}
-            child = self._draw({**held, **changes}, uniform(rng))
+            child = self._draw({**held, **changes}, at_random(rng))
             if child is not None and self._key(child) != key:
                 return child
         near = self.neighbours(point)
@@ -96,23 +96,23 @@ class Operators:
             return a
         one, other = self._held(a), self._held(b)
         for _ in range(_TRIES):
-            child = self._draw(self._mixed(one, other, rng), uniform(rng))
+            child = self._draw(self._mixed(one, other, rng), at_random(rng))
             if child is not None:
                 return child
         return rng.choice((a, b))
 
     def _mixed(self, one: Values, other: Values, rng: random.Random) -> Values:
-        """The values of two parents together, by a toss for each part or dimension."""
-        by_part = rng.random() < 0.5
+        """The values of two parents together, by a toss for each bundle or dimension."""
+        bundled = rng.random() < 0.5
         tossed: dict[str, bool] = {}
         mixed: Values = {}
         for path in self._dimensions:  # not a set: the order of the tosses is that of the walk
             if path not in one and path not in other:
                 continue
-            part = self._parts[path] if by_part else path
-            if part not in tossed:
-                tossed[part] = rng.random() < 0.5
-            first, second = (one, other) if tossed[part] else (other, one)
+            bundle = self._bundles[path] if bundled else path
+            if bundle not in tossed:
+                tossed[bundle] = rng.random() < 0.5
+            first, second = (one, other) if tossed[bundle] else (other, one)
             mixed[path] = first[path] if path in first else second[path]
         return mixed
 
@@ -176,17 +176,17 @@ class Operators:
         return rng.choice(others) if others else point
 
 
-def _parts(bound: BoundSpace, listed: tuple[Dimension, ...]) -> dict[str, str]:
+def _bundles(bound: BoundSpace, listed: tuple[Dimension, ...]) -> dict[str, str]:
     """What each dimension comes together with: its item, or its own subset where it is tied."""
     items: dict[str, set[int]] = {}
     for index, node in enumerate(bound.nodes):
         for one in dimensions((node,), bound.anatomy.n_layers, bound.space.gate):
             items.setdefault(one.path, set()).add(index)
-    parts = {}
+    bundles = {}
     for one in listed:
         tied = len(items[one.path]) > 1
-        parts[one.path] = (one.subset or one.path) if tied else f"item {min(items[one.path])}"
-    return parts
+        bundles[one.path] = (one.subset or one.path) if tied else f"item {min(items[one.path])}"
+    return bundles
 
 
 def _steps(domain: Ask, held: Any) -> list[Any]:

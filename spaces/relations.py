@@ -6,28 +6,34 @@ import ast
 import itertools
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftnas.spaces.architecture import Architecture
-from peftnas.spaces.constraints import Constraint
-from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.nearest import did_you_mean
+from peftnas.spaces.constraint_checks import (
+    check_compared,
+    check_field,
+    check_forbidden,
+    check_kinds,
+    is_field,
+    is_plain,
+    kinds_in,
+)
+from peftnas.spaces.constraints import Constraint, tuples
+from peftnas.spaces.fields import settings
 from peftnas.spaces.structure import ByLayer
-from peftnas.spaces.values import same_value
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace, Placed
 
-_FIELD = r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*"
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
     "<": operator.lt,
     ">": operator.gt,
-    "==": operator.eq,
-    "!=": operator.ne,
+    "==": lambda one, other: _equal(one, other),
+    "!=": lambda one, other: not _equal(one, other),
 }
 
 
@@ -41,7 +47,7 @@ class Relation(Constraint):
     right: Any
 
     def __post_init__(self) -> None:
-        if not isinstance(self.left, str) or not re.fullmatch(_FIELD, self.left):
+        if not is_field(self.left):
             raise ValueError(
                 f'a relation compares a field such as "lora.rank", got {self.left!r}; write it '
                 "METHOD.FIELD"
@@ -50,6 +56,12 @@ class Relation(Constraint):
             raise ValueError(
                 f"a relation compares by {', '.join(_OPERATORS)}, got {self.sign!r}; take one"
             )
+        if not is_plain(self.right):
+            raise ValueError(
+                f"constraint {self.words()!r} must compare with a field, a number, a text, True, "
+                f"False, None or a tuple of these, got {self.right!r}; take one value, or rule "
+                "out several by forbid"
+            )
 
     def broken(self, placed: Placed, bound: BoundSpace) -> str | None:
         compare = _OPERATORS[self.sign]
@@ -57,7 +69,7 @@ class Relation(Constraint):
             try:
                 met = compare(one, other)
             except TypeError:  # such as a number and None
-                met = self.sign == "!="
+                met = False
             if not met:
                 return f"{self.words()} must hold, got {one!r} and {other!r}"
         return None
@@ -72,10 +84,11 @@ class Relation(Constraint):
         """The kinds of methods that it looks at."""
         return frozenset(path.partition(".")[0] for path in self.paths)
 
-    def check(self, methods: Iterable[Configurable]) -> None:
-        methods = list(methods)
+    def check(self, items: Sequence[Any]) -> None:
+        kinds, where = kinds_in(items), f"constraint {self.words()!r}"
         for path in self.paths:
-            _check_field(f"constraint {self.words()!r}", path, methods)
+            check_field(where, path, kinds)
+        check_compared(where, self.left, self.sign, self.right, kinds)
 
     def words(self) -> str:
         right = self.right if is_field(self.right) else repr(self.right)
@@ -108,6 +121,24 @@ class Forbid(Constraint):
     def __post_init__(self) -> None:
         if not self.present and not self.values:
             raise ValueError("forbid needs at least one condition, got none; name a combination")
+        for kind in self.present:
+            if is_field(kind):
+                raise ValueError(
+                    f"forbid takes a field together with its value, got {kind!r}; write "
+                    f'{{"{kind}": VALUE}}'
+                )
+        for path, options in self.values:
+            if not is_field(path):
+                raise ValueError(
+                    f"forbid takes the values of METHOD.FIELD, got {path!r}; name the field too, "
+                    "or the method alone where its presence is meant"
+                )
+            if not options or not is_plain(options):
+                raise ValueError(
+                    f"forbid {path} needs a value or a tuple of values that it may not hold, got "
+                    f"{options if not options else options[0]!r}; write numbers, texts, True, "
+                    "False, None or tuples of these"
+                )
 
     def broken(self, placed: Placed, bound: BoundSpace) -> str | None:
         kinds = {method.kind for method in placed.architecture.methods}
@@ -119,7 +150,7 @@ class Forbid(Constraint):
                 for value in values_of(placed.architecture, path)
                 for inner in _one_by_one(value)
             ]
-            if not any(same_value(value, option) for value in found for option in options):
+            if not any(_equal(value, option) for value in found for option in options):
                 return None
         return f"{self.words()}, got {placed.architecture.words()}"
 
@@ -133,17 +164,12 @@ class Forbid(Constraint):
         """The kinds of methods that it looks at."""
         return frozenset([*self.present, *(path.partition(".")[0] for path in self.paths)])
 
-    def check(self, methods: Iterable[Configurable]) -> None:
-        methods = list(methods)
-        kinds = sorted({method.kind for method in methods})
-        for kind in self.present:
-            if kind not in kinds:
-                raise ValueError(
-                    f"forbid names methods of the space ({', '.join(kinds)}), got {kind!r}; "
-                    f"{did_you_mean(kind, kinds)}"
-                )
-        for path, _ in self.values:
-            _check_field("forbid", path, methods)
+    def check(self, items: Sequence[Any]) -> None:
+        kinds = kinds_in(items)
+        check_kinds("forbid", self.present, kinds)
+        for path, options in self.values:
+            check_field("forbid", path, kinds)
+            check_forbidden(path, options, kinds)
 
     def words(self) -> str:
         parts = list(self.present)
@@ -161,14 +187,21 @@ def relation(text: str) -> Relation:
     Raises:
         ValueError: if the text does not read so.
     """
-    found = re.fullmatch(r"\s*(\S+)\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*", text)
+    rule = (
+        "a relation must read FIELD SIGN FIELD or FIELD SIGN VALUE such as "
+        f'"lora.rank <= adapter.bottleneck", got {text!r}'
+    )
+    if not isinstance(text, str):
+        raise ValueError(f"{rule}; write it as a text")
+    found = re.fullmatch(r"\s*(\S+?)\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*", text)
     if found is None:
-        raise ValueError(
-            "a relation must read FIELD SIGN FIELD or FIELD SIGN VALUE such as "
-            f'"lora.rank <= adapter.bottleneck", got {text!r}; write both sides and a sign between'
-        )
+        raise ValueError(f"{rule}; write both sides and a sign between")
     left, sign, right = found.groups()
-    return Relation(left, sign, right if re.fullmatch(_FIELD, right) else _value(right))
+    try:
+        value = right if is_field(right) else _value(right)
+    except (SyntaxError, ValueError):
+        raise ValueError(f"{rule}; compare once, and without arithmetic") from None
+    return Relation(left, sign, value)
 
 
 def forbid(*conditions: str | Mapping[str, Any]) -> Forbid:
@@ -176,19 +209,41 @@ def forbid(*conditions: str | Mapping[str, Any]) -> Forbid:
 
     Args:
         conditions: kinds of methods that are present; fields with the value, or a tuple of
-            values, of which they hold one (of values layer by layer, in one of the layers). An
-            architecture is ruled out where all of them hold.
+            values, of which they hold one (of values layer by layer, in one of the layers); a
+            value that is a tuple itself stands in one. An architecture is ruled out where all
+            of them hold.
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or one is neither.
     """
-    present = tuple(one for one in conditions if isinstance(one, str))
-    values = {
-        path: value if isinstance(value, tuple) else (value,)
-        for one in conditions
-        if isinstance(one, Mapping)
-        for path, value in one.items()
-    }
-    return Forbid(present, tuple(sorted(values.items())))
+    present: list[str] = []
+    values: dict[str, tuple[Any, ...]] = {}
+    for one in conditions:
+        if isinstance(one, str):
+            present.append(one)
+            continue
+        if not isinstance(one, Mapping):
+            raise ValueError(
+                'forbid takes methods such as "lora" and fields such as {"adapter.bottleneck": '
+                f"8}}, got {one!r}; {_meant(one)}"
+            )
+        for path, value in one.items():
+            options = tuples(value) if isinstance(value, tuple | list) else (value,)
+            if path in values:
+                raise ValueError(
+                    f"forbid names each field once, got {path!r} for {values[path]!r} and for "
+                    f'{options!r}; write {{"{path}": {values[path] + options!r}}} for either, or '
+                    "two constraints"
+                )
+            values[path] = options
+    return Forbid(tuple(present), tuple(sorted(values.items(), key=lambda pair: str(pair[0]))))
+
+
+def _meant(given: Any) -> str:
+    """What to write in place of a condition that is none."""
+    if isinstance(given, list | tuple | set):
+        return "name its parts one by one"
+    kind = getattr(given, "kind", None)
+    return "name a method" if kind is None else f'write "{kind}"'
 
 
 def values_of(architecture: Architecture, path: str) -> Iterator[Any]:
@@ -205,35 +260,21 @@ def _one_by_one(value: Any) -> list[Any]:
     return [inner for _, inner in value.items()] if isinstance(value, ByLayer) else [value]
 
 
-def is_field(side: Any) -> bool:
-    """Whether a side of a relation names a field, METHOD.FIELD."""
-    return isinstance(side, str) and re.fullmatch(_FIELD, side) is not None
-
-
-def _check_field(where: str, path: str, methods: Iterable[Configurable]) -> None:
-    """Raise ValueError unless METHOD.FIELD is one of some methods."""
-    kind, _, name = path.partition(".")
-    fields = {method.kind: settings(type(method)) for method in methods}
-    if kind not in fields:
-        raise ValueError(
-            f"{where} must name methods of the space ({', '.join(sorted(fields))}), got {kind!r}; "
-            f"{did_you_mean(kind, fields)}"
-        )
-    if name in fields[kind] and fields[kind][name].training:
-        raise ValueError(
-            f"{where} must name what belongs to the architecture, got {path}, a setting of the "
-            "training; narrow the domain of that field instead"
-        )
-    if name not in fields[kind]:
-        raise ValueError(
-            f"{where} must name fields of {kind} ({', '.join(fields[kind])}), got {name!r}; "
-            f"{did_you_mean(name, fields[kind])}"
-        )
+def _equal(one: Any, other: Any) -> bool:
+    """Equal as numbers are, 1 and 1.0; a truth value is no number."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def _value(text: str) -> Any:
-    """A number, True, False, None or a quoted text as Python reads it; else the bare word."""
+    """A number, True, False, None, a tuple or a quoted text as Python reads it; else a bare word.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (SyntaxError, ValueError):
+        if re.fullmatch(r"[\w+-]+", text) is None:
+            raise
         return text
+    return tuples(value)

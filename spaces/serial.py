@@ -103,10 +103,40 @@ def from_json(data: Any) -> Any:
             f"an object must have `kind` or exactly one key of {', '.join(_READERS)}, got keys "
             f"{', '.join(map(repr, data)) or 'none'}; write it with to_dict"
         )
+    _check_content(name, content)
     return _READERS[name](content)
 
 
+def _check_content(name: str, content: Any) -> None:
+    """Raise ValueError unless what stands under a type's name has the form of that type."""
+    needed, further = _KEYS.get(name, ((), ()))
+    match name:
+        case "choice":
+            fits = isinstance(content, list)
+        case "by_layer":
+            fits = isinstance(content, dict) and all(map(str.isdecimal, content))
+        case "maybe" | "per_layer":
+            fits = True
+        case _:
+            fits = isinstance(content, dict) and {*needed} <= {*content} <= {*needed, *further}
+    if fits and name == "switch":
+        cases = content["cases"]
+        fits = isinstance(cases, list) and all(
+            isinstance(case, list) and len(case) == 2 for case in cases
+        )
+    if fits and name == "subset":
+        fits = isinstance(content["items"], list | None)
+    if fits and name in ("by_group", "grouped"):
+        fits = isinstance(content["values" if name == "by_group" else "methods"], list)
+    if not fits:
+        form = {"choice": "a list", "by_layer": "an object by layer numbers"}.get(name, "")
+        form = form or f"an object with {', '.join(needed)}"
+        raise ValueError(f"a stored {name} is {form}, got {content!r}; take what to_dict wrote")
+
+
 def _configurable(data: dict[str, Any]) -> Configurable:
+    if not isinstance(data["kind"], str):
+        raise ValueError(f"a kind is a text, got {data['kind']!r}; take what to_dict wrote")
     cls = kind_named(data["kind"])
     known = settings(cls)
     unknown = [name for name in data if name != "kind" and name not in known]
@@ -124,6 +154,21 @@ def _subset(content: Any) -> Subset:
         return Subset.of_layers(**sizes)
     return Subset(*content["items"], **sizes)
 
+
+_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "integer": (("low", "high"), ("log", "step")),
+    "real": (("low", "high"), ("log",)),
+    "subset": (("items", "min_size"), ("max_size",)),
+    "per_group": (("n", "domain"), ("grouping",)),
+    "by_group": (("values",), ("grouping",)),
+    "grouped": (
+        ("methods", "n", "tuned", "min_size", "max_size", "draw_all"),
+        ("grouping",),
+    ),
+    "shared": (("name", "domain"), ()),
+    "switch": (("on", "cases"), ()),
+}
+"""What an object under a type's name holds: always, and sometimes."""
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "integer": lambda content: Integer(**content),

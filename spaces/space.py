@@ -37,6 +37,7 @@ class SearchSpace:
         at_least_one_method: leave out the bare head.
         constraints: further conditions, such as ``at_least(2, "layers")``; a text such as
             ``"lora.rank <= adapter.bottleneck"`` is a :func:`~peftnas.spaces.relations.relation`.
+            One of them may stand alone.
     Raises:
         ValueError: if an item is no method, or a rule of the arguments above is broken.
     """
@@ -53,7 +54,7 @@ class SearchSpace:
         gate: Any = None,
         max_parameters: int | str | None = None,
         at_least_one_method: bool = False,
-        constraints: Iterable[Constraint | str] = (),
+        constraints: Iterable[Constraint | str] | Constraint | str = (),
     ) -> None:
         if not items:
             raise ValueError("SearchSpace needs at least one item, got none; add a method")
@@ -71,11 +72,9 @@ class SearchSpace:
                 "one of them"
             )
         check_ties(items, item_names(items))
-        known = tuple(
-            map(_constraint, [constraints] if isinstance(constraints, str) else constraints)
-        )
+        known = _constraints(constraints)
         for constraint in known:
-            constraint.check(method for item in items for method in methods_in(item))
+            constraint.check(items)
         object.__setattr__(self, "constraints", known)
         object.__setattr__(self, "items", items)
         object.__setattr__(self, "gate", gate)
@@ -93,7 +92,7 @@ class SearchSpace:
         Args:
             anatomy: of the backbone.
             train_memory_bytes: predicts the memory of a training step, for the constraint
-                ``max_train_memory_bytes``; a study gives it.
+                ``max_train_memory_bytes``, infinite where no text has room; a study gives it.
         Raises:
             ValueError: if a method names a layer or a site that the backbone does not have.
         """
@@ -105,23 +104,25 @@ class SearchSpace:
         ``space.freeze({"lora.rank": 8, "adapter": False, "gate": None})``
 
         Args:
-            values: by the name of a field (``lora.rank``; then for all layers), of an item that
+            values: by the name of a field (``lora.rank``; then for all layers), of a method that
                 may be absent (``adapter``: True or False), of a choice of methods (``method``: the
-                name of an option), of a ``Shared`` draw, or ``gate``.
+                name of an option), of a ``Shared`` draw, or ``gate``. With a method that is left
+                out go the constraints that name it, and with the last gated one the gate.
         Raises:
-            ValueError: if there is no such name, or its domain does not hold the value.
+            ValueError: if there is no such name, its domain does not hold the value, a field
+                follows a ``Shared`` draw that is not held, or no method is left.
         """
-        items, gate = frozen(self.items, self.gate, values)
+        items, gate, constraints = frozen(self.items, self.gate, self.constraints, values)
         return type(self)(
             *items,
             gate=gate,
             max_parameters=self.max_parameters,
             at_least_one_method=self.at_least_one_method,
-            constraints=self.constraints,
+            constraints=constraints,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form, exact; equal for equal spaces."""
+        """JSON form, exact; equal for equal spaces (1 and 1.0 are equal, as in Python)."""
         constraints = [constraint.to_dict() for constraint in self.constraints]
         return {
             "format": FORMAT,
@@ -138,6 +139,11 @@ class SearchSpace:
         Raises:
             ValueError: if the format, a kind or a field is unknown, or a value is not allowed.
         """
+        if not isinstance(data, Mapping):
+            raise ValueError(
+                f"a search space is an object of format, items and more, got {data!r}; take what "
+                "to_dict wrote"
+            )
         if data.get("format") != FORMAT:
             raise ValueError(
                 f"a search space must have format {FORMAT}, got {data.get('format')!r}; read it "
@@ -146,6 +152,12 @@ class SearchSpace:
         missing = [name for name in _FIELDS if name not in data]
         if missing:
             raise ValueError(f"a stored search space has a field {missing[0]!r}, got none; add it")
+        for name in ("items", "constraints"):
+            if not isinstance(data.get(name, []), list | tuple):
+                raise ValueError(
+                    f"a stored search space has a list of {name}, got {data[name]!r}; take what "
+                    "to_dict wrote"
+                )
         return cls(
             *(from_json(item) for item in data["items"]),
             gate=from_json(data["gate"]),
@@ -153,6 +165,17 @@ class SearchSpace:
             at_least_one_method=data["at_least_one_method"],
             constraints=map(constraint_from_dict, data.get("constraints", ())),
         )
+
+
+def _constraints(given: Any) -> tuple[Constraint, ...]:
+    if isinstance(given, str | Constraint):
+        given = (given,)
+    if not isinstance(given, Iterable) or isinstance(given, Mapping):
+        raise ValueError(
+            'constraints must be a list of such as at_least(2, "layers") or "lora.rank <= '
+            f'adapter.bottleneck", got {given!r}; put them into a list, or leave it out for none'
+        )
+    return tuple(map(_constraint, given))
 
 
 def _constraint(given: Constraint | str) -> Constraint:

@@ -27,6 +27,20 @@ def methods_in(item: Any) -> Iterator[Configurable]:
             yield from methods_in(option)
 
 
+def most_methods(item: Any) -> int:
+    """How many methods an item of a space gives at most."""
+    match item:
+        case None:
+            return 0
+        case Maybe(content):
+            return most_methods(content)
+        case Grouped():
+            return len(item.methods)
+        case Choice(options=options):
+            return max(map(most_methods, options))
+    return 1
+
+
 def check_item(item: Any, top: bool) -> None:
     """Raise ValueError unless it can stand in a space; ``top``: as an item of its own."""
     match item:
@@ -53,10 +67,19 @@ def check_item(item: Any, top: bool) -> None:
                 raise ValueError(
                     f"Choice(None, Maybe(...)) says absent twice, got {item!r}; drop the None"
                 )
+            if any(isinstance(option, Grouped) for option in item.options):
+                raise ValueError(
+                    f"a Choice takes methods and None, got {item!r}; write Grouped(...) as an "
+                    "item of its own, Maybe(Grouped(...)) if it may be absent"
+                )
             for option in item.options:
                 check_item(option, top=False)
         case _:
-            remedy = f"write {item.__name__}(...)" if isinstance(item, type) else "drop it"
+            remedy = "drop it"
+            if isinstance(item, type):
+                remedy = f"write {item.__name__}(...)"
+            elif isinstance(item, list | tuple):
+                remedy = "unpack it: SearchSpace(*methods)"
             raise ValueError(
                 "SearchSpace takes methods, Maybe(method), Choice(method, ..., None) and Grouped, "
                 f"got {item!r}; {remedy}"
@@ -98,8 +121,9 @@ def check_ties(items: tuple[Any, ...], names: Iterable[str]) -> None:
 def ties(items: Iterable[Any]) -> Iterator[Shared[Any]]:
     """Every ``Shared`` in the items of a space."""
     for item in items:
-        for group in _grouped(item):
-            for held in (group.grouping, group.tuned):
+        content = item.content if isinstance(item, Maybe) else item
+        if isinstance(content, Grouped):
+            for held in (content.grouping, content.tuned):
                 yield from (one for one in within(held) if isinstance(one, Shared))
         for method in methods_in(item):
             for name in settings(type(method)):
@@ -107,15 +131,10 @@ def ties(items: Iterable[Any]) -> Iterator[Shared[Any]]:
                 yield from (one for one in within(held) if isinstance(one, Shared))
 
 
-def _grouped(item: Any) -> Iterator[Grouped]:
-    match item:
-        case Grouped():
-            yield item
-        case Maybe(content):
-            yield from _grouped(content)
-        case Choice(options=options):
-            for option in options:
-                yield from _grouped(option)
+def gated_methods(items: Iterable[Any]) -> Iterator[Configurable]:
+    """The methods that can carry a gate."""
+    for item in items:
+        yield from (one for one in methods_in(item) if "gate" in settings(type(one)))
 
 
 def check_gate(gate: Any, items: tuple[Any, ...]) -> None:
@@ -126,9 +145,7 @@ def check_gate(gate: Any, items: tuple[Any, ...]) -> None:
             f'gate must be a value or a Choice of values such as Choice(None, "unipelt"), got '
             f"{gate!r}; name the values"
         )
-    gated = [
-        method for item in items for method in methods_in(item) if "gate" in settings(type(method))
-    ]
+    gated = list(gated_methods(items))
     if not gated:
         raise ValueError(
             f"gate needs a method that can carry one, got gate={gate!r} and none in the space; "

@@ -68,6 +68,18 @@ class Switch(Domain[T], Generic[T]):
                 f"Switch needs a Shared Choice of plain values to depend on, got {on!r}; write "
                 'Switch(Shared("name", Choice(...)), {option: value, ...})'
             )
+        if not isinstance(cases, Mapping):
+            raise ValueError(
+                f"Switch needs its cases by option of {on.name!r}, got {cases!r}; write "
+                f"{{{', '.join(f'{option!r}: ...' for option in options)}}}"
+            )
+        for option in options:
+            equal = [other for other in options if other == option]
+            if len(equal) > 1:  # 1 == True: one key of a dict
+                raise ValueError(
+                    f"Switch needs options of {on.name!r} that are not equal, got {equal[0]!r} "
+                    f"and {equal[1]!r}; name one of them otherwise"
+                )
         missing = [option for option in options if option not in cases]
         unknown = [case for case in cases if case not in options]
         if missing or unknown:

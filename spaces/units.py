@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_AMOUNT = r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*"
 
 
 def as_bytes(name: str, limit: Any) -> int:
@@ -20,13 +21,21 @@ def as_bytes(name: str, limit: Any) -> int:
     if isinstance(limit, int) and not isinstance(limit, bool) and limit >= 1:
         return limit
     if isinstance(limit, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", limit)
+        found = re.fullmatch(_AMOUNT, limit)
         if found and found[2] in BYTES and float(found[1]) > 0:
             return int(float(found[1]) * BYTES[found[2]])
     raise ValueError(
         f"{name} must be a whole number of bytes >= 1 or a text with a unit of "
-        f'{", ".join(BYTES)} such as "1MB", got {limit!r}; write it so'
+        f'{", ".join(BYTES)} such as "1MB", got {limit!r}; {_remedy(limit)}'
     )
+
+
+def _remedy(limit: Any) -> str:
+    found = re.fullmatch(_AMOUNT, limit) if isinstance(limit, str) else None
+    if found is None or float(found[1]) == 0:
+        return "write it so"
+    meant = next((unit for unit in BYTES if unit.lower() == found[2].lower()), None)
+    return "write it so" if meant is None else f"did you mean {found[1] + meant!r}?"
 
 
 def byte_words(number: float) -> str:

@@ -11,6 +11,15 @@ from typing import Any
 
 from peftnas.spaces.nearest import did_you_mean
 
+# where what a study's file needs is imported from
+_HOMES = (
+    "peftnas",
+    "peftnas.methods",
+    "peftnas.spaces",
+    "peftnas.studies.tasks",
+    "peftnas.search",
+)
+
 
 def explained(error: BaseException, module: ModuleType, ours: bool) -> str:
     """One sentence on an error that was raised while a file ran.
@@ -45,6 +54,9 @@ def _not_offered(reason: str) -> str | None:
     if found is None:
         return None
     name, home = found.groups()
+    other = next((one for one in _HOMES if one != home and name in _public(one)), None)
+    if home.partition(".")[0] == "peftnas" and other is not None:
+        return f"{home} has no {name!r}; write from {other} import {name}"
     return f"{home} has no {name!r}; {_meant(name, _public(home), 'correct the name')}"
 
 
@@ -67,13 +79,19 @@ def _wrong_arguments(reason: str, module: ModuleType) -> str | None:
         return f"{name} takes {', '.join(takes)}, got {wrong!r}; {words}"
     missing = re.search(r"missing .*?: (.*)", found[2])
     if missing is not None:
-        return f"{name} needs {', '.join(takes)}, got no {missing[1]}; add it"
+        return f"{name} needs {', '.join(_needed(called))}, got no {missing[1]}; add it"
     return f"{name} takes {', '.join(takes)}, got other arguments ({found[2]}); drop what is more"
 
 
 def _arguments(called: Any) -> list[str]:
     parameters = list(inspect.signature(called).parameters.values())
     return [f"*{one.name}" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters]
+
+
+def _needed(called: Any) -> list[str]:
+    """The arguments that have no default."""
+    parameters = inspect.signature(called).parameters.values()
+    return [one.name for one in parameters if one.default is one.empty]
 
 
 def _meant(name: str, known: list[str], otherwise: str) -> str:

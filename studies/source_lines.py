@@ -84,12 +84,50 @@ def placed(sentence: str, file: StudyFile, item: int | None = None) -> str:
         own = list(ast.walk(within))
         calls = [pair for pair in calls if pair[0] in own]
     line = (
-        _line_by_field(calls, said)
+        _line_by_relation(calls, said)
+        or _line_by_field(calls, said)
         or (_line_by_name(calls, said) if within is None else _line_inside(within, said))
         or _line_of_method(calls, said)
         or (_line_of_space(calls) if within is None else within.lineno)
     )
     return sentence if line is None else f"{file.shown}, line {line}: {sentence}"
+
+
+def placed_argument(sentence: str, file: StudyFile, argument: str) -> str:
+    """A sentence with the line of an argument of ``Study`` in front, where it stands in the file.
+
+    Args:
+        sentence: of an error found after the file had run.
+        file: that defines the study.
+        argument: such as ``task``; of its lines the one that the sentence quotes something of.
+    """
+    path = file.module.__file__
+    if not file.by_value or path is None:
+        return sentence
+    with open(path, "rb") as source:
+        tree = ast.parse(source.read())
+    studies = [
+        call for call in _calls(tree) if "Study" in _names(_resolved(call.func, file.module))
+    ]
+    if len(studies) != 1:
+        return sentence
+    held = _by_name(studies[0], _resolved(studies[0].func, file.module)).get(argument)
+    if held is None:
+        return sentence
+    held = _assigned(tree, held)
+    line = (_inside(held, _parted(sentence)) or held).lineno
+    return f"{file.shown}, line {line}: {sentence}"
+
+
+def _assigned(tree: ast.Module, node: ast.expr) -> ast.expr:
+    """What a name of the file stands for, where it is written there; else the node itself."""
+    if isinstance(node, ast.Name):
+        for one in reversed(tree.body):
+            if isinstance(one, ast.Assign) and any(
+                isinstance(target, ast.Name) and target.id == node.id for target in one.targets
+            ):
+                return one.value
+    return node
 
 
 def _parted(sentence: str) -> Said:
@@ -126,10 +164,20 @@ def _resolved(function: ast.expr, module: ModuleType) -> Any:
 
 def _about(call: ast.Call, said: Said, called: Any) -> ast.expr | None:
     """The argument of a call that a sentence is about; ``None``: the call as a whole."""
+    if said.value.startswith("no '"):  # an argument that is missing stands nowhere
+        return None
     keywords = _by_name(call, called)
     for owner, name in _DOTTED.findall(said.rule):
         if owner in _names(called) and name in keywords:
             return _inside(keywords[name], said) or keywords[name]
+        inner = [
+            word.value
+            for one in _calls(call)
+            for word in one.keywords
+            if word.arg == name and _head(one) == owner
+        ]
+        if len(inner) == 1:
+            return _inside(inner[0], said) or inner[0]
     quoted = [one or other for one, other in _QUOTED.findall(said.value)]
     misnamed = next((name for name in quoted[:1] if name in keywords), None)
     if misnamed is not None:
@@ -143,6 +191,8 @@ def _about(call: ast.Call, said: Said, called: Any) -> ast.expr | None:
         held = keywords[mentioned[1]]
         return held if isinstance(held, ast.Call) else _constraint(held, said) or held
     heads = [arg for arg in call.args if _place(_head(arg), said.value) is not None]
+    if said.value.startswith("["):
+        heads = [arg for arg in call.args if isinstance(arg, ast.List)]
     return heads[0] if len(heads) == 1 else None
 
 
@@ -175,14 +225,29 @@ def _inside(node: ast.expr, said: Said) -> ast.expr | None:
         found = next((one for one, text in texts if _squeezed(text) in quoted), None)
         if found is not None:
             return found
-    # a relation is quoted by how it reads
-    rule = _squeezed(said.rule)
-    found = next((one for one, text in texts if " " in text and _squeezed(text) in rule), None)
-    if found is not None:
-        return found
+    relation = _relation(node, said)
+    if relation is not None:
+        return relation
     numbers = [one for one in constants if isinstance(one.value, int | float)]
     alone = [one for one in numbers if repr(one.value) == said.value]
     return alone[0] if len(alone) == 1 else None
+
+
+def _relation(node: ast.expr, said: Said) -> ast.expr | None:
+    """The text of a relation, which a sentence quotes by how it reads."""
+    rule = _squeezed(said.rule)
+    for one in ast.walk(node):
+        if isinstance(one, ast.Constant) and isinstance(one.value, str) and " " in one.value:
+            if _squeezed(one.value) in rule:
+                return one
+    return None
+
+
+def _line_by_relation(calls: list[tuple[ast.Call, Any]], said: Said) -> int | None:
+    """The line of a relation between fields of the space."""
+    spaces = [call for call, called in calls if "SearchSpace" in _names(called)]
+    found = [one for call in spaces if (one := _relation(call, said)) is not None]
+    return found[0].lineno if found else None
 
 
 def _line_by_field(calls: list[tuple[ast.Call, Any]], said: Said) -> int | None:
@@ -273,4 +338,5 @@ def _place(word: str, text: str) -> int | None:
 
 
 def _squeezed(text: str) -> str:
-    return "".join(text.split())
+    """Without spaces and quotes, which a relation may be written with or not."""
+    return re.sub(r"[\s'\"]", "", text)

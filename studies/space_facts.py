@@ -11,7 +11,6 @@ from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.budget import resolve_budget
 from peftnas.spaces.dimensions import field_dimensions
-from peftnas.spaces.fields import held
 from peftnas.spaces.sizes.size import Size
 from peftnas.spaces.words import domain_words
 from peftnas.studies.space_bins import bin_edges
@@ -171,6 +170,20 @@ class SpaceFacts:
         """Which fields are drawn once, for each layer, or together."""
         return how_drawn(self.bound)
 
+    @cached_property
+    def beside_full(self) -> tuple[str, ...]:
+        """Methods that stand beside full fine-tuning in a sample, and fold into its weights."""
+        from peftnas.methods import costs
+
+        for sample in self.samples:
+            kinds = {method.kind for method in sample.architecture.methods}
+            if "full" in kinds and len(kinds) > 1:
+                config, family = self.backbone.config(), self.backbone.family
+                found = costs(sample.architecture, config, batch=1, tokens=4, family=family)
+                stay = {part.rpartition(": ")[2] for part in found.remaining}
+                return tuple(sorted(kinds - stay - {"full"}))
+        return ()
+
     @property
     def constraints(self) -> tuple[str, ...]:
         """In words, the budget aside."""
@@ -195,6 +208,7 @@ class SpaceFacts:
             "size": size_dict(self.size),
             "raw_size": size_dict(self.raw_size),
             "not_counted": list(self.size.reals),
+            "beside_full": list(self.beside_full),
             "max_parameters": self.bound.max_parameters,
             "trainable_parameters": list(self.trainable_parameters),
             "trainable_parameters_exact": self.size.exact,
@@ -235,14 +249,17 @@ def bind_space(study: Study, backbone: Backbone) -> BoundSpace:
     Raises:
         ValueError: if the space names a layer or a site that the backbone does not have.
     """
-    from peftnas.search.predictions import Predictions, Reading
+    from peftnas.search.predictions import Predictions
     from peftnas.search.preflight import heaviest
+    from peftnas.search.trial.forms.form import form_of
 
-    recipe = heaviest(study.recipe)
-    predictions = Predictions(backbone, lambda: Reading(held(recipe.max_length), _OUTPUTS))
+    recipe, form = heaviest(study.recipe), form_of(study.task)
+    predictions = Predictions(
+        backbone, form, lambda length, size: form.reading(None, length, size, _OUTPUTS)
+    )
     return study.space.bind(
         backbone.anatomy(),
-        train_memory_bytes=lambda one: predictions.train_memory_bytes(one, recipe),
+        train_memory_bytes=lambda one: predictions.memory_in_space(one, recipe),
     )
 
 

@@ -15,14 +15,28 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from peftnas.search.errors import UsageError
+from peftnas.studies import weights
 from peftnas.studies.python_errors import explained
 from peftnas.studies.source_lines import line_of
 
 if TYPE_CHECKING:
     from peftnas.search.study import Study
 
-# words that stand for a study of this package
-READY_MADE = {"quickstart": "peftnas.studies.quickstart"}
+_LITERATURE = {
+    "autopeft": "autopeft",
+    "default": "peftnas_default",
+    "llm-adapters": "llm_adapters",
+    "nas-for-peft": "nas_for_peft",
+    "nas-pet": "nas_pet",
+    "noah": "noah",
+    "s3pet": "s3pet",
+    "s4": "s4",
+    "unipelt": "unipelt",
+}
+READY_MADE = {"quickstart": "peftnas.studies.quickstart"} | {
+    name: f"peftnas.studies.literature.{module}" for name, module in _LITERATURE.items()
+}
+"""Words that stand for a study of this package, by the study's name."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ def load_study(file: str) -> StudyFile:
         known = ", ".join(READY_MADE)
         raise UsageError(
             f"FILE must be a Python file that defines a study, but there is no file {file}; "
-            f"correct the path, or use the ready-made {known}"
+            f"correct the path, or use a ready-made one: {known}"
         )
     module = _run_file(path, file)
     found = getattr(module, "study", None)
@@ -85,6 +99,7 @@ def load_study(file: str) -> StudyFile:
         raise UsageError(
             f"{file} must have a module-level study = Study(...), got {got}; add it to the file"
         )
+    found = replace(found, backbone=weights.meant(found.backbone))
     return StudyFile(found, module, path.parent, by_value=True, shown=file)
 
 

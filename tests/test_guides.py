@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-GUIDES = [Path(__file__).parents[1] / f"docs/{name}.md" for name in ("python", "tasks")]
+from peftnas.search.recipe import Recipe
+from peftnas.spaces.fields import default_of, settings
+
+DOCS = Path(__file__).parents[1] / "docs"
+GUIDES = [DOCS / f"{name}.md" for name in ("python", "spaces", "tasks")]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -23,3 +27,12 @@ def test_every_block_runs(guide: Path, tmp_path: Path, monkeypatch: pytest.Monke
         # line numbers of an error are those of the guide
         padding = "\n" * text.count("\n", 0, block.start(1))
         exec(compile(padding + block[1], str(guide), "exec"), namespace)
+
+
+def test_the_table_of_the_recipe() -> None:
+    text = (DOCS / "spaces.md").read_text(encoding="utf-8")
+    rows = [
+        f"| `{name}` | `{default_of(Recipe, name)!r}` | {one.values.words}: {one.help} |"
+        for name, one in settings(Recipe).items()
+    ]
+    assert "\n".join(["|---|---|---|", *rows]) in text

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,7 @@ class WorkerPool:
             travel along, and the methods among them become known there.
         object_store_bytes: of a local Ray.
         start_timeout_s: how long to wait while no worker at all is up.
+        waits: told in words what the start waits for, before it does.
     Raises:
         ValueError: if ``n_workers`` or ``threads`` is below 1.
         WorkerStartError: if no worker comes up, with the reason.
@@ -75,6 +76,7 @@ class WorkerPool:
         modules_by_value: Sequence[ModuleType] = (),
         object_store_bytes: int = OBJECT_STORE_BYTES,
         start_timeout_s: float = START_TIMEOUT_S,
+        waits: Callable[[str], None] = lambda what: None,
     ) -> None:
         for name, value in (("n_workers", n_workers), ("threads", threads)):
             if value < 1:
@@ -84,6 +86,7 @@ class WorkerPool:
         self._kinds = _by_value(modules_by_value)
         self._owns_ray = not ray.is_initialized()
         if self._owns_ray:
+            waits("Ray starts" if address == "local" else f"Ray joins {address}")
             _start_ray(address, n_workers * threads, object_store_bytes)
         self._failed_starts = 0
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -92,6 +95,7 @@ class WorkerPool:
         try:
             self._spec = ray.put(spec)
             self._slots = [self._start() for _ in range(n_workers)]
+            waits(f"the first of {n_workers} workers loads torch and the backbone, and warms up")
             while not self.idle:
                 self.next_event(min(1.0, start_timeout_s))
         except BaseException:

@@ -28,12 +28,12 @@ from peftnas.search.trial.losses import losses_of, prune
 from peftnas.search.trial.measure import StepMeter
 from peftnas.search.trial.optimiser import Learner, evaluation_steps
 from peftnas.search.trial.overhead import OVERHEADS, measure_overheads
+from peftnas.search.trial.reading import room_beside
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import held
 
 __all__ = ["Bench", "BenchSpec", "TrialJob", "TrialResult", "run_trial"]
 
-_LEAST_ROOM = 4  # tokens, the least of Recipe.max_length
 _ALLOCATOR_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -126,12 +126,7 @@ def _run(bench: Bench, job: TrialJob, record: _Record) -> TrialResult:
             record.trainable_parameters = classifier.attached.count
             record.stored_bytes = stored_bytes(classifier.attached.architecture, bench.anatomy)
             record.head_parameters = classifier.head.count()
-            room = bench.longest - classifier.attached.prompt_length
-            if room < _LEAST_ROOM:
-                raise ValueError(
-                    f"a prompt of {classifier.attached.prompt_length} leaves no room for texts in "
-                    f"the backbone's {bench.longest} positions; shorten the prompt"
-                )
+            room = room_beside(classifier.attached.prompt_length, bench.longest)
             examples = bench.examples(min(held(recipe.max_length), room))
             head = classifier.head.parameters()
             attached = classifier.attached
@@ -154,12 +149,15 @@ def _overheads(bench: Bench, job: TrialJob, recipe: Recipe) -> dict[str, float]:
     """What the job asks to be measured on the backbone alone, before anything is attached."""
     if not set(job.measure).intersection(OVERHEADS):
         return {}
+    length = min(held(recipe.max_length), bench.longest)
+    rows = bench.examples(length).validation
+    reading = bench.form.reading(rows, bench.form.length(length), 1, bench.data.n_outputs)
     return measure_overheads(
         bench.model(held(recipe.dtype)),
         Architecture.from_dict(job.architecture),
         bench.anatomy,
         job.measure,
-        tokens=int(bench.examples(held(recipe.max_length)).validation.lengths.max()),
+        reads=reading.reads,
         longest=bench.longest,
     )
 

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from peftnas.search.trial.classifier import Classifier
     from peftnas.search.trial.forms.form import AnyBatch
 
+LEFT_OUT = -100
+"""Label of what has none: the loss leaves it out."""
+
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean loss of a batch: cross-entropy of classes, squared error of a regression.
@@ -21,6 +24,17 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
     if labels.is_floating_point():
         return nn.functional.mse_loss(logits.squeeze(-1), labels)
     return nn.functional.cross_entropy(logits, labels)
+
+
+def loss_of_some(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of those of a batch that have a label; 0 where none has.
+
+    Args:
+        logits: (N, classes) float32.
+        labels: (N,) int64 class numbers, or ``LEFT_OUT``.
+    """
+    total = nn.functional.cross_entropy(logits, labels, ignore_index=LEFT_OUT, reduction="sum")
+    return total / (labels != LEFT_OUT).sum().clamp(min=1)
 
 
 def losses_of(

@@ -39,7 +39,8 @@ class StepMeter:
         self._optimiser = optimiser
         self._cuda = device != "cpu"
         self._seconds: list[float] = []
-        self._largest = 0  # elements of a batch whose saved tensors were counted
+        # elements of a batch whose saved tensors were counted, and whether attention got a mask
+        self._largest = (0, False)
         self._saved = 0
         self._peak = 0
         self._foreign = 0
@@ -54,8 +55,7 @@ class StepMeter:
         Args:
             inputs: what the backbone reads in it; a batch is as large as its tensors.
         """
-        size = sum(part.numel() for part in inputs.values() if isinstance(part, Tensor))
-        saved = self._counter(size)
+        saved = self._counter(inputs)
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
@@ -80,10 +80,18 @@ class StepMeter:
             "train_step_s": statistics.median(self._seconds[warm_up:]),
         }
 
-    def _counter(self, size: int) -> SavedTensors | None:
-        """Counts in a step whose batch is larger than any before; it makes a step a bit slower."""
+    def _counter(self, inputs: dict[str, Any]) -> SavedTensors | None:
+        """Counts in a step whose batch is larger than any before; it makes a step a bit slower.
+
+        Of two as large the one with padding: attention saves a mask for it.
+        """
         # on a GPU it stands in for the allocator where there is one step alone
-        if size <= self._largest or (self._cuda and self._seconds):
+        if self._cuda and self._seconds:
             return None
-        self._largest = size
+        size = sum(part.numel() for part in inputs.values() if isinstance(part, Tensor))
+        mask = inputs.get("attention_mask")
+        largest = (size, mask is not None and bool((mask == 0).any()))
+        if largest <= self._largest:
+            return None
+        self._largest = largest
         return SavedTensors(self._owned, backward=True)

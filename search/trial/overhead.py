@@ -11,6 +11,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from peftnas.methods import Anatomy, Architecture, attach
 from peftnas.methods.gates import Gate
 from peftnas.methods.reads import Reads, arguments_of, inputs_for
+from peftnas.search.trial.reading import room_beside
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,24 +42,25 @@ def measure_overheads(
     anatomy: Anatomy,
     names: Sequence[str],
     *,
-    tokens: int,
+    reads: Reads,
     longest: int,
 ) -> dict[str, float]:
     """Some of :data:`OVERHEADS`: t(with what remains after merging) / t(bare backbone) - 1.
 
-    ``inference_overhead``: one text of ``tokens`` tokens. ``decode_overhead``: one more token
-    behind them in a cache. Never below 0: what is less is noise. Values of parameters do not
-    matter, so the architecture is freshly attached; the backbone is afterwards as it was.
+    ``inference_overhead``: one pass over ``reads``. ``decode_overhead``: one more token behind
+    them in a cache. Never below 0: what is less is noise. Values of parameters do not matter, so
+    the architecture is freshly attached; the backbone is afterwards as it was.
 
     Args:
         base: a frozen backbone in eval mode with nothing attached.
         architecture: to measure.
         anatomy: of the backbone.
         names: which of them; others are ignored.
-        tokens: of the text, fewer where a prompt would not fit.
+        reads: what one example is to the backbone; shorter where a prompt would not fit.
         longest: tokens that the backbone takes.
     Raises:
-        ValueError: if words cannot come one by one, asked for ``decode_overhead``.
+        ValueError: if words cannot come one by one, asked for ``decode_overhead``, or if a prompt
+            leaves no room for a text.
     """
     asked = [name for name in OVERHEADS if name in names]
     bare = _twin(base)
@@ -72,18 +75,17 @@ def measure_overheads(
             )
         if not attached.merge().remaining:
             return dict.fromkeys(asked, 0.0)
-        room = longest - attached.prompt_length
+        room = room_beside(attached.prompt_length, longest)
+        reads = replace(reads, tokens=min(reads.tokens, room))
         found: dict[str, float] = {}
         with torch.no_grad():
             if PREFILL in asked:
-                one, other = (
-                    _prefill(model, anatomy, min(tokens, room)) for model in (base, bare)
-                )
+                one, other = (_prefill(model, anatomy, reads) for model in (base, bare))
                 found[PREFILL] = overhead(one, other, PAIRS, base.device.type)
             if DECODE in asked:
                 pairs = max(1, min(PAIRS, room // 2 - WARM_UP))
-                first = max(1, min(tokens, room - pairs - WARM_UP))
-                one, other = (_decode(model, anatomy, first) for model in (base, bare))
+                begun = _begun(reads, room - pairs - WARM_UP)
+                one, other = (_decode(model, anatomy, begun) for model in (base, bare))
                 found[DECODE] = overhead(one, other, pairs, base.device.type)
         return found
     finally:
@@ -135,15 +137,22 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _prefill(model: PreTrainedModel, anatomy: Anatomy, tokens: int) -> Callable[[], object]:
-    """Answers one text."""
-    inputs = _on(model, inputs_for(model, anatomy, Reads(1, tokens)))
+def _begun(reads: Reads, room: int) -> Reads:
+    """The same with so much room left for what is written; without padding, which stays behind."""
+    written = None if reads.decoder_tokens is None else max(1, min(reads.decoder_tokens, room))
+    tokens = max(1, min(reads.tokens, room)) if written is None else reads.tokens
+    return replace(reads, tokens=tokens, decoder_tokens=written, padded=False)
+
+
+def _prefill(model: PreTrainedModel, anatomy: Anatomy, reads: Reads) -> Callable[[], object]:
+    """Answers one example."""
+    inputs = _on(model, inputs_for(model, anatomy, reads))
     return lambda: model(**inputs)
 
 
-def _decode(model: PreTrainedModel, anatomy: Anatomy, tokens: int) -> Callable[[], object]:
+def _decode(model: PreTrainedModel, anatomy: Anatomy, reads: Reads) -> Callable[[], object]:
     """Adds one token to a text each time, from its cache."""
-    inputs = _on(model, inputs_for(model, anatomy, Reads(1, tokens))) | {"use_cache": True}
+    inputs = _on(model, inputs_for(model, anatomy, reads)) | {"use_cache": True}
     found = model(**inputs)
     cache, one = found.past_key_values, inputs["input_ids"][:, :1]
     step: dict[str, Any] = {"use_cache": True}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.architecture import Architecture, Placement
-from peftnas.spaces.choosers import cover, uniform
+from peftnas.spaces.choosers import at_random, cover
 from peftnas.spaces.constraints import AtLeast
 from peftnas.spaces.fields import settings
 from peftnas.spaces.relations import Forbid, Relation
@@ -110,7 +110,7 @@ def _tries(bound: BoundSpace, node: Node) -> list[Architecture]:
     """Every option of an item, and random draws."""
     n_layers, gate, rng = bound.anatomy.n_layers, bound.space.gate, random.Random(0)
     random_ones = [
-        draw((node,), n_layers, gate, uniform(rng)).architecture for _ in range(_RANDOM)
+        draw((node,), n_layers, gate, at_random(rng)).architecture for _ in range(_RANDOM)
     ]
     return [*cover((node,), n_layers, gate), *random_ones]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from peftnas.spaces.domains import Real
 from peftnas.spaces.fields import settings
 from peftnas.spaces.relations import Forbid, Relation
@@ -19,12 +19,13 @@ _TRIES = 16
 
 
 def real_fields(bound: BoundSpace) -> set[str]:
-    """The fields that can hold a value of a ``Real``, as METHOD.FIELD."""
+    """The fields of the architecture that can hold a value of a ``Real``, as METHOD.FIELD."""
     return {
         f"{leaf.method.kind}.{name}"
         for leaf in leaves(bound.nodes)
-        for name in settings(type(leaf.method))
-        if any(isinstance(one, Real) for one in within(getattr(leaf.method, name)))
+        for name, declared in settings(type(leaf.method)).items()
+        if not declared.training
+        and any(isinstance(one, Real) for one in within(getattr(leaf.method, name)))
     }
 
 
@@ -42,7 +43,7 @@ def reals_matter(bound: BoundSpace) -> bool:
         if isinstance(one, Relation | Forbid)
     ):
         return True
-    points = [bound.draw(uniform(random.Random(seed))) for seed in range(_TRIES)]
+    points = [bound.draw(at_random(random.Random(seed))) for seed in range(_TRIES)]
     return any(
         bound.count(point.architecture) != bound.count(pinned(bound, point).architecture)
         for point in points

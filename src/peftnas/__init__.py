@@ -10,34 +10,52 @@ if TYPE_CHECKING:
     from peftnas.search import Recipe, Study
     from peftnas.spaces import (
         Architecture,
+        ByGroup,
         Choice,
+        Grouped,
         Integer,
         Maybe,
         PerGroup,
         PerLayer,
         Real,
         SearchSpace,
+        Shared,
         Subset,
+        Switch,
+        at_least,
+        forbid,
+        max_stored_bytes,
+        max_train_memory_bytes,
     )
 
 __version__ = "0.1.0"
 
 _SPACES = (
     "Architecture",
+    "ByGroup",
     "Choice",
+    "Grouped",
     "Integer",
     "Maybe",
     "PerGroup",
     "PerLayer",
     "Real",
     "SearchSpace",
+    "Shared",
     "Subset",
+    "Switch",
+    "at_least",
+    "forbid",
+    "max_stored_bytes",
+    "max_train_memory_bytes",
 )
 _SEARCH = ("Recipe", "Study")
 
 __all__ = [
     "Architecture",
+    "ByGroup",
     "Choice",
+    "Grouped",
     "Integer",
     "Maybe",
     "PerGroup",
@@ -45,8 +63,14 @@ __all__ = [
     "Real",
     "Recipe",
     "SearchSpace",
+    "Shared",
     "Study",
     "Subset",
+    "Switch",
+    "at_least",
+    "forbid",
+    "max_stored_bytes",
+    "max_train_memory_bytes",
 ]
 
 

@@ -18,7 +18,7 @@ import torch
 from transformers import LlamaConfig
 
 from peftnas.methods import METHODS, Adapter, Anatomy, Architecture, LoRA, Prefix, count, describe
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from peftnas.spaces.space_checks import methods_in
 from peftnas.studies.benchmarks import record
 from peftnas.studies.benchmarks.widest import widest_space
@@ -61,7 +61,7 @@ def measure(config: LlamaConfig, architectures: int, repeats: int) -> dict[str, 
 def _many(anatomy: Anatomy, architectures: int) -> dict[str, Any]:
     """Drawn, counted as drawn, and brought into canonical form with its placements, one by one."""
     bound = widest_space(anatomy).bind(anatomy)
-    choose = uniform(random.Random(0))
+    choose = at_random(random.Random(0))
     seconds = dict.fromkeys(("draw_s", "count_s", "canonical_and_count_s"), 0.0)
     counts: list[int] = []
     dimensions = modules = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from peftnas.methods import METHODS, Anatomy, Architecture, Method, count
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, SomeOf, Values, Whole, settings
 from peftnas.spaces.space import SearchSpace
@@ -95,7 +95,7 @@ def _fits(method: type[Method], fields: dict[str, Any], anatomy: Anatomy) -> boo
     """Whether a backbone takes what is drawn from these fields."""
     try:
         bound = SearchSpace(method(**fields)).bind(anatomy)
-        choose = uniform(random.Random(0))
+        choose = at_random(random.Random(0))
         for _ in range(_DRAWS):
             architecture: Architecture = bound.draw(choose).architecture
             count(architecture, anatomy)

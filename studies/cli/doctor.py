@@ -86,9 +86,9 @@ def _config(source: str) -> tuple[str, PretrainedConfig]:
     from peftnas.studies import weights
 
     folder = weights.package_folder()
-    if source in ("quickstart", weights.HUB_NAME) and folder is not None:
+    if source in (weights.WORD, weights.HUB_NAME) and folder is not None:
         return weights.HUB_NAME, find_config(folder)[1]
-    if source == "quickstart":
+    if source == weights.WORD:
         source = weights.HUB_NAME
     if Path(source).expanduser().exists():
         return find_config(source)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from peftnas.search.errors import about
 from peftnas.studies.cli import options, output
 from peftnas.studies.export_lines import FORMATS
 
@@ -119,7 +120,8 @@ def _trained(
     with options.as_usage():
         backbone = options.find_backbone(opened)
         check_same_study(results, opened.study, backbone)
-        data = opened.study.task.open(opened.data, opened.file.base, opened.study.seed)
+        with options.on_its_line(opened), about("task"):
+            data = opened.study.task.open(opened.data, opened.file.base, opened.study.seed)
         bench = Bench(backbone, data, opened.study.task)
     check_form(row, bench, form)
     with trained_trial(results, arguments.trial, bench, opened.out) as trained:

@@ -10,7 +10,15 @@ from typing import NoReturn
 
 from peftnas import __version__
 from peftnas.search.errors import UsageError
-from peftnas.studies.cli import doctor, export_evaluate, methods, run, space, status_front_report
+from peftnas.studies.cli import (
+    doctor,
+    export_evaluate,
+    methods,
+    ready_made,
+    run,
+    space,
+    status_front_report,
+)
 from peftnas.studies.errors import WorkFailedError
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -20,9 +28,10 @@ Search the parameter-efficient fine-tuning architectures of a pretrained
 transformer on the Pareto front of accuracy against budget.
 """
 EPILOG = """\
-Most commands take FILE, a Python file with a module-level `study`, or the word
-quickstart. Everything of a study lies in --out (default: runs/NAME): study.db,
-checkpoints/, report.html. `peftnas COMMAND --help` explains the options.
+Most commands take FILE, a Python file with a module-level `study`, or the name
+of a ready-made one (`peftnas studies`). Everything of a study lies in --out
+(default: runs/NAME): study.db, checkpoints/, report.html. `peftnas COMMAND
+--help` explains the options.
 
 example:
   peftnas run quickstart --trials 12
@@ -49,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"peftnas {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for group in (run, space, status_front_report, export_evaluate, methods, doctor):
+    for group in (run, space, status_front_report, export_evaluate, methods, ready_made, doctor):
         group.add_commands(commands)
     return top
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import textwrap
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from peftnas.search.errors import UsageError
+from peftnas.search.errors import UsageError, about
 from peftnas.studies.hub import offline_when_unreachable
 
 if TYPE_CHECKING:
@@ -47,7 +48,12 @@ def add_json(command: argparse.ArgumentParser) -> None:
 
 def add_study(command: argparse.ArgumentParser) -> None:
     """FILE and the options that say where its study lives and how it differs from the file."""
-    command.add_argument("file", metavar="FILE", help="Python file with a `study`, or quickstart")
+    command.add_argument(
+        "file",
+        metavar="FILE",
+        help="Python file with a `study`, or the name of a "
+        "ready-made one, such as quickstart (`peftnas studies` lists them)",
+    )
     command.add_argument(
         "--out", metavar="FOLDER", help="folder of the study (default: runs/NAME)"
     )
@@ -126,6 +132,7 @@ class Opened:
         out: its folder.
         storage_url: the given one; ``None`` for ``study.db`` in ``out``.
         data: folder given with ``--data``.
+        backbone_of_file: whether the backbone is FILE's own.
     """
 
     study: Study
@@ -133,6 +140,7 @@ class Opened:
     out: Path
     storage_url: str | None
     data: Path | None
+    backbone_of_file: bool = True
 
     @property
     def url(self) -> str:
@@ -159,7 +167,7 @@ def open_study(arguments: argparse.Namespace) -> Opened:
     file = load_study(arguments.file)
     study = file.study
     with as_usage():
-        if arguments.backbone == "quickstart":
+        if arguments.backbone == weights.WORD:
             study = replace(study, backbone=weights.backbone)
         elif arguments.backbone is not None:
             folder = Path(arguments.backbone).expanduser().absolute()
@@ -168,23 +176,25 @@ def open_study(arguments: argparse.Namespace) -> Opened:
             study = replace(study, seed=arguments.seed)
         study = changed(study, arguments.changes)
     out = Path(arguments.out).expanduser() if arguments.out else Path("runs") / study.name
-    return Opened(study, file, out.absolute(), arguments.storage, data)
+    own = arguments.backbone is None
+    return Opened(study, file, out.absolute(), arguments.storage, data, own)
 
 
 def find_backbone(opened: Opened) -> Backbone:
-    """The study's backbone.
+    """The study's backbone, of a family that is described.
 
     Raises:
-        UsageError: if it is missing, or is not one.
+        UsageError: if it is missing, or is not one, or its family is not known.
     """
     from peftnas.search.backbone import find_backbone as find
 
     source, base = opened.study.backbone, opened.file.base
     local = not isinstance(source, str) or Path(source).is_dir() or (base / source).is_dir()
-    if local:
-        return find(source, base=base)
-    with asking_the_hub(str(source)):
-        return find(source, base=base)
+    asking = contextlib.nullcontext() if local else asking_the_hub(str(source))
+    with on_its_line(opened), about("backbone"), asking:
+        found = find(source, base=base)
+        found.anatomy()
+    return found
 
 
 @contextmanager
@@ -235,6 +245,25 @@ def as_usage() -> Iterator[None]:
         raise
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+@contextmanager
+def on_its_line(opened: Opened) -> Iterator[None]:
+    """Say an error about an argument of the study with the line of FILE that it stands on.
+
+    Args:
+        opened: the study; what ``--backbone`` replaced is on no line.
+    """
+    from peftnas.studies.source_lines import placed_argument
+
+    try:
+        yield
+    except UsageError as error:
+        written = error.argument != "backbone" or opened.backbone_of_file
+        if not error.argument or not written:
+            raise
+        sentence = placed_argument(str(error), opened.file, error.argument)
+        raise UsageError(sentence) from error
 
 
 @contextmanager

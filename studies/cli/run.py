@@ -14,7 +14,7 @@ from peftnas.studies.errors import WorkFailedError
 
 if TYPE_CHECKING:
     from peftnas.methods.anatomy import Anatomy
-    from peftnas.search.runner import RunSummary
+    from peftnas.search.run_summary import RunSummary
 
 EXAMPLE = """\
 peftnas run quickstart --trials 12
@@ -95,25 +95,25 @@ def _search(arguments: argparse.Namespace, opened: options.Opened) -> RunSummary
 
     with options.as_usage():
         backbone = options.find_backbone(opened)
-        anatomy = backbone.anatomy()
-    _check_space(opened, anatomy)
+    _check_space(opened, backbone.anatomy())
     study = replace(opened.study, backbone=backbone)
     try:
-        return run_study(
-            study,
-            storage_url=opened.storage_url,
-            out=opened.out,
-            data=opened.data,
-            base=opened.file.base,
-            trials=arguments.trials,
-            minutes=arguments.minutes,
-            workers=arguments.workers,
-            sampler=arguments.sampler,
-            address=arguments.address,
-            progress=True,
-            baselines=not arguments.no_baselines,
-            modules=(opened.file.module,) if opened.file.by_value else (),
-        )
+        with options.on_its_line(opened):
+            return run_study(
+                study,
+                storage_url=opened.storage_url,
+                out=opened.out,
+                data=opened.data,
+                base=opened.file.base,
+                trials=arguments.trials,
+                minutes=arguments.minutes,
+                workers=arguments.workers,
+                sampler=arguments.sampler,
+                address=arguments.address,
+                progress=True,
+                baselines=not arguments.no_baselines,
+                modules=(opened.file.module,) if opened.file.by_value else (),
+            )
     except ConnectionError as error:
         raise UsageError(
             f"--address {arguments.address}: no Ray cluster answers there ({error}); "

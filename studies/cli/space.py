@@ -22,8 +22,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         commands,
         "space",
         "print the search space in words, its size, what budgets leave of it, ten samples; or how "
-        "two spaces differ",
-        "peftnas space quickstart\npeftnas space quickstart --plot space.html\n"
+        "two spaces differ; looks at the backbone's shapes, at no data",
+        "peftnas space quickstart\npeftnas space s4\n"
+        "peftnas space quickstart --plot space.html\n"
         "peftnas space one.py other.py",
     )
     options.add_study(command)
@@ -71,8 +72,7 @@ def open_space(arguments: argparse.Namespace) -> SpaceFacts:
     opened = options.open_study(arguments)
     with options.as_usage():
         backbone = options.find_backbone(opened)
-        anatomy = backbone.anatomy()  # what is wrong with the backbone is of no line
-    with options.in_words_of(opened, anatomy):
+    with options.in_words_of(opened, backbone.anatomy()):
         bound = bind_space(opened.study, backbone)
         bound.check_feasible()
     return SpaceFacts(opened.study, backbone, bound)
@@ -164,7 +164,7 @@ def _print_histogram(facts: SpaceFacts) -> None:
     drawn, said = bars([one.size.high for one in bins])
     rows = [
         [
-            str(one.low) if one.low == one.high else f"{one.low:,} to {one.high:,}",
+            f"{one.low:,}" if one.low == one.high else f"{one.low:,} to {one.high:,}",
             short_size(one.size),
             bar,
         ]
@@ -181,18 +181,30 @@ def _print_histogram(facts: SpaceFacts) -> None:
 
 def _print_samples(facts: SpaceFacts) -> None:
     whole = facts.backbone_parameters
-    rows = [
-        [
+    shown = {
+        (
             f"{sample.trainable_parameters:,}",
             percent(sample.trainable_parameters, whole),
             sample.architecture.words(),
-        ]
+        ): None
         for sample in facts.samples
-    ]
-    spread = ", spread over the range of parameters" if facts.counted else ""
+    }
+    rows = [list(row) for row in shown]  # a small space has fewer than ten
+    spread = ", spread over the range of parameters" if facts.counted and len(rows) > 1 else ""
     output.print_table(
-        f"{len(rows)} samples{spread}", ["parameters", "of backbone", "architecture"], rows
+        f"{output.several(len(rows), 'sample')}{spread}",
+        ["parameters", "of backbone", "architecture"],
+        rows,
     )
+    if facts.beside_full:
+        output.console().print(
+            output.hanging(
+                "note: ",
+                f"full fine-tuning trains every weight, and {', '.join(facts.beside_full)} beside "
+                "it folds into these: more parameters, no function more; drop one of the two, or "
+                "make them a Choice",
+            )
+        )
 
 
 def size_words(size: Size) -> str:

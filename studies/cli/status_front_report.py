@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peftnas.search.constraints import parse_constraint
 from peftnas.search.objectives import COSTS, MEASURED
 from peftnas.studies.cli import options, output
 
@@ -27,10 +28,15 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     front = options.add_command(
         commands,
         "front",
-        "print the Pareto front: trial, objectives, architecture in one line",
-        "peftnas front quickstart\npeftnas front my_study.py --json",
+        "print the Pareto front: trial, objectives, bounded costs, architecture",
+        "peftnas front quickstart\npeftnas front my_study.py --costs",
     )
     options.add_study(front)
+    front.add_argument(
+        "--costs",
+        action="store_true",
+        help="a column for each cost that was measured, bounded or not; --json has all of them",
+    )
     front.set_defaults(act=show_front)
     report = options.add_command(
         commands,
@@ -101,7 +107,7 @@ def show_front(arguments: argparse.Namespace) -> int:
             }
         )
         return 0
-    print_front(results)
+    print_front(results, costs=arguments.costs)
     return 0
 
 
@@ -120,20 +126,26 @@ def write_report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def print_front(results: StudyResults) -> None:
-    """The front as a table for people."""
+def print_front(results: StudyResults, *, costs: bool = False) -> None:
+    """The front as a table for people.
+
+    Args:
+        results: of the study.
+        costs: show every measured cost, not only those that a constraint bounds.
+    """
     rows = results.front()
     if not rows:
         output.console().print("no finished trial yet")
         return
-    costs = results.measured_costs()
+    bounded = {parse_constraint(text).name for text in results.content.get("constraints", ())}
+    names = [name for name in results.measured_costs() if costs or name in bounded]
     heads = ["trial", *(objective.words for objective in results.objectives)]
-    heads += [*(COSTS[name].title for name in costs), "architecture"]
+    heads += [*(COSTS[name].title for name in names), "architecture"]
     cells = [
         [
             str(row.number),
             *(_value(row, objective) for objective in results.objectives),
-            *(COSTS[name].words(row.costs[name]) if name in row.costs else "-" for name in costs),
+            *(COSTS[name].words(row.costs[name]) if name in row.costs else "-" for name in names),
             row.words,
         ]
         for row in rows

@@ -18,8 +18,10 @@ biases and norms cost next to nothing. What costs the most time to train, a modu
 layers, can be left out. Not in it are methods that are another one after training, or that make a
 step slower without a size to choose.
 
-It fits every backbone with attention and FFN that has three layers or more; where linears have no
-biases BitFit adds them. It is small enough to be counted exactly and drawn uniformly.
+It fits backbones with attention and FFN that have three layers or more in a stack, with weights of
+their own; where linears have no biases BitFit adds them. It does not fit albert, whose layers
+share theirs, nor deberta-v2, whose attention takes no prefix. It is small enough to be counted
+exactly and drawn uniformly.
 
     peftnas run studies/literature/peftnas_default.py --trials 100
 """

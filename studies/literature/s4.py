@@ -18,8 +18,8 @@ four groups with sets of their own.
 Differences to the paper:
 - the paper searches stage by stage, keeping the best of about 100 random models of each choice;
   here it is one space.
-- sizes are allocated by group: 1, 2, 3 and 4 times a base; all 4 times where uniform, of twice the
-  base. The paper says only that they grow or shrink over the layers.
+- sizes are allocated by group: 1, 2, 3 and 4 times a base, or the other way round; where uniform,
+  twice the base in each. The paper says only that they grow or shrink over the layers.
 - a group that has no module with a size (BitFit alone) is the same under all allocations.
 
     peftnas run studies/literature/s4.py --trials 200

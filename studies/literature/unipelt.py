@@ -23,6 +23,8 @@ Differences to the paper:
 - its gates take their mean over padding too; here over real tokens.
 - alpha is 16 without a gate, as there; behind a gate it has no effect.
 
+The default backbone has six layers of width 384: "unipelt" there, with the bottleneck 24.
+
     peftnas run studies/literature/unipelt.py --trials 100
 """
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from peftnas.search.task_protocol import Labels
 from peftnas.studies.tasks import labels as read_labels
+from peftnas.studies.tasks.arguments import check_texts
 from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.metrics import Kind
 from peftnas.studies.tasks.source_task import Options
@@ -69,7 +70,7 @@ class TextClassification(TextTask):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(source, text, text_pair, label, **options)
-        self.label_words = None if label_words is None else dict(label_words)
+        self.label_words = None if label_words is None else _words_of(label_words)
         self.template = self._checked(template)
 
     @property
@@ -102,6 +103,10 @@ class TextClassification(TextTask):
                 f"template needs label_words, which are asked for behind it, got {template!r} "
                 "alone; pass label_words, a word for each class"
             )
+        if not isinstance(template, str):
+            raise DataError(
+                f"template must be a text, got {template!r}; write such as '{{text}}:'"
+            )
         named = [f"{{{name}}}" for name in columns_in(template)] if "{" in template else []
         if sorted(named) != sorted(texts):
             raise DataError(
@@ -115,13 +120,18 @@ class TextClassification(TextTask):
         return best
 
     def _names(self, train: Table) -> tuple[str, ...]:
-        names = read_labels.class_names(train, self.label)
-        if "f1" in self.metrics and len(names) != 2:
-            raise DataError(
-                f"metric 'f1' is of class 1 of two, but column {self.label!r} of {train.where} "
-                f"has {len(names)} classes; use macro_f1"
-            )
-        return names
+        return read_labels.class_names(train, self.label, self.metrics)
 
     def _labels(self, table: Table, names: tuple[str, ...]) -> Labels:
         return read_labels.class_numbers(table, self.label, names)
+
+
+def _words_of(given: Any) -> dict[str, str]:
+    words = check_texts("label_words", given, "class to word", "{'0': 'bad', '1': 'good'}")
+    for name, word in words.items():
+        if not word.strip():
+            raise DataError(
+                f"label_words must have a word for each class, got {word!r} for {name!r}; "
+                "write one"
+            )
+    return words

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from peftnas.search.splits import TargetSplit
 from peftnas.search.task_protocol import AnySplit
+from peftnas.studies.tasks.arguments import check_column, check_texts, check_whole
 from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.metric import Kind
 from peftnas.studies.tasks.source_task import Options, SourceTask
 from peftnas.studies.tasks.tables import Table
-from peftnas.studies.tasks.templates import columns_in, texts_in
+from peftnas.studies.tasks.templates import texts_in
 
 if TYPE_CHECKING:
     from peftnas.search.trial.forms.generation import Generation
@@ -34,7 +35,8 @@ class TextGeneration(SourceTask):
         replace: texts and what stands for them in targets before they are learned, such as
             ``{"I_JUMP": "jump"}``, where a tokenizer would cut them into many tokens.
         options: see :class:`~peftnas.studies.tasks.source_task.Options`; metrics exact_match
-            (words and their order), rouge1, rouge2 and rouge_l (F-measures).
+            (words and their order), rouge1, rouge2 and rouge_l (F-measures, over words of any
+            script: see ``rouge.py``).
     Raises:
         ValueError: if a metric is unknown, or the template names no column; on opening, if the
             data are missing or not usable.
@@ -53,16 +55,17 @@ class TextGeneration(SourceTask):
         replace: dict[str, str] | None = None,
         **options: Unpack[Options],
     ) -> None:
-        if "{" not in template or not columns_in(template):
+        if "{" not in check_column("template", template):
             raise DataError(
-                f"template must name a column in braces, got {template!r}; such as '{{input}}\\n'"
+                f"template must name a column in braces, got {template!r}; write such as "
+                "'{input}\\n'"
             )
-        if max_new_tokens < 1:
-            raise DataError(f"max_new_tokens must be at least 1, got {max_new_tokens!r}")
         super().__init__(source, {"template": template, "target": target}, **options)
         self.template, self.target = template, target
-        self.max_new_tokens = max_new_tokens
-        self.replace = dict(replace or {})
+        self.max_new_tokens = check_whole("max_new_tokens", max_new_tokens)
+        self.replace = check_texts(
+            "replace", {} if replace is None else replace, "text to text", "{'I_JUMP': 'jump'}"
+        )
 
     @property
     def form(self) -> Generation:

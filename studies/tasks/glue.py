@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from peftnas.studies.tasks.arguments import check_known
 from peftnas.studies.tasks.classification import TextClassification
-from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.regression import TextRegression
 from peftnas.studies.tasks.text import TextTask
 
@@ -57,9 +57,7 @@ def glue(name: str) -> TextTask:
     Raises:
         ValueError: if there is no such task.
     """
-    if name not in GLUE:
-        raise DataError(f"a GLUE task must be one of {', '.join(GLUE)}, got {name!r}")
-    task = GLUE[name]
+    task = GLUE[check_known("GLUE", name, GLUE)]
     make = TextRegression if task.regression else TextClassification
     return make(
         HUB_NAME,

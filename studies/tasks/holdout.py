@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 from peftnas.studies.tasks.errors import DataError
 
@@ -15,6 +15,8 @@ def hold_out(
     share: float,
     seed: int,
     purpose: str,
+    *,
+    elsewhere: Collection[str] = (),
 ) -> tuple[list[int], list[int]]:
     """Split rows into kept and held-out ones, class by class.
 
@@ -27,6 +29,7 @@ def hold_out(
         share: part of the rows of each class to hold out, in (0, 1).
         seed: the study's seed.
         purpose: ``validation`` or ``test``; each draws on its own.
+        elsewhere: texts of other splits, which are never held out.
     Returns:
         Numbers of the kept rows and of the held-out rows, each in order.
     Raises:
@@ -39,25 +42,32 @@ def hold_out(
         counts[text] = counts.get(text, 0) + 1
     held: set[str] = set()
     for counts in by_class.values():
-        held.update(_first(counts, round(share * sum(counts.values())), seed, purpose))
+        wanted = round(share * sum(counts.values()))
+        held.update(_first(counts, wanted, seed, purpose, elsewhere))
     if not held:  # every class is small: one row of the largest will do
-        held.update(_first(max(by_class.values(), key=len), 1, seed, purpose))
+        for counts in sorted(by_class.values(), key=len, reverse=True):
+            held.update(_first(counts, 1, seed, purpose, elsewhere) if not held else ())
     if not held:
+        others = " that no test or validation split has too" if elsewhere else ""
         raise DataError(
-            f"{purpose} must hold out at least one row of train, but its {len(texts)} rows have "
-            f"no two different texts of one class; add a {purpose} split or more rows"
+            f"{purpose} must hold out at least one row of train, but it got {len(texts)} rows "
+            f"with no two different texts of one class{others}; add a {purpose} split or more rows"
         )
     kept = [row for row, text in enumerate(texts) if text not in held]
     return kept, [row for row, text in enumerate(texts) if text in held]
 
 
-def _first(counts: dict[str, int], wanted: int, seed: int, purpose: str) -> list[str]:
+def _first(
+    counts: dict[str, int], wanted: int, seed: int, purpose: str, elsewhere: Collection[str]
+) -> list[str]:
     """Texts of at least ``wanted`` rows, in the order of their rank; one text is always left."""
     taken: list[str] = []
     rows = 0
     for text in sorted(counts, key=lambda text: _rank(seed, purpose, text))[:-1]:
         if rows >= wanted:
             break
+        if text in elsewhere:
+            continue
         taken.append(text)
         rows += counts[text]
     return taken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Sequence
+from string import Formatter
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from peftnas.search.splits import ImageSplit
@@ -58,13 +59,7 @@ class ImageClassification(SourceTask):
         return predictions.argmax(axis=1)
 
     def _names(self, train: Table) -> tuple[str, ...]:
-        names = read_labels.class_names(train, self.label)
-        if "f1" in self.metrics and len(names) != 2:
-            raise DataError(
-                f"metric 'f1' is of class 1 of two, but column {self.label!r} of {train.where} "
-                f"has {len(names)} classes; use macro_f1"
-            )
-        return names
+        return read_labels.class_names(train, self.label, self.metrics)
 
     def _split(self, table: Table, names: tuple[str, ...]) -> ImageSplit:
         images = [
@@ -104,8 +99,11 @@ class ZeroShotImages(ImageClassification):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(source, image, label, **options)
-        if "{}" not in template:
-            raise DataError(f"template must hold {{}} for the name of a class, got {template!r}")
+        if not _names_a_class(template):
+            raise DataError(
+                "template must hold {} once, for the name of a class, and no other braces, got "
+                f"{template!r}; write such as 'a photo of a {{}}.'"
+            )
         self.template = template
 
     @property
@@ -118,3 +116,14 @@ class ZeroShotImages(ImageClassification):
     def to_dict(self) -> dict[str, Any]:
         """What makes it this task."""
         return super().to_dict() | {"template": self.template}
+
+
+def _names_a_class(template: Any) -> bool:
+    """Whether a template has one place for a name, and nothing else in braces."""
+    if not isinstance(template, str):
+        return False
+    try:
+        places = [place[1:] for place in Formatter().parse(template) if place[1] is not None]
+    except ValueError:
+        return False
+    return places == [("", "", None)]

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from peftnas.spaces.nearest import did_you_mean
+from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.metric import Array, Kind, Metric
 from peftnas.studies.tasks.sequence_metrics import SEQUENCE_METRICS
 
@@ -83,17 +85,26 @@ def check_metrics(names: str | Sequence[str], of: Kind) -> tuple[str, ...]:
     Raises:
         ValueError: if a name is unknown, made for other labels, given twice, or none is given.
     """
+    fitting = [metric.name for metric in METRICS.values() if metric.of == of]
+    known = ", ".join(fitting)
+    if not isinstance(names, str | Sequence) or not all(isinstance(one, str) for one in names):
+        raise DataError(f"metrics must be names of metrics, got {names!r}; pick from {known}")
     chosen = (names,) if isinstance(names, str) else tuple(names)
     if not chosen or len(set(chosen)) != len(chosen):
-        raise ValueError(f"metrics must be distinct names, at least one, got {chosen!r}")
-    fitting = [metric.name for metric in METRICS.values() if metric.of == of]
+        raise DataError(
+            f"metrics must be distinct names, at least one, got {chosen!r}; name each once"
+        )
     for name in chosen:
         if name not in METRICS:
-            raise ValueError(
-                f"metric must be one of {', '.join(fitting)} for this task, got {name!r}; pick one"
+            raise DataError(
+                f"metric must be one of {known} for this task, got {name!r}; "
+                f"{did_you_mean(name, fitting)}"
             )
         if metric_named(name).of != of:
-            raise ValueError(f"metric {name!r} does not compare {of}; use {', '.join(fitting)}")
+            raise DataError(
+                f"a task needs metrics that fit it, got {name!r}, which does not compare {of}; "
+                f"pick one of {known}"
+            )
     return chosen
 
 

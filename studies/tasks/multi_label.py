@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from peftnas.search.task_protocol import Labels
 from peftnas.studies.tasks.errors import DataError
+from peftnas.studies.tasks.labels import lists_in
 from peftnas.studies.tasks.metric import Kind
 from peftnas.studies.tasks.source_task import Options
 from peftnas.studies.tasks.tables import Table
@@ -37,6 +38,7 @@ class MultiLabelClassification(TextTask):
     kind: ClassVar[str] = "multi_label_classification"
     compares: ClassVar[Kind] = "sets"
     usual_metrics: ClassVar[tuple[str, ...]] = ("micro_f1_of_sets", "macro_f1_of_sets")
+    label_argument: ClassVar[str] = "labels"
 
     def __init__(
         self,
@@ -49,6 +51,11 @@ class MultiLabelClassification(TextTask):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(source, text, text_pair, labels, **options)
+        if separator is not None and not (isinstance(separator, str) and separator):
+            raise DataError(
+                f"separator must be a text, got {separator!r}; write such as ',', or leave it out "
+                "where spaces stand between the classes"
+            )
         self.separator = separator
 
     @property
@@ -58,18 +65,25 @@ class MultiLabelClassification(TextTask):
 
         return LabelSets()
 
+    def to_dict(self) -> dict[str, Any]:
+        """What makes it this task."""
+        own = {} if self.separator is None else {"separator": self.separator}
+        return super().to_dict() | own
+
     def _answers(self, predictions: NDArray[np.float32]) -> NDArray[Any]:
         given: NDArray[Any] = (predictions > 0).astype(np.int64)
         return given
 
     def _names(self, train: Table) -> tuple[str, ...]:
+        sets = self._sets(train)
+        self._check_separator(train)
         names = train.class_names.get(self.label) or tuple(
-            sorted({name for row in self._sets(train) for name in row})
+            sorted({name for row in sets for name in row})
         )
         if len(names) < 2:
             raise DataError(
                 f"column {self.label!r} of {train.where} must have at least two classes, got "
-                f"{', '.join(map(repr, names)) or 'none'}; a classifier has nothing to learn there"
+                f"{', '.join(map(repr, names)) or 'none'}; add rows of others"
             )
         return names
 
@@ -90,11 +104,15 @@ class MultiLabelClassification(TextTask):
         return [0] * len(split)
 
     def _sets(self, table: Table) -> list[list[str]]:
-        names = table.class_names.get(self.label)
-        return [
-            [names[one] if names and isinstance(one, int) else str(one).strip() for one in row]
-            for row in (
-                value.split(self.separator) if isinstance(value, str) else list(value or ())
-                for value in table.columns[self.label]
+        rows = lists_in(table, self.label, "classes", self.separator)
+        return [[name.strip() for name in row if name.strip()] for row in rows]
+
+    def _check_separator(self, train: Table) -> None:
+        """Refuse one that stands nowhere, where something else could be meant."""
+        texts = [text for text in train.columns[self.label] if isinstance(text, str)]
+        used = self.separator is None or any(self.separator in text for text in texts)
+        if not used and any(len(text.split()) > 1 for text in texts):
+            raise DataError(
+                f"separator must stand between classes in column {self.label!r} of {train.where}, "
+                f"got {self.separator!r}, which is in no row; leave it out where spaces do"
             )
-        ]

@@ -44,10 +44,16 @@ class MultipleChoice(SourceTask):
         label: str = "label",
         **options: Unpack[Options],
     ) -> None:
-        self.choices = (choices,) if isinstance(choices, str) else tuple(choices)
+        self.choices = _columns_of(choices)
         columns = {f"choices[{number}]": name for number, name in enumerate(self.choices)}
         super().__init__(source, {"text": text, **columns, "label": label}, **options)
         self.text, self.label = text, label
+        others = [name for name in self.metrics if name not in self.usual_metrics]
+        if others:
+            # the number of an answer is its place, which is no class
+            raise DataError(
+                f"metrics of MultipleChoice must be accuracy, got {others[0]!r}; leave it out"
+            )
 
     @property
     def form(self) -> Choices:
@@ -61,12 +67,7 @@ class MultipleChoice(SourceTask):
 
     def _split(self, table: Table, names: tuple[str, ...]) -> ChoiceSplit:
         if len(self.choices) == 1:
-            # a hub may hold the texts of the answers beside their letters
-            held = [
-                row["text"] if isinstance(row, dict) else row
-                for row in table.columns[self.choices[0]]
-            ]
-            choices = [list(map(str, row or ())) for row in held]
+            choices = _lists_of_answers(table, self.choices[0])
         else:
             columns = [texts_in(table, name) for name in self.choices]
             choices = [list(row) for row in zip(*columns, strict=True)]
@@ -84,6 +85,33 @@ class MultipleChoice(SourceTask):
         assert isinstance(split, ChoiceSplit)
         pairs = zip(split.contexts, split.choices, strict=True)
         return ["\t".join([text, *choices]) for text, choices in pairs]
+
+
+def _columns_of(choices: Any) -> tuple[str, ...]:
+    """The columns of the answers, as they were passed."""
+    if isinstance(choices, str):
+        return (choices,)
+    if not isinstance(choices, Sequence) or not choices:
+        raise DataError(
+            "choices must be a column with lists of answers, or columns with an answer each, got "
+            f"{choices!r}; name them"
+        )
+    return tuple(choices)
+
+
+def _lists_of_answers(table: Table, column: str) -> list[list[str]]:
+    found = []
+    for row, value in enumerate(table.columns[column], start=1):
+        # a hub may hold the texts of the answers beside their letters
+        some: Any = value.get("text") if isinstance(value, dict) else value
+        plain = isinstance(some, Sequence) and not isinstance(some, str)
+        if not plain or not all(isinstance(one, str | int | float) for one in some):
+            raise DataError(
+                f"column {column!r} of {table.where} must hold a list of answers, got {value!r} "
+                f"in row {row}; pass choices=(COLUMN, COLUMN, ...) where each answer has a column"
+            )
+        found.append(list(map(str, some)))
+    return found
 
 
 def _number(value: Any) -> int:

@@ -34,6 +34,7 @@ class TextRegression(TextTask):
         return predictions[:, 0]
 
     def _names(self, train: Table) -> tuple[str, ...]:
+        read_labels.targets(train, self.label, varied=True)
         return ()
 
     def _labels(self, table: Table, names: tuple[str, ...]) -> Labels:

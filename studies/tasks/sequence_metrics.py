@@ -7,13 +7,12 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
 from peftnas.studies.tasks.metric import Array, Metric
+from peftnas.studies.tasks.rouge import rouge
 
 Texts = Sequence[str]
 Tags = Sequence[Sequence[str]]
@@ -54,22 +53,6 @@ def _perplexity(sums: Array, counts: Array) -> float:
 def _exact_match(predictions: Texts, labels: Texts) -> float:
     pairs = zip(predictions, labels, strict=True)
     return float(np.mean([one.split() == other.split() for one, other in pairs]))
-
-
-def _rouge(kind: str) -> Callable[[Texts, Texts], float]:
-    def compute(predictions: Texts, labels: Texts) -> float:
-        scorer = _rouge_scorer(kind)
-        pairs = zip(labels, predictions, strict=True)
-        return float(np.mean([scorer.score(*pair)[kind].fmeasure for pair in pairs]))
-
-    return compute
-
-
-@cache
-def _rouge_scorer(kind: str) -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer([kind])
 
 
 def _f1_of_sets(average: str) -> Callable[[Array, Array], float]:
@@ -131,9 +114,9 @@ SEQUENCE_METRICS = (
     Metric("tag_accuracy", "maximize", 0.0, "tags", _tag_accuracy),
     Metric("perplexity", "minimize", LARGEST_PERPLEXITY, "likelihoods", _perplexity),
     Metric("exact_match", "maximize", 0.0, "texts", _exact_match),
-    Metric("rouge1", "maximize", 0.0, "texts", _rouge("rouge1")),
-    Metric("rouge2", "maximize", 0.0, "texts", _rouge("rouge2")),
-    Metric("rouge_l", "maximize", 0.0, "texts", _rouge("rougeL")),
+    Metric("rouge1", "maximize", 0.0, "texts", rouge("rouge1")),
+    Metric("rouge2", "maximize", 0.0, "texts", rouge("rouge2")),
+    Metric("rouge_l", "maximize", 0.0, "texts", rouge("rougeL")),
     Metric("micro_f1_of_sets", "maximize", 0.0, "sets", _f1_of_sets("micro")),
     Metric("macro_f1_of_sets", "maximize", 0.0, "sets", _f1_of_sets("macro")),
     Metric("subset_accuracy", "maximize", 0.0, "sets", _subset_accuracy),

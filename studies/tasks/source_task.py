@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypedDict, cast
+from typing import Any, ClassVar, Literal, TypedDict
 
 import numpy as np
 
 from peftnas.search.task_protocol import AnySplit, TaskData
 from peftnas.studies.tasks import metrics as known_metrics
-from peftnas.studies.tasks.errors import DataError
+from peftnas.studies.tasks.arguments import check_column, check_share
 from peftnas.studies.tasks.holdout import hold_out
 from peftnas.studies.tasks.labels import is_hidden
 from peftnas.studies.tasks.sources import Source, read
@@ -56,6 +56,7 @@ class SourceTask(ABC):
     kind: ClassVar[str]
     compares: ClassVar[known_metrics.Kind]
     usual_metrics: ClassVar[tuple[str, ...]]
+    label_argument: ClassVar[str] = "label"
 
     def __init__(
         self,
@@ -68,17 +69,18 @@ class SourceTask(ABC):
         test: float = 0.1,
         splits: dict[str, str] | None = None,
     ) -> None:
-        for purpose, share in (("validation", validation), ("test", test)):
-            if not 0 < share < 1:
-                raise DataError(f"{purpose} must be a share of train in (0, 1), got {share!r}")
+        self.shares = {
+            "validation": check_share("validation", validation),
+            "test": check_share("test", test),
+        }
         self.source = Source(source, config, splits)
         self.columns = dict(columns)
-        for column in self.columns.values():
-            columns_in(column)  # refuses broken braces
+        for role, column in self.columns.items():
+            if column is not None:
+                check_column(self._argument(role), column)
         wanted = self.usual_metrics if metrics is None else metrics
         self.metrics = known_metrics.check_metrics(wanted, self.compares)
         self.name = name or self.source.name
-        self.shares = {"validation": validation, "test": test}
 
     @property
     def directions(self) -> dict[str, Literal["maximize", "minimize"]]:
@@ -143,22 +145,27 @@ class SourceTask(ABC):
         """All splits, checked; how many rows were held out of train for which; class names.
 
         The test split is read here too, so that a broken one is found before anything is trained.
+        What is held out of train shares no text with the splits that the source has.
         """
         parts = self.source.find(data, base)
         train = self._table(parts, "train")
         names = self._names(train)
         splits = {"train": self._split(train, names)}
-        held_out: dict[str, int] = {}
-        label = self.columns.get("label")
         for split in ("test", "validation"):
             table = self._table(parts, split) if split in parts else None
-            withheld = split == "test" and table is not None and label is not None
-            if table is None or (withheld and is_hidden(table, cast(str, label), names)):
-                splits["train"], splits[split] = self._hold_out(splits["train"], split, seed)
-                held_out[split] = len(splits[split])
-            else:
+            if table is not None and not (split == "test" and self._withheld(table, names)):
                 splits[split] = self._split(table, names)
+        held_out: dict[str, int] = {}
+        for split in ("test", "validation"):
+            if split not in splits:
+                kept, held = self._hold_out(splits, split, seed)
+                splits |= {"train": kept, split: held}
+                held_out[split] = len(held)
         return splits, held_out, names
+
+    def _withheld(self, test: Table, names: tuple[str, ...]) -> bool:
+        label = self.columns.get("label")
+        return label is not None and is_hidden(test, label, names)
 
     def _table(self, parts: dict[str, Any], split: str) -> Table:
         table = read(parts[split], split)
@@ -166,10 +173,26 @@ class SourceTask(ABC):
             # a hub may withhold the labels of its test split; a file of one's own does not
             withheld = (split, role) == ("test", "label") and not isinstance(parts[split], Path)
             for name in columns_in(column) if not withheld else ():
-                table.column(name, role)
+                table.column(name, self._argument(role))
         return table
 
-    def _hold_out(self, train: AnySplit, purpose: str, seed: int) -> tuple[AnySplit, AnySplit]:
-        strata = self._strata(train)
-        kept, held = hold_out(self._keys(train), strata, self.shares[purpose], seed, purpose)
+    def _argument(self, role: str) -> str:
+        """What the user calls a role."""
+        return self.label_argument if role == "label" else role
+
+    def _hold_out(
+        self, splits: Mapping[str, AnySplit], purpose: str, seed: int
+    ) -> tuple[AnySplit, AnySplit]:
+        train = splits["train"]
+        elsewhere = {
+            key for split, one in splits.items() if split != "train" for key in self._keys(one)
+        }
+        kept, held = hold_out(
+            self._keys(train),
+            self._strata(train),
+            self.shares[purpose],
+            seed,
+            purpose,
+            elsewhere=elsewhere,
+        )
         return train.take(kept), train.take(held)

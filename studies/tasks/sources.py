@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from peftnas.studies.tasks.arguments import check_texts
 from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.hub_datasets import open_hub
 from peftnas.studies.tasks.tables import READERS, Table, from_dataset, read_table
@@ -22,7 +23,7 @@ SPLIT_NAMES = {
 
 
 class Source:
-    """Named splits, each read when it is asked for, so that opening a task reads no test row.
+    """Named splits, each read when it is asked for.
 
     Args:
         origin: a file, a folder with one file a split, a hub name, a ``DatasetDict``, or a dict
@@ -30,6 +31,8 @@ class Source:
         config: configuration of a hub data set.
         splits: split names that replace the usual ones, such as
             ``{"validation": "validation_matched"}``.
+    Raises:
+        DataError: if there can be no such source, or ``splits`` names no split.
     """
 
     def __init__(
@@ -38,7 +41,9 @@ class Source:
         if isinstance(origin, Path):
             origin = str(origin)
         if isinstance(origin, str) and not origin.strip():
-            raise DataError("source must name a file, a folder or a hub data set, got ''")
+            raise DataError(
+                "source must name a file, a folder or a hub data set, got ''; name one"
+            )
         if not isinstance(origin, str | Mapping):
             raise DataError(
                 "source must be a file, a folder, a hub name, a DatasetDict or a dict of files, "
@@ -46,12 +51,13 @@ class Source:
             )
         self.origin: Any = origin
         self.config = config
+        given = _named(splits)
         self.names = {
-            split: ((splits or {}).get(split, ""), *usual) for split, usual in SPLIT_NAMES.items()
+            split: (given.get(split, ""), *usual) for split, usual in SPLIT_NAMES.items()
         }
         if isinstance(origin, Mapping) and self._name_among(origin, "train") is None:
             raise DataError(
-                f"source must have a split 'train', got {', '.join(map(repr, origin))}"
+                f"source must have a split 'train', got {', '.join(map(repr, origin))}; add it"
             )
 
     @property
@@ -109,6 +115,23 @@ class Source:
 
     def _name_among(self, found: Mapping[str, Any], split: str) -> str | None:
         return next((name for name in self.names[split] if name in found), None)
+
+
+def _named(splits: Any) -> dict[str, str]:
+    """Names of splits as they were passed, checked."""
+    found = check_texts(
+        "splits",
+        {} if splits is None else splits,
+        "split to the name it has here",
+        "{'validation': 'validation_matched'}",
+    )
+    for split in found:
+        if split not in SPLIT_NAMES:
+            raise DataError(
+                f"splits must have the keys {', '.join(SPLIT_NAMES)}, got {split!r}; the name it "
+                "has in the source is the value"
+            )
+    return found
 
 
 def read(part: Any, split: str) -> Table:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from peftnas.studies.tasks.arguments import check_known
 from peftnas.studies.tasks.classification import TextClassification
-from peftnas.studies.tasks.errors import DataError
 from peftnas.studies.tasks.multiple_choice import MultipleChoice
 from peftnas.studies.tasks.source_task import SourceTask
 
@@ -56,6 +56,4 @@ def superglue(name: str) -> SourceTask:
     Raises:
         ValueError: if there is no such task.
     """
-    if name not in SUPERGLUE:
-        raise DataError(f"a SuperGLUE task must be one of {', '.join(SUPERGLUE)}, got {name!r}")
-    return SUPERGLUE[name](name)
+    return SUPERGLUE[check_known("SuperGLUE", name, SUPERGLUE)](name)

@@ -173,7 +173,8 @@ def _read_npz(path: Path) -> Table:
     from peftnas.studies.tasks.pictures import images_of
 
     images, labels, classes = images_of(path)
-    return Table({"image": images, "label": labels}, path.name, {"label": classes})
+    names = {} if classes is None else {"label": classes}
+    return Table({"image": images, "label": labels}, path.name, names)
 
 
 def from_dataset(dataset: Any, where: str) -> Table:

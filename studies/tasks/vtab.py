@@ -7,7 +7,7 @@ of each; here the whole training split is read.
 
 from __future__ import annotations
 
-from peftnas.studies.tasks.errors import DataError
+from peftnas.studies.tasks.arguments import check_known
 from peftnas.studies.tasks.images import ImageClassification
 
 HUB_PREFIX = "clip-benchmark/wds_"
@@ -49,8 +49,5 @@ def vtab(name: str) -> ImageClassification:
     Raises:
         ValueError: if there is no such task.
     """
-    if name not in VTAB:
-        raise DataError(f"a VTAB task must be one of {', '.join(VTAB)}, got {name!r}")
-    return ImageClassification(
-        HUB_PREFIX + VTAB[name], "webp", "cls", metrics="accuracy", name=f"vtab-{name}"
-    )
+    source = HUB_PREFIX + VTAB[check_known("VTAB", name, VTAB)]
+    return ImageClassification(source, "webp", "cls", metrics="accuracy", name=f"vtab-{name}")

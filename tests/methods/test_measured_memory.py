@@ -27,7 +27,7 @@ from peftnas.methods import (
 from peftnas.methods.measured_memory import measured_train_memory, owned_by, state_bytes
 from peftnas.methods.predicted_costs import predicted_train_memory, remaining_modules
 from peftnas.methods.reads import Reads
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from peftnas.studies.benchmarks.widest import widest_space
 
 BOUND = 0.15
@@ -69,7 +69,7 @@ def model_of(config: PreTrainedConfig) -> PreTrainedModel:
 
 def compositions(anatomy: Anatomy, n: int, seed: int) -> Iterator[Architecture]:
     """Random points of the space that holds every method; those that train nothing left out."""
-    bound, choose = widest_space(anatomy).bind(anatomy), uniform(random.Random(seed))
+    bound, choose = widest_space(anatomy).bind(anatomy), at_random(random.Random(seed))
     while n:
         architecture = bound.draw(choose).architecture
         if count(architecture, anatomy):
@@ -84,9 +84,7 @@ def errors(name: str, n: int, seed: int) -> list[float]:
     model, found = model_of(config), []
     for architecture in compositions(describe(config), n, seed):
         reads = choose.choice(READS)
-        predicted = predicted_train_memory(
-            architecture, config, batch=reads.batch, tokens=reads.tokens, padded=reads.padded
-        ).total
+        predicted = predicted_train_memory(architecture, config, reads).total
         # several steps, since some methods draw how much they compute
         measured = measured_train_memory(model, architecture, reads, steps=5)
         found.append(predicted / measured - 1)
@@ -135,9 +133,9 @@ def test_one_method_takes_what_is_predicted(name: str, method: object) -> None:
 def test_the_memory_alone_is_that_of_the_costs() -> None:
     config = bert(64)
     for method in (LoRA(rank=2), AdaMix(experts=3)):
-        arguments = {"batch": 2, "tokens": 16, "outputs": 3, "padded": True}
-        whole = costs(method, config, **arguments).train_memory
-        assert predicted_train_memory(method, config, **arguments) == whole
+        whole = costs(method, config, batch=2, tokens=16, outputs=3, padded=True).train_memory
+        reads = Reads(2, 16, padded=True)
+        assert predicted_train_memory(method, config, reads, outputs=3) == whole
 
 
 def test_what_remains_after_merging() -> None:

@@ -18,7 +18,7 @@ from peftnas.methods import (
     describe,
 )
 from peftnas.spaces import Choice, Integer, Maybe, Real, SearchSpace, Subset, keys
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 
 BERT = describe(
     BertConfig(
@@ -106,7 +106,7 @@ def test_what_cannot_stand_together_is_refused_at_construction(items, reason):
 @pytest.mark.parametrize("scale", [Real(0.1, 10, log=True), Real(0.1, 0.7), Real(0.5, 4)])
 def test_a_real_comes_back_from_its_vector(scale):
     bound = SearchSpace(Adapter(bottleneck=2, scale=scale)).bind(BERT)
-    choose = uniform(random.Random(0))
+    choose = at_random(random.Random(0))
     for _ in range(200):
         point = bound.draw(choose)
         assert bound.decode(bound.encode(point)) == point

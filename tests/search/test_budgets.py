@@ -23,7 +23,8 @@ from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records, outcome, within_limits
 from peftnas.search.report import report_html
 from peftnas.search.results import StudyResults, open_results
-from peftnas.search.runner import RunSummary, run_study
+from peftnas.search.run_summary import RunSummary
+from peftnas.search.runner import run_study
 from peftnas.search.samplers import SAMPLERS, make_sampler
 from peftnas.search.storage import quiet_optuna
 from peftnas.search.trial.fine_tune import run_trial
@@ -247,6 +248,9 @@ def test_every_sampler_takes_refusals_failures_and_violations(name: str) -> None
         if index == 5:
             result = replace(result, status="failed", cause="error", error="x", measured={})
         records.tell(proposal.number, result)
+        if index == 5:
+            told = records.trials()[proposal.number].constraints
+            assert len(told) == 3 and all(violation > 0 for violation in told.values())
     done = [trial for trial in records.trials() if outcome(trial) == "complete"]
     assert len(done) == n - 1
     for trial in done:

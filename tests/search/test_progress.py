@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 from rich.console import Console
 
@@ -60,6 +61,25 @@ def test_plain_lines() -> None:
         lines.note("trial 3: [lora] accuracy 0.5")
     assert text.getvalue().startswith("trial 3: [lora] accuracy 0.5  [toy: 4/10 trained")
     assert text.getvalue().count("\n") == 1
+
+
+def test_what_the_run_waits_for_is_said_with_seconds() -> None:
+    state = board()
+    assert state.waiting_words() == ""
+    text = io.StringIO()
+    with Lines(state, Console(file=text, width=40), every_s=0.01):
+        state.wait("workers load torch")
+        state.waits_since -= 20
+        deadline = time.monotonic() + 10
+        while not text.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        state.wait("")
+    assert text.getvalue().startswith("0:20  workers load torch\n")
+    state.wait("workers load torch")
+    live = io.StringIO()
+    with Display(state, Console(file=live, force_terminal=True, width=100)):
+        pass
+    assert "0:00  workers load torch" in live.getvalue()
 
 
 def test_the_live_display_shows_running_trials_and_the_front() -> None:

@@ -46,7 +46,11 @@ def test_defaults(study: Study) -> None:
         ({"objectives": "accurcy"}, "got 'accurcy'; did you mean 'accuracy'"),
         ({"objectives": ("accuracy", "params")}, "trainable_parameters, .* got 'params'"),
         ({"objectives": (3,)}, "objective must be one of .* got 3"),
-        ({"constraints": ("accuracy >= 0.9",)}, "a constraint must read"),
+        ({"constraints": ("accurcy >= 0.9",)}, "a constraint must read"),
+        (
+            {"constraints": ("accuracy >= 0.9",)},
+            "a constraint bounds a cost, but accuracy is a metric",
+        ),
     ],
 )
 def test_wrong_studies_fail_where_they_are_written(
@@ -89,3 +93,24 @@ def test_what_differs_is_named(study: Study, change: dict[str, Any], path: str) 
     changed = dataclasses.replace(study, **change)
     lines = differences(study.to_dict(), changed.to_dict())
     assert lines and all(line.startswith(path) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("objectives", 5, "objectives must be names, got 5; write such as"),
+        ("constraints", 5, "constraints must be texts, got 5; write such as"),
+        ("constraints", [5], r"constraints must be texts, got \[5\]; write such as"),
+        ("constraints", {"train_step_s": 1}, "constraints must be texts, got {.*; write such as"),
+        (
+            "constraints",
+            ("train_step_s <= 1ms", "train_step_s >= 1s"),
+            "constraints must leave room, got 'train_step_s <= 1ms' and 'train_step_s >= 1s'; ",
+        ),
+    ],
+)
+def test_objectives_and_constraints_of_another_kind(
+    study: Study, field: str, value: Any, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        dataclasses.replace(study, **{field: value})

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peftnas.spaces import Architecture, Maybe, SearchSpace
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from peftnas.spaces.distance import distance
 from peftnas.spaces.keys import train_key
 from tests.spaces.strategies import ANATOMIES, spaces
@@ -20,7 +20,7 @@ from tests.spaces.toy import Box, Low, Part, Soft, ToyAnatomy
 @given(spaces(), ANATOMIES, st.integers(0, 2**32))
 def test_it_is_a_metric(space: SearchSpace, anatomy: ToyAnatomy, seed: int) -> None:
     bound = space.bind(anatomy)
-    choose = uniform(random.Random(seed))
+    choose = at_random(random.Random(seed))
     a, b, c = (bound.draw(choose) for _ in range(3))
     far = bound.distance(a, b)
     assert 0 <= far <= 1

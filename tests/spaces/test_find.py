@@ -21,7 +21,7 @@ from peftnas.spaces import (
     Subset,
     Switch,
 )
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy
 
 SIZE = Shared("size", Integer(0, 2))
@@ -105,7 +105,7 @@ def grouped_spaces(draw: st.DrawFn) -> SearchSpace:
 )
 def test_what_a_space_draws_is_found(space: SearchSpace, anatomy: ToyAnatomy, seed: int) -> None:
     bound = space.bind(anatomy)
-    point = bound.draw(uniform(random.Random(seed)))
+    point = bound.draw(at_random(random.Random(seed)))
     found = bound.find(bound.canonical(point.architecture))
     assert found is not None
     assert bound.train_key(found.architecture) == bound.train_key(point.architecture)

@@ -61,6 +61,43 @@ def test_unreadable_data_is_named(data: dict[str, object], message: str) -> None
         Architecture.from_dict(data)
 
 
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"integer": {"lo": 1}}, "a stored integer is an object with low, high, got {'lo': 1}"),
+        ({"integer": 3}, "a stored integer is an object .*got 3"),
+        ({"choice": 3}, "a stored choice is a list, got 3"),
+        ({"by_layer": [1]}, r"a stored by_layer is an object by layer numbers, got \[1\]"),
+        ({"by_layer": {"a": 1}}, "a stored by_layer .*got {'a': 1}"),
+        ({"switch": {"on": 1, "cases": [1]}}, "a stored switch is an object with on, cases"),
+        ({"subset": {"items": 3, "min_size": 1}}, "a stored subset is an object with items"),
+        ({"by_group": {"values": 3}}, "a stored by_group is an object with values"),
+        ({"kind": ["toy_box"]}, r"a kind is a text, got \['toy_box'\]"),
+    ],
+)
+def test_damaged_spaces_are_named(item: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SearchSpace.from_dict(SearchSpace(Box()).to_dict() | {"items": [item]})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], r"a search space is an object .*got \[\]; take"),
+        (SearchSpace(Box()).to_dict() | {"items": 3}, "has a list of items, got 3"),
+        (SearchSpace(Box()).to_dict() | {"constraints": 3}, "has a list of constraints, got 3"),
+    ],
+)
+def test_what_is_no_space_is_named(data: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SearchSpace.from_dict(data)
+
+
+def test_equal_spaces_have_equal_forms() -> None:
+    assert SearchSpace(Box(scale=1)) == SearchSpace(Box(scale=1.0))
+    assert SearchSpace(Box(scale=1)).to_dict() == SearchSpace(Box(scale=1.0)).to_dict()
+
+
 def test_words() -> None:
     assert Architecture().words() == "head only"
     assert Architecture(Box(rank=3), Low()).words() == "toy_box(rank=3) + toy_low"

@@ -25,16 +25,17 @@ from peftnas.spaces import (
     SearchSpace,
     Shared,
     Subset,
+    Switch,
     forbid,
     keys,
     setting,
 )
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from peftnas.spaces.fields import AnyOf, Layers, Number, OneOf, Whole
 from peftnas.spaces.fields import settings as settings_of
 from peftnas.spaces.serial import to_json
 from tests.spaces.strategies import spaces
-from tests.spaces.toy import WIDTH, Low, Part, ToyAnatomy
+from tests.spaces.toy import WIDTH, Box, Low, Part, ToyAnatomy
 
 TOY = ToyAnatomy()
 
@@ -90,7 +91,7 @@ SPACES: dict[str, Any] = {
 @pytest.mark.parametrize("space", SPACES)
 def test_every_draw_is_inside_and_found_with_its_settings(space: str, pace: str) -> None:
     bound = SearchSpace(*SPACES[space](PACES[pace])).bind(TOY)
-    choose = uniform(random.Random(0))
+    choose = at_random(random.Random(0))
     for _ in range(40):
         point = bound.draw(choose)
         canonical = bound.canonical(point.architecture)
@@ -227,7 +228,7 @@ def test_random_spaces_with_settings_are_counted_and_found_as_without(
     text = text.replace(head, f'{head}, "pace": {json.dumps(to_json(pace))}')
     bound = SearchSpace.from_dict(json.loads(text)).bind(TOY)
     assert (bound.size(), bound.raw_size()) == (plain.size(), plain.raw_size())
-    choose = uniform(random.Random(seed))
+    choose = at_random(random.Random(seed))
     for _ in range(3):
         point = bound.draw(choose)
         if bound.broken_constraint(point.architecture) is not None:
@@ -236,3 +237,21 @@ def test_random_spaces_with_settings_are_counted_and_found_as_without(
         assert found is not None, bound.why_not(point.architecture)
         canonical, again = map(bound.canonical, (point.architecture, found.architecture))
         assert keys.arms_key(again, TOY) == keys.arms_key(canonical, TOY)
+
+
+def test_settings_are_drawn_where_the_architecture_is_hard_to_find_again() -> None:
+    wide = Shared("wide", Choice(False, True))
+    bound = SearchSpace(
+        Box(
+            rank=Switch(wide, {False: 1, True: Choice(0, 2)}),
+            layers=Subset.of_layers(min_size=0),
+        ),
+        PacedLow(
+            rank=Switch(wide, {False: 1, True: PerLayer(Integer(0, 1))}), pace=Choice(0.1, 0.2)
+        ),
+    ).bind(ToyAnatomy(8))
+    drawn = bound.uniform(60, 0)
+    paces = {
+        method.pace for one in drawn for method in one.methods if isinstance(method, PacedLow)
+    }
+    assert len(drawn) == 60 and paces == {0.1, 0.2}

@@ -22,9 +22,11 @@ from peftnas.spaces import (
     Point,
     Real,
     SearchSpace,
+    Shared,
     Subset,
+    Switch,
 )
-from peftnas.spaces.choosers import uniform
+from peftnas.spaces.choosers import at_random
 from peftnas.spaces.dimensions import field_dimensions
 from peftnas.spaces.space_checks import ties
 from peftnas.spaces.tree import draw_fields
@@ -39,7 +41,7 @@ def test_every_draw_replays_decodes_and_is_found(
 ) -> None:
     bound = space.bind(anatomy)
     asked: list[tuple[str, Any]] = []
-    answer = uniform(random.Random(seed))
+    answer = at_random(random.Random(seed))
 
     def choose(path: str, domain: Any) -> Any:
         asked.append((path, domain))
@@ -186,7 +188,7 @@ def test_layers_and_sites_are_checked_when_bound() -> None:
 
 def test_subsets_are_drawn_uniformly() -> None:
     bound = SearchSpace(Low(targets=Subset("query", "key", "value"))).bind(ToyAnatomy())
-    choose = uniform(random.Random(0))
+    choose = at_random(random.Random(0))
     drawn = [bound.draw(choose).architecture.methods[0] for _ in range(7000)]
     shares = {m: drawn.count(m) / 7000 for m in set(drawn)}
     assert len(shares) == 7
@@ -194,7 +196,7 @@ def test_subsets_are_drawn_uniformly() -> None:
 
 
 def test_logarithmic_domains_are_drawn_in_the_logarithm() -> None:
-    choose = uniform(random.Random(0))
+    choose = at_random(random.Random(0))
     box = Box(rank=Integer(1, 64, log=True), scale=Real(1e-3, 1e3, log=True))
     drawn = [draw_fields(box, "box", choose)[1] for _ in range(4000)]
     assert abs(np.mean([d.scale < 1 for d in drawn]) - 0.5) < 0.03
@@ -336,4 +338,24 @@ def test_the_tree_in_words() -> None:
         "├─ gate: one of none, unipelt, one for all methods that can carry it",
         "├─ at most 60 trainable parameters (2% of the backbone)",
         "└─ at least one method",
+    ]
+
+
+def test_the_tree_tells_a_shared_draw_once() -> None:
+    """Fields that follow it name it; what a switch holds stands case by case."""
+    size, wide = Shared("size", Integer(1, 9)), Shared("wide", Choice("no", "yes"))
+    space = SearchSpace(
+        Box(rank=size),
+        Low(rank=Switch(wide, {"no": 2, "yes": Choice(8, size)})),
+    )
+    assert space.bind(ToyAnatomy(3)).tree().splitlines() == [
+        "search space",
+        "├─ size, drawn once: 1 to 9",
+        "├─ wide, drawn once: one of no, yes",
+        "├─ toy_box",
+        "│  └─ rank: size",
+        "└─ toy_low",
+        "   └─ rank depends on wide",
+        "      ├─ no: 2",
+        "      └─ yes: one of 8, size",
     ]

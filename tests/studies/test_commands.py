@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from peftnas.search.errors import UsageError
-from peftnas.search.inline_pool import InlinePool
+from peftnas.search.inline_pool import InlinePool, in_this_process
 from peftnas.search.preflight import Prepared
 from peftnas.studies.cli import main
 
@@ -24,10 +24,7 @@ TRIALS = 3
 
 
 def inline_pool(prepared: Prepared, *_: object) -> InlinePool:
-    from peftnas.search.trial.fine_tune import run_trial
-
-    bench = prepared.bench_spec().build()
-    return InlinePool(lambda job: run_trial(bench, job))
+    return in_this_process(prepared)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +87,37 @@ def test_front(ask: Ask, finished: tuple[str, ...], capfd: pytest.CaptureFixture
     for row in front:
         assert f"{row['trial']} " in printed
         assert row["words"].split()[0] in printed
+
+
+def test_the_front_leaves_room_for_the_architecture(
+    finished: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    ask: Ask,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["front", *finished]) == 0
+    printed = capfd.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "train step" not in printed and "train memory" not in printed
+    for row in ask("front")["front"]:
+        assert row["words"] in printed and row["costs"]["train_step_s"] > 0
+    assert main(["front", *finished, "--costs"]) == 0
+    printed = capfd.readouterr().out
+    assert "memory" in printed and re.search(r"step +architecture", printed)
+
+
+def test_the_front_shows_bounded_costs(
+    finished: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    from peftnas.search.results import open_results
+    from peftnas.studies.cli.status_front_report import print_front
+
+    results = open_results(f"sqlite:///{finished[2]}/study.db", "tiny")
+    content = results.content | {"constraints": ["train_step_s <= 50s"]}
+    print_front(dataclasses.replace(results, content=content))
+    printed = capfd.readouterr().out
+    assert "memory" not in printed and re.search(r"step +architecture", printed)
 
 
 def test_report(ask: Ask, tmp_path: Path) -> None:
@@ -265,7 +293,19 @@ def test_methods_are_asked_for_by_kind_or_by_class(capfd: pytest.CaptureFixture[
     assert "peftnas.methods.presets: houlsby, pfeiffer" in said and "noah" in said
 
 
-COMMANDS = ("run", "space", "status", "front", "report", "export", "evaluate", "methods", "doctor")
+COMMANDS = (
+    "run",
+    "space",
+    "status",
+    "front",
+    "report",
+    "export",
+    "evaluate",
+    "methods",
+    "studies",
+    "tasks",
+    "doctor",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -152,6 +152,21 @@ def test_the_text_says_the_same(shown: Callable[..., str], study_file: Write) ->
     assert "█" in text and "10 samples, spread over the range" in text
 
 
+def test_full_fine_tuning_beside_what_folds_into_it(
+    shown: Callable[..., str], study_file: Write
+) -> None:
+    space = "LoRA(rank=2), FullFineTuning(), Prompt(length=2)"
+    file = study_file(
+        ("Maybe(LoRA(rank=Integer(1, 4))), Maybe(IA3()), max_parameters=800", space),
+        ("import IA3, LoRA", "import FullFineTuning, LoRA, Prompt"),
+    )
+    assert json.loads(shown(file, "--json"))["beside_full"] == ["lora"]
+    text = " ".join(shown(file).split())
+    assert "note: full fine-tuning trains every weight, and lora beside it folds into" in text
+    assert " 1 sample " in text and "10 samples" not in text
+    assert json.loads(shown(study_file(), "--json"))["beside_full"] == []
+
+
 def test_a_space_that_cannot_be_counted(shown: Callable[..., str], study_file: Write) -> None:
     file = study_file(text=ENTANGLED)
     facts = json.loads(shown(file, "--json"))

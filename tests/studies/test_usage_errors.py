@@ -222,3 +222,63 @@ def test_no_command_and_unknown_command(capsys: pytest.CaptureFixture[str]) -> N
         assert main(arguments) == 2
         printed = capsys.readouterr()
         assert printed.out == "" and printed.err.count("\n") == 1
+
+
+LINES = """\
+from peftnas import Recipe, SearchSpace, Study
+from peftnas.methods import LoRA
+from peftnas.studies.tasks import LanguageModelling, TextClassification
+
+task = TextClassification(
+    "task",
+    text="text",
+)
+study = Study(
+    name="lines",
+    backbone="backbone",
+    task=task,
+    space=SearchSpace(LoRA()),
+    recipe=Recipe(
+        steps=2,
+    ),
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "says"),
+    [
+        (('"backbone"', '"./nope"'), 11, "backbone folder './nope' does not exist"),
+        (('"backbone"', 'lambda: "./nope"'), 11, "backbone folder './nope' does not exist"),
+        (('text="text"', 'text="words"'), 7, "text='words' must be a column of train.tsv"),
+        (('"task"', '"none.tsv"'), 6, "'none.tsv' must exist"),
+        (("task=task", 'task=LanguageModelling("task")'), 12, "needs a decoder"),
+    ],
+)
+def test_what_data_and_backbone_show_is_said_of_its_line(
+    refused: Callable[..., str],
+    study_file: Write,
+    change: tuple[str, str],
+    line: int,
+    says: str,
+) -> None:
+    file = study_file(change, text=LINES)
+    sentence = refused(file)
+    assert f"{file}, line {line}: " in sentence and says in sentence
+
+
+def test_what_an_option_replaced_is_on_no_line(
+    refused: Callable[..., str], study_file: Write, tmp_path: Path
+) -> None:
+    sentence = refused(study_file(text=LINES), "--backbone", str(tmp_path / "nope"))
+    assert sentence.startswith("peftnas: backbone folder ")
+
+
+def test_quickstart_is_a_backbone_in_a_file_too(study_file: Write, workplace: Path) -> None:
+    from peftnas.studies import weights
+    from peftnas.studies.study_file import load_study
+
+    file = study_file(('"backbone"', '"quickstart"'), text=LINES)
+    assert load_study(file).study.backbone is weights.backbone
+    file = study_file(('"backbone"', '"./quickstart"'), text=LINES)
+    assert load_study(file).study.backbone == "./quickstart"  # a folder

@@ -284,7 +284,78 @@ WRONG = {
             n=2,
         ),""",
     ),
+    "groups without a number": Wrong(
+        "Grouped needs",
+        "no 'n'",
+        "add it",
+        "Grouped(LoRA(), IA3()),  # <",
+    ),
+    "a class in groups": Wrong(
+        "Grouped takes methods that act in layers",
+        "class 'peftnas.methods.lora.LoRA'",
+        r"write LoRA\(\.\.\.\)",
+        "Grouped(LoRA, IA3(), n=2),  # <",
+    ),
+    "a list in groups": Wrong(
+        "Grouped takes methods that act in layers",
+        r"\[LoRA",
+        r"unpack it: Grouped\(\*methods, n=\.\.\.\)",
+        "Grouped([LoRA(), IA3()], n=2),  # <",
+    ),
+    "an absence in groups": Wrong(
+        "Grouped takes methods that act in layers",
+        r"Maybe\(content=LoRA",
+        "name the methods themselves",
+        "Grouped(Maybe(LoRA()), n=2),  # <",
+    ),
+    "groups in a choice": Wrong(
+        "a Choice takes methods and None",
+        r"Choice\(Grouped\(LoRA",
+        r"Maybe\(Grouped\(\.\.\.\)\)",
+        "Choice(Grouped(LoRA(), n=2), None),  # <",
+    ),
+    "groupings in a list": Wrong(
+        "PerGroup needs a grouping of uniform",
+        r"\['uniform', 'spindle'\]",
+        r"write Choice\('uniform', 'spindle'\)",
+        """LoRA(
+            rank=PerGroup(2, Integer(1, 8), ["uniform", "spindle"]),  # <
+        ),""",
+    ),
+    "layer by layer twice": Wrong(
+        "LoRA.rank must have one PerLayer or PerGroup",
+        "PerLayer",
+        "drop one",
+        """LoRA(
+            rank=PerLayer(Choice(Shared("q", PerLayer(Integer(1, 2))), 3)),  # <
+        ),""",
+    ),
+    "a switch of equal options": Wrong(
+        "Switch needs options of 'w' that are not equal",
+        "1 and True",
+        "name one of them otherwise",
+        'LoRA(rank=Switch(Shared("w", Choice(1, True)), {1: 2, True: 3})),  # <',
+    ),
+    "a switch of a list": Wrong(
+        "Switch needs its cases by option of 'wide'",
+        r"\[2, 3\]",
+        r"write {False: \.\.\., True: \.\.\.}",
+        "LoRA(rank=Switch(WIDE, [2, 3])),  # <",
+    ),
     # the space
+    "a list for the methods": Wrong(
+        "SearchSpace takes methods",
+        r"\[LoRA",
+        r"unpack it: SearchSpace\(\*methods\)",
+        "[LoRA(), IA3()],  # <",
+    ),
+    "a budget in quotes": Wrong(
+        "max_parameters must be a whole number >= 1 or a percentage",
+        "'200'",
+        'write 200 without quotes, or "200%"',
+        """LoRA(),
+        max_parameters="200",  # <""",
+    ),
     "a class for a method": Wrong(
         "SearchSpace takes methods",
         "class 'peftnas.methods.lora.LoRA'",
@@ -310,6 +381,49 @@ WRONG = {
     SearchSpace(),  # <
 )
 """,
+    ),
+    "a budget as a fraction": Wrong(
+        "max_parameters must be a whole number >= 1 or a percentage",
+        "0.02",
+        'write max_parameters="2%"',
+        """LoRA(),
+        max_parameters=0.02,  # <""",
+    ),
+    "a metric in a constraint": Wrong(
+        "a constraint bounds a cost, but accuracy is a metric of the task",
+        "'accuracy >= 0.8'",
+        "make accuracy an objective",
+        fields="""constraints=(
+        "stored_bytes <= 1MB",
+        "accuracy >= 0.8",  # <
+    ),""",
+    ),
+    "a study without a task": Wrong(
+        "Study needs name, backbone, task, space",
+        "no 'task'",
+        "add it",
+        top="""study = Study(  # <
+    name="wrong", backbone="backbone", space=SearchSpace(LoRA())
+)
+""",
+    ),
+    "a method of the wrong package": Wrong(
+        "peftnas has no 'LoRA'",
+        "",
+        "write from peftnas.methods import LoRA",
+        top="from peftnas import LoRA  # <",
+    ),
+    "a domain of the wrong package": Wrong(
+        "peftnas.methods has no 'Shared'",
+        "",
+        "write from peftnas import Shared",
+        top="from peftnas.methods import Shared  # <",
+    ),
+    "a task of the wrong package": Wrong(
+        "peftnas has no 'TextRegression'",
+        "",
+        "write from peftnas.studies.tasks import TextRegression",
+        top="from peftnas import TextRegression  # <",
     ),
     "a budget of nothing": Wrong(
         "max_parameters must be a whole number >= 1 or a percentage",
@@ -405,6 +519,170 @@ WRONG = {
         "take one of",
         """LoRA(),
         constraints=[3],  # <""",
+    ),
+    "a comparison with a word": Wrong(
+        "constraint .*lora.rank <= 'eight'.* must compare with a number or a field",
+        "'eight'",
+        "write a number, or METHOD.FIELD",
+        """LoRA(),
+        constraints=[
+            at_least(1, "layers"),
+            "lora.rank <= eight",  # <
+        ],""",
+    ),
+    "a comparison with a method": Wrong(
+        "must compare with a field or a value",
+        "'adapter', a method",
+        r"as in adapter\.bottleneck",
+        """LoRA(),
+        Adapter(),
+        constraints=[
+            "lora.rank <= adapter",  # <
+        ],""",
+    ),
+    "a comparison with arithmetic": Wrong(
+        "a relation must read FIELD SIGN FIELD",
+        r"'lora.rank <= 2 \* adapter.bottleneck'",
+        "without arithmetic",
+        """LoRA(),
+        Adapter(),
+        constraints=[
+            "lora.rank <= 2 * adapter.bottleneck",  # <
+        ],""",
+    ),
+    "two comparisons in one": Wrong(
+        "a relation must read FIELD SIGN FIELD",
+        "'lora.rank <= 4 <= adapter.bottleneck'",
+        "compare once",
+        """LoRA(),
+        Adapter(),
+        constraints=[
+            "lora.rank <= 4 <= adapter.bottleneck",  # <
+        ],""",
+    ),
+    "an order of what has none": Wrong(
+        "constraint 'lora.targets <= 4' must compare numbers by <=",
+        "'lora.targets', which is some of",
+        "use == or != or forbid",
+        """LoRA(),
+        constraints=[
+            "lora.targets <= 4",  # <
+        ],""",
+    ),
+    "equal to what it cannot be": Wrong(
+        "constraint .*: lora.gate must be one of",
+        "'unipeld'",
+        "did you mean 'unipelt'",
+        """LoRA(),
+        constraints=[
+            "lora.gate != unipeld",  # <
+        ],""",
+    ),
+    "a comparison with a set": Wrong(
+        "constraint 'lora.rank != {1, 2}' must compare with a field, a number",
+        "{1, 2}",
+        "rule out several by forbid",
+        """LoRA(),
+        constraints=["lora.rank != {1, 2}"],  # <""",
+    ),
+    "a class ruled out": Wrong(
+        'forbid takes methods such as "lora"',
+        "class 'peftnas.methods.lora.LoRA'",
+        'write "lora"',
+        """LoRA(),
+        Adapter(),
+        constraints=[
+            forbid(LoRA, "adapter"),  # <
+        ],""",
+    ),
+    "a list ruled out": Wrong(
+        'forbid takes methods such as "lora"',
+        r"\['adapter'\]",
+        "one by one",
+        """LoRA(),
+        Adapter(),
+        constraints=[
+            forbid("lora", ["adapter"]),  # <
+        ],""",
+    ),
+    "a field ruled out without a value": Wrong(
+        "forbid takes a field together with its value",
+        "'lora.rank'",
+        'write {"lora.rank": VALUE}',
+        """LoRA(),
+        constraints=[
+            forbid("lora.rank"),  # <
+        ],""",
+    ),
+    "a value of a method ruled out": Wrong(
+        "forbid takes the values of METHOD.FIELD",
+        "'lora'",
+        "name the field too",
+        """LoRA(),
+        constraints=[
+            forbid({"lora": 8}),  # <
+        ],""",
+    ),
+    "a field ruled out twice": Wrong(
+        "forbid names each field once",
+        r"'lora.rank' for \(1,\) and for \(2,\)",
+        r'write {"lora.rank": \(1, 2\)}',
+        """LoRA(),
+        constraints=[
+            forbid({"lora.rank": 1}, {"lora.rank": 2}),  # <
+        ],""",
+    ),
+    "a tuple ruled out": Wrong(
+        "forbid lora.targets takes a value or a tuple of such values",
+        r"\('query', 'value'\), which is one value",
+        r'write {"lora.targets": \(\(\'query\', \'value\'\),\)}',
+        """LoRA(),
+        constraints=[
+            forbid({"lora.targets": ("query", "value")}),  # <
+        ],""",
+    ),
+    "a value ruled out that cannot be": Wrong(
+        "forbid: lora.rank must be a whole number >= 0",
+        "'eight'",
+        "without quotes",
+        """LoRA(),
+        constraints=[
+            forbid({"lora.rank": "eight"}),  # <
+        ],""",
+    ),
+    "a unit of another case": Wrong(
+        "max_stored_bytes must be .*unit",
+        "'1 mb'",
+        "did you mean '1MB'",
+        """LoRA(),
+        constraints=[
+            max_stored_bytes("1 mb"),  # <
+        ],""",
+    ),
+    "constraints of nothing": Wrong(
+        "constraints must be a list",
+        "None",
+        "leave it out for none",
+        """LoRA(),
+        constraints=None,  # <""",
+    ),
+    "more methods than there are": Wrong(
+        "constraints ask for at least 2 methods",
+        "a space of 1 at most",
+        "lower the number, or add items",
+        """LoRA(rank=4),
+        constraints=[
+            at_least(2, "methods"),  # <
+        ],""",
+    ),
+    "at least as many layers as there are not": Wrong(
+        "constraints ask for at least 9 layers",
+        "a backbone of 2",
+        "lower the number",
+        """LoRA(rank=2),
+        constraints=[
+            at_least(9, "layers"),  # <
+        ],""",
     ),
     # the study
     "a space that is none": Wrong(
@@ -518,7 +796,7 @@ WRONG = {
         "loosen",
         """LoRA(rank=4),
         constraints=[
-            at_least(2, "methods"),  # <
+            "lora.rank != 4",  # <
         ],""",
     ),
     # Python

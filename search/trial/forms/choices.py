@@ -14,15 +14,17 @@ from torch import Tensor
 from peftnas.search.splits import ChoiceSplit
 from peftnas.search.task_protocol import AnySplit, Split
 from peftnas.search.trial.batches import Batch, Tokens, tokenise
-from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, logits_of
+from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, pooled_outcome
 from peftnas.search.trial.head import Attached, Head, build_head
 from peftnas.search.trial.losses import loss_of
+from peftnas.search.trial.reading import Reading, largest_sum, read_by_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftnas.search.trial.classifier import Classifier
 
+_FEWEST = 2  # answers of an example, where it is not known
 ABSENT = -1e4  # score of an answer that an example does not have; finite, as all predictions are
 
 
@@ -114,6 +116,13 @@ class Choices(Form):
         tokens = tokenise(pairs, reader.tokenizer, length, pad=reader.pad, types=reader.types)
         return ChoiceRows(tokens, np.concatenate([[0], np.cumsum(counts)]), split.labels)
 
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        if rows is None:
+            return Reading(read_by_step(None, length, _FEWEST * size), 1)
+        assert isinstance(rows, ChoiceRows)
+        sequences = largest_sum(np.diff(rows.starts), size)
+        return Reading(read_by_step(rows.tokens.lengths, length, size, sequences), 1)
+
     def head(
         self,
         base: PreTrainedModel,
@@ -131,9 +140,7 @@ class Choices(Form):
         return loss_of(answer, labels)
 
     def evaluate(self, model: Classifier, rows: Rows) -> Outcome:
-        predictions = logits_of(model, rows)
-        labels = torch.from_numpy(rows.labels.copy())
-        return Outcome(predictions, float(self.loss(torch.from_numpy(predictions), labels)))
+        return pooled_outcome(self, model, rows)
 
     def perfect(self, labels: Any, n_outputs: int) -> Any:
         return np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]

@@ -98,7 +98,7 @@ def sequence_rows(split: TargetSplit, reader: Reader, length: int, most: int) ->
 
     Args:
         split: inputs and targets.
-        reader: of an encoder-decoder.
+        reader: of an encoder-decoder whose tokenizer has a sign that ends a text.
         length: tokens of an input.
         most: tokens of a target.
     """
@@ -107,7 +107,7 @@ def sequence_rows(split: TargetSplit, reader: Reader, length: int, most: int) ->
     targets = reader.tokenizer(text_target=split.targets, max_length=most, **quiet)["input_ids"]
     last = reader.tokenizer.eos_token_id
     # a tokenizer that ends no text leaves it to us: the decoder has to learn where to stop
-    ends = last is not None and not any(last in row for row in targets)
+    ends = not any(last in row for row in targets)
     targets = [[*row, last][:most] if ends else row for row in targets]
     begin = getattr(reader.config, "decoder_start_token_id", None)
     nothing = np.zeros(len(split), dtype=np.int64)

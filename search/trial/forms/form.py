@@ -19,6 +19,7 @@ from peftnas.search.errors import UsageError
 from peftnas.search.task_protocol import AnySplit, Task, TaskData
 from peftnas.search.trial.batches import EVALUATION_TOKENS, evaluation_order
 from peftnas.search.trial.losses import disagreement
+from peftnas.search.trial.reading import Reading, read_by_step
 from peftnas.spaces.domains import Domain
 
 if TYPE_CHECKING:
@@ -106,6 +107,21 @@ class Reader:
         assert self.words is not None, "a form checks that its backbone reads words"
         return self.words
 
+    def fast(self, purpose: str) -> PreTrainedTokenizerBase:
+        """A tokenizer that says where its tokens stand in a text.
+
+        Args:
+            purpose: what needs one, in the plural, for the message.
+        Raises:
+            UsageError: if the backbone has none.
+        """
+        if not self.tokenizer.is_fast:
+            raise UsageError(
+                f"{purpose} need a fast tokenizer, which says where its tokens stand in a text, "
+                f"got {type(self.tokenizer).__name__}; save the backbone with a tokenizer.json"
+            )
+        return self.tokenizer
+
     @property
     def types(self) -> bool:
         """Whether the backbone wants to know the second text from the first."""
@@ -134,6 +150,7 @@ class Form(ABC):
 
     kind: ClassVar[str]
     pools: ClassVar[bool] = False  # its head reads ``Recipe.pooling``
+    writes: ClassVar[bool] = False  # its answers are written word by word
 
     @property
     @abstractmethod
@@ -172,6 +189,14 @@ class Form(ABC):
         """
         return None
 
+    def check_weights(self, backbone: Backbone) -> None:
+        """Refuse weights that lack what :meth:`load` reads; here: a backbone needs no head.
+
+        Raises:
+            UsageError: with what is missing.
+        """
+        return None
+
     def load(self, backbone: Backbone, dtype: str, device: str) -> PreTrainedModel:
         """The frozen network that answers; here: the backbone without a task head."""
         return backbone.load(dtype, device)
@@ -190,6 +215,21 @@ class Form(ABC):
             length: tokens of one example; longer ones are cut.
             names: of the classes; see ``TaskData.label_names``.
         """
+
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        """What the heaviest training step, or inference pass, on some examples reads.
+
+        Here: each example is one sequence, for a linear head.
+
+        Args:
+            rows: of a split, n >= 1; ``None``: examples as large as can be, before data are read.
+            length: tokens of one example, no more than ``rows`` were made for; what is longer is
+                cut as :meth:`rows` does.
+            size: examples of the step; all there are where there are fewer.
+            outputs: see ``TaskData.n_outputs``.
+        """
+        lengths = None if rows is None else rows.lengths
+        return Reading(read_by_step(lengths, length, size), outputs)
 
     @abstractmethod
     def head(
@@ -239,7 +279,14 @@ def passes(model: Classifier, rows: Rows) -> Iterator[tuple[npt.NDArray[np.int64
         yield numbers, batch, answer
 
 
-def logits_of(model: Classifier, rows: Rows) -> npt.NDArray[np.float32]:
+def pooled_outcome(form: Form, model: Classifier, rows: Rows) -> Outcome:
+    """What a head with one answer an example, (n, n_outputs), makes of a whole split."""
+    predictions = _logits_of(model, rows)
+    labels = torch.from_numpy(rows.labels.copy())
+    return Outcome(predictions, float(form.loss(torch.from_numpy(predictions), labels)))
+
+
+def _logits_of(model: Classifier, rows: Rows) -> npt.NDArray[np.float32]:
     """The answers to a whole split in its order, (n, n_outputs)."""
     answers: npt.NDArray[np.float32] | None = None
     for numbers, _, answer in passes(model, rows):
@@ -258,7 +305,8 @@ def form_of(task: Task) -> Form:
         return made_form({"kind": "text"})
     if not isinstance(form, Form):
         raise UsageError(
-            f"the form of a task must be a Form of peftnas.search.trial.forms, got {form!r}"
+            f"the form of a task must be a Form of peftnas.search.trial.forms, got {form!r}; give "
+            "one such as Tagging(), or leave it out for texts with a class each"
         )
     return form
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from peftnas.search.errors import UsageError
+from peftnas.search.errors import NoRoomError, UsageError
 from peftnas.search.splits import TargetSplit
 from peftnas.search.task_protocol import AnySplit
 from peftnas.search.trial.batches import EVALUATION_TOKENS, tokens_from
@@ -26,6 +26,7 @@ from peftnas.search.trial.forms.language import (
     ended,
     likelihoods,
 )
+from peftnas.search.trial.reading import Reading, largest_sum, read_by_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -66,6 +67,7 @@ class Generation(OwnWords):
     """
 
     kind: ClassVar[str] = "generation"
+    writes: ClassVar[bool] = True
 
     max_new_tokens: int = 64
     reads: str = "an input"
@@ -83,23 +85,21 @@ class Generation(OwnWords):
             )
 
     def load(self, backbone: Backbone, dtype: str, device: str) -> PreTrainedModel:
-        both = backbone.config().is_encoder_decoder
-        auto = "AutoModelForSeq2SeqLM" if both else "AutoModelForCausalLM"
-        model = backbone.load(dtype, device, auto=auto)
+        model = super().load(backbone, dtype, device)
         # its own file may ask for beams or punish repeats; trials are compared on plain decoding
         model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
         return model
 
     def rows(self, split: AnySplit, reader: Reader, length: int, names: Sequence[str]) -> Rows:
         assert isinstance(split, TargetSplit)
+        if reader.tokenizer.eos_token_id is None:
+            raise UsageError(
+                "generation needs a tokenizer with a sign that ends a text, where it learns to "
+                "stop, got none; set eos_token and save the tokenizer again"
+            )
         if reader.config.is_encoder_decoder:
             return sequence_rows(split, reader, length, self.max_new_tokens)
-        room = length - self.max_new_tokens
-        if room < 2:
-            raise UsageError(
-                f"recipe.max_length must leave room for an input before {self.max_new_tokens} new "
-                f"tokens, got {length} in all; raise it, or lower max_new_tokens of the task"
-            )
+        room = self._room(length)
         ids, first = [], []
         texts = zip(
             bare_tokens(reader, split.inputs), bare_tokens(reader, split.targets), strict=True
@@ -113,6 +113,20 @@ class Generation(OwnWords):
         nothing = np.zeros(len(ids), dtype=np.int64)
         tokens = tokens_from(ids, None, nothing, reader.pad)
         return PromptedRows(tokens, np.array(first), split.targets, reader.tokenizer)
+
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        most = self.max_new_tokens
+        if rows is None:
+            reads = read_by_step(None, length, size)
+            return Reading(replace(reads, decoder_tokens=most), words=size * most)
+        if isinstance(rows, SequenceRows):
+            reads = read_by_step(rows.tokens.lengths, length, size)
+            reads = replace(reads, decoder_tokens=int(rows.told.max()))
+            return Reading(reads, words=largest_sum(rows.told, size))
+        assert isinstance(rows, PromptedRows)
+        told = rows.lengths - rows.first
+        cut = np.minimum(rows.first, self._room(length)) + told
+        return Reading(read_by_step(cut, length, size), words=largest_sum(told, size))
 
     def evaluate(self, model: Classifier, rows: Rows) -> Outcome:
         assert isinstance(rows, PromptedRows | SequenceRows)
@@ -134,6 +148,16 @@ class Generation(OwnWords):
             for number, text in zip(numbers, texts, strict=True):
                 found[number] = text.strip()
         return found
+
+    def _room(self, length: int) -> int:
+        """Tokens of an input before a target."""
+        room = length - self.max_new_tokens
+        if room < 2:
+            raise NoRoomError(
+                f"recipe.max_length must leave room for an input before {self.max_new_tokens} new "
+                f"tokens, got {length} in all; raise it, or lower max_new_tokens of the task"
+            )
+        return room
 
     def _written(
         self,

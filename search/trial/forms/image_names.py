@@ -11,17 +11,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from peftnas.methods.reads import Reads
 from peftnas.search.errors import UsageError
 from peftnas.search.splits import ImageSplit
 from peftnas.search.task_protocol import AnySplit
 from peftnas.search.trial.forms.form import Reader, Rows
 from peftnas.search.trial.forms.images import ImageBatch, ImageRows, Images, image_rows
 from peftnas.search.trial.head import Attached, Head
+from peftnas.search.trial.reading import Reading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftnas.methods.anatomy import Anatomy
+
+_NAME_TOKENS = 16  # of the text of a class, where it is not known
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,14 @@ class ImageNames(Images):
         return NamedRows(
             images.pixels, images.labels, images.mean, images.std, images.tokens, ids, mask
         )
+
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        if rows is None:
+            return Reading(Reads(outputs, _NAME_TOKENS, padded=True, images=size))
+        assert isinstance(rows, NamedRows)
+        classes, tokens = rows.ids.shape
+        padded = not bool(rows.mask.all())
+        return Reading(Reads(classes, tokens, padded, images=min(size, len(rows))))
 
     def head(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,13 +13,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from peftnas.methods.reads import Reads
 from peftnas.search.backbone import PICTURES
 from peftnas.search.errors import UsageError
 from peftnas.search.splits import ImageSplit
 from peftnas.search.task_protocol import AnySplit
-from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, logits_of
+from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, pooled_outcome
 from peftnas.search.trial.head import Attached, Head, PooledHead, output_width, start_head
 from peftnas.search.trial.losses import loss_of
+from peftnas.search.trial.reading import Reading
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -91,7 +93,9 @@ class ImageHead(PooledHead):
 class Images(Form):
     """Splits are ``ImageSplit``; predictions (n, n_outputs).
 
-    Images get the size that the backbone reads, as its ``preprocessor_config.json`` says.
+    Images get the size that the backbone reads: squeezed, or where its
+    ``preprocessor_config.json`` cuts out the middle, resized and cut in the same proportions.
+    Colours are scaled as that file says.
     ``pooling="native"`` is the linear layer on the first position of ViT's own classifier.
     """
 
@@ -113,6 +117,9 @@ class Images(Form):
         assert isinstance(split, ImageSplit)
         return image_rows(split, reader.folder, reader.config)
 
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        return Reading(Reads(size if rows is None else min(size, len(rows)), 1), outputs)
+
     def head(
         self,
         base: PreTrainedModel,
@@ -130,9 +137,7 @@ class Images(Form):
         return loss_of(answer, labels)
 
     def evaluate(self, model: Classifier, rows: Rows) -> Outcome:
-        predictions = logits_of(model, rows)
-        labels = torch.from_numpy(rows.labels.copy())
-        return Outcome(predictions, float(self.loss(torch.from_numpy(predictions), labels)))
+        return pooled_outcome(self, model, rows)
 
     def perfect(self, labels: Any, n_outputs: int) -> Any:
         return np.eye(n_outputs, dtype=np.float32)[labels]
@@ -155,31 +160,50 @@ def image_rows(split: ImageSplit, folder: Path, config: PretrainedConfig) -> Ima
     said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     size = int(config.image_size)
     resample = int(said.get("resample", 2))  # 2: bilinear, in Pillow's numbers
-    crop = bool(said.get("do_center_crop", False))
-    fitted = [_fitted(image, size, resample, crop) for image in split.images]
+    shorter = round(size * _margin(said)) if said.get("do_center_crop", False) else None
+    fitted = [_fitted(image, size, resample, shorter) for image in split.images]
+    mean, std = _normalisation(said)
+    tokens = (size // int(config.patch_size)) ** 2 + 1
+    return ImageRows(np.stack(fitted), split.labels, mean, std, tokens)
+
+
+def _margin(said: Mapping[str, Any]) -> float:
+    """How much longer than the part that is cut out the shorter side is made: 256 / 224."""
+    found = [_side(said.get(name)) for name in ("size", "crop_size")]
+    return max(1.0, found[0] / found[1]) if all(found) else 1.0
+
+
+def _side(held: Any) -> int:
+    """A size as the versions of transformers write it: a number, or a dict; 0: not said."""
+    if isinstance(held, Mapping):
+        held = held.get("shortest_edge") or held.get("height")
+    return int(held or 0)
+
+
+def _normalisation(said: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each colour, over values in [0, 1]."""
     plain = not said.get("do_normalize", True)
-    return ImageRows(
-        np.stack(fitted),
-        split.labels,
-        (0.0,) * 3 if plain else tuple(said.get("image_mean", _HALF)),
-        (1.0,) * 3 if plain else tuple(said.get("image_std", _HALF)),
-        (size // int(config.patch_size)) ** 2 + 1,
-    )
+    mean = (0.0,) * 3 if plain else said.get("image_mean", _HALF)
+    std = (1.0,) * 3 if plain else said.get("image_std", _HALF)
+    factor = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0
+    # both are of values that are scaled by the factor
+    largest = 255 * factor
+    return tuple(one / largest for one in mean), tuple(one / largest for one in std)
 
 
 def _fitted(
-    image: npt.NDArray[np.uint8], size: int, resample: int, crop: bool
+    image: npt.NDArray[np.uint8], size: int, resample: int, shorter: int | None
 ) -> npt.NDArray[np.uint8]:
-    """An image of (S, S, 3): squeezed, or its shorter side fitted and its middle cut out."""
+    """An image of (S, S, 3): squeezed, or its ``shorter`` side fitted and its middle cut out."""
     from PIL import Image
 
-    if image.shape[:2] == (size, size):
-        return image
-    picture, height, width = Image.fromarray(image), image.shape[0], image.shape[1]
+    height, width = image.shape[:2]
     wanted = (size, size)
-    if crop:
-        scale = size / min(height, width)
-        wanted = (max(size, round(width * scale)), max(size, round(height * scale)))
-    found = np.asarray(picture.resize(wanted, Image.Resampling(resample)))
+    if shorter is not None:
+        # the longer side is rounded down, as transformers does
+        wanted = (shorter * width // min(height, width), shorter * height // min(height, width))
+    found = image
+    if (width, height) != wanted:
+        found = np.asarray(Image.fromarray(image).resize(wanted, Image.Resampling(resample)))
     top, left = (found.shape[0] - size) // 2, (found.shape[1] - size) // 2
     return found[top : top + size, left : left + size]

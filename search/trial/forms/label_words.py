@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from peftnas.search.errors import UsageError
-from peftnas.search.task_protocol import AnySplit, Split
+from peftnas.search.task_protocol import AnySplit, Split, TaskData
 from peftnas.search.trial.batches import Batch, Tokens, tokens_from
 from peftnas.search.trial.forms.form import Reader, Rows
 from peftnas.search.trial.forms.language import Language, bare_tokens, begun, last_logits
 from peftnas.search.trial.forms.texts import Texts
 from peftnas.search.trial.head import Attached, Head
+from peftnas.search.trial.reading import Reading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,10 +80,33 @@ class LabelWords(Texts):
     template: str = "{text}\nAnswer:"
 
     def check_backbone(self, name: str, anatomy: Anatomy) -> None:
-        Language().check_backbone(name, anatomy)
+        super().check_backbone(name, anatomy)
+        if not anatomy.causal:
+            raise UsageError(
+                f"label_words need a decoder, whose own head says which word comes next, got "
+                f"{name!r} of type {anatomy.model_type!r}; take a causal one (llama, gpt2), or "
+                "leave label_words out"
+            )
+
+    def check_data(self, data: TaskData) -> None:
+        super().check_data(data)
+        told, classes = dict(self.words), data.label_names
+        if others := [name for name in told if name not in classes]:
+            raise UsageError(
+                f"label_words must have the classes of the data, got {others[0]!r}; "
+                f"the classes: {', '.join(classes)}"
+            )
+        if missing := [name for name in classes if name not in told]:
+            raise UsageError(
+                f"label_words must have a word for each class, got none for {missing[0]!r}; "
+                f"the classes: {', '.join(classes)}"
+            )
 
     def load(self, backbone: Backbone, dtype: str, device: str) -> PreTrainedModel:
         return Language().load(backbone, dtype, device)
+
+    def check_weights(self, backbone: Backbone) -> None:
+        Language().check_weights(backbone)
 
     def rows(self, split: AnySplit, reader: Reader, length: int, names: Sequence[str]) -> Rows:
         assert isinstance(split, Split)
@@ -103,11 +127,6 @@ class LabelWords(Texts):
     def _first_tokens(self, reader: Reader, names: Sequence[str]) -> npt.NDArray[np.int64]:
         """The first token of the word of each class, as it stands behind the template."""
         told = dict(self.words)
-        if missing := [name for name in names if name not in told]:
-            raise UsageError(
-                f"label_words must have a word for each class, got none for {missing[0]!r}; "
-                f"the classes: {', '.join(names)}"
-            )
         (before,) = bare_tokens(reader, [self.template])
         found: dict[int, str] = {}
         for name in names:
@@ -123,6 +142,10 @@ class LabelWords(Texts):
                 )
             found[first] = told[name]
         return np.array(list(found), dtype=np.int64)
+
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        reads = super().reading(rows, length, size, outputs).reads
+        return Reading(reads, words=reads.batch)
 
     def head(
         self,

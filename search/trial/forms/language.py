@@ -18,6 +18,8 @@ from peftnas.search.task_protocol import AnySplit
 from peftnas.search.trial.batches import Batch, Tokens, tokens_from
 from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, passes
 from peftnas.search.trial.head import Attached, Head, without_cache
+from peftnas.search.trial.own_head import check_own_head, own_auto
+from peftnas.search.trial.reading import Reading, largest_sum, read_by_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -99,6 +101,19 @@ def last_logits(model: PreTrainedModel, batch: Any, kept: int) -> Tensor:
 class OwnWords(Form):
     """Forms that the backbone's own head answers, with a word at each position that counts."""
 
+    def check_weights(self, backbone: Backbone) -> None:
+        check_own_head(backbone)
+
+    def load(self, backbone: Backbone, dtype: str, device: str) -> PreTrainedModel:
+        return backbone.load(dtype, device, auto=own_auto(backbone))
+
+    def reading(self, rows: Rows | None, length: int, size: int, outputs: int) -> Reading:
+        lengths = None if rows is None else rows.lengths
+        reads = read_by_step(lengths, length, size)
+        if lengths is None:
+            return Reading(reads, words=size * (length - 1))
+        return Reading(reads, words=largest_sum(np.minimum(lengths, length) - 1, size))
+
     def head(
         self,
         base: PreTrainedModel,
@@ -134,9 +149,6 @@ class Language(OwnWords):
                 f"a language model needs a decoder, whose tokens see earlier ones only, got "
                 f"{name!r} of type {anatomy.model_type!r}; take a causal one (llama, gpt2)"
             )
-
-    def load(self, backbone: Backbone, dtype: str, device: str) -> PreTrainedModel:
-        return backbone.load(dtype, device, auto="AutoModelForCausalLM")
 
     def rows(self, split: AnySplit, reader: Reader, length: int, names: Sequence[str]) -> Rows:
         assert isinstance(split, PlainSplit)

@@ -17,7 +17,7 @@ from peftnas.search.task_protocol import AnySplit
 from peftnas.search.trial.batches import Batch, Tokens, ragged, tokens_from
 from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, passes
 from peftnas.search.trial.head import Attached, Head, last_hidden, output_width, start_head
-from peftnas.search.trial.losses import disagreement
+from peftnas.search.trial.losses import LEFT_OUT, disagreement, loss_of_some
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from peftnas.search.trial.classifier import Classifier
 
 NEVER = -1e4  # score of a token that can be no part of an answer
+NOTHING = (0, 0)  # the span that stands for no answer
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class SpanBatch(Batch):
     """Questions with their texts.
 
     Attributes:
-        labels: (B, 2) number of the first and of the last token of the answer; 0: there is none.
+        labels: (B, 2) number of the first and of the last token of the answer; 0: there is none;
+            LEFT_OUT: it was cut.
         allowed: (B, T) bool, tokens of the text, and the first of all.
     """
 
@@ -45,7 +47,7 @@ class SpanRows:
 
     Attributes:
         tokens: of both.
-        spans: (n, 2) tokens of the answer; 0, 0 where there is none among them.
+        spans: (n, 2) tokens of the answer; 0 where there is none; LEFT_OUT where it was cut.
         begins, ends: (total,) the characters of the text that each token stands for; both 0
             outside the text.
         contexts: the texts.
@@ -100,7 +102,8 @@ class SpanHead(Head):
 class Spans(Form):
     """Splits are ``SpanSplit``; predictions are texts, "" for no answer.
 
-    Text beyond the largest length is cut, so an answer there cannot be found.
+    Text beyond the largest length is cut, so an answer there cannot be found: where some texts
+    hold no answer that is what is learned of it, elsewhere the loss leaves it out.
 
     Attributes:
         may_lack: some texts hold no answer; else the best span of the text is always given.
@@ -115,12 +118,7 @@ class Spans(Form):
 
     def rows(self, split: AnySplit, reader: Reader, length: int, names: Sequence[str]) -> Rows:
         assert isinstance(split, SpanSplit)
-        tokenizer = reader.tokenizer
-        if not tokenizer.is_fast:
-            raise UsageError(
-                "extractive answers need a fast tokenizer, which says where its tokens stand in "
-                f"the text, got {type(tokenizer).__name__}; save one with a tokenizer.json"
-            )
+        tokenizer = reader.fast("answers in a text")
         _check_room(split.questions, tokenizer, length)
         encoded = tokenizer(
             split.questions,
@@ -135,12 +133,27 @@ class Spans(Form):
         for row, pairs in enumerate(encoded["offset_mapping"]):
             inside = np.array([part == 1 for part in encoded.sequence_ids(row)])
             offsets.append(np.asarray(pairs, dtype=np.int64).reshape(-1, 2) * inside[:, None])
-        spans = [_span(split, row, ends) for row, ends in enumerate(offsets)]
+        spans = [
+            _span(split, row, ends, encoded.encodings[row].overflowing)
+            for row, ends in enumerate(offsets)
+        ]
+        self._check_reached(split, spans, length)
+        none = NOTHING if self.may_lack else (LEFT_OUT, LEFT_OUT)
         begins, ends = np.concatenate(offsets).T
         types = encoded["token_type_ids"] if reader.types else None
         nothing = np.zeros(len(split), dtype=np.int64)
         tokens = tokens_from(encoded["input_ids"], types, nothing, reader.pad)
-        return SpanRows(tokens, np.array(spans), begins, ends, split.contexts, split.answers)
+        numbers = np.array([span or none for span in spans], dtype=np.int64)
+        return SpanRows(tokens, numbers, begins, ends, split.contexts, split.answers)
+
+    def _check_reached(
+        self, split: SpanSplit, spans: Sequence[tuple[int, int] | None], length: int
+    ) -> None:
+        if (split.starts >= 0).any() and not any(spans):
+            raise UsageError(
+                f"recipe.max_length must reach an answer in some text, got {length}, which cuts "
+                "all answers; raise it"
+            )
 
     def head(
         self,
@@ -155,7 +168,7 @@ class Spans(Form):
         return start_head(SpanHead(output_width(base), dropout), seed)
 
     def loss(self, answer: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(answer.flatten(0, 1), labels.flatten())
+        return loss_of_some(answer.flatten(0, 1), labels.flatten())
 
     def disagreement(self, one: Tensor, other: Tensor) -> Tensor:
         return disagreement(one.flatten(0, 1), other.flatten(0, 1), classes=True)
@@ -165,10 +178,11 @@ class Spans(Form):
         found = [""] * len(rows)
         total = 0.0
         for numbers, batch, answer in passes(model, rows):
-            total += float(self.loss(answer, batch.labels)) * len(numbers)
+            known = int((batch.labels[:, 0] != LEFT_OUT).sum())
+            total += float(self.loss(answer, batch.labels)) * known
             for row, scores in zip(numbers.tolist(), answer.cpu().numpy(), strict=True):
                 found[row] = self._text(rows, row, scores)
-        return Outcome(found, total / len(rows))
+        return Outcome(found, total / max(1, int((rows.spans[:, 0] != LEFT_OUT).sum())))
 
     def _text(self, rows: SpanRows, row: int, scores: npt.NDArray[np.float32]) -> str:
         """The text of the best span; scores (2, T)."""
@@ -208,14 +222,27 @@ def _check_room(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, le
         )
 
 
-def _span(split: SpanSplit, row: int, offsets: npt.NDArray[np.int64]) -> tuple[int, int]:
-    """First and last token of an answer; 0, 0 where there is none, or it was cut."""
-    start = int(split.starts[row])
-    if start < 0:
-        return 0, 0
-    end = start + len(split.answers[row][0])
+def _span(
+    split: SpanSplit, row: int, offsets: npt.NDArray[np.int64], cut: Sequence[Any]
+) -> tuple[int, int] | None:
+    """First and last token of an answer, spaces around it apart.
+
+    Args:
+        offsets: (T, 2) characters of the text that each token stands for.
+        cut: encodings of what is beyond the largest length.
+    Returns:
+        ``None`` where there is no answer, or it was cut.
+    """
+    if split.starts[row] < 0:
+        return None
+    answer = split.answers[row][0]
+    start = int(split.starts[row]) + len(answer) - len(answer.lstrip())
+    end = start + len(answer.strip())
     begins, ends = offsets.T
     inside = np.flatnonzero((ends > start) & (begins < end) & (ends > begins))
-    if not len(inside) or ends[inside[-1]] < end:
-        return 0, 0
-    return int(inside[0]), int(inside[-1])
+    lost = any(
+        part == 1 and begin < end and start < until
+        for encoding in cut
+        for part, (begin, until) in zip(encoding.sequence_ids, encoding.offsets, strict=True)
+    )
+    return None if lost or not len(inside) else (int(inside[0]), int(inside[-1]))

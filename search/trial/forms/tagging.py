@@ -11,16 +11,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from peftnas.search.errors import UsageError
 from peftnas.search.splits import TaggedSplit
 from peftnas.search.task_protocol import AnySplit
 from peftnas.search.trial.batches import Batch, Tokens, tokens_from
 from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, passes
 from peftnas.search.trial.head import Attached, Head, last_hidden, output_width, start_head
-from peftnas.search.trial.losses import loss_of
+from peftnas.search.trial.losses import LEFT_OUT, loss_of_some
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from peftnas.search.trial.classifier import Classifier
 
@@ -33,7 +32,8 @@ class TaggedBatch(Batch):
     """Words of some texts.
 
     Attributes:
-        labels: (N,) tag numbers of the N words that have a token, text after text.
+        labels: (N,) tag numbers of the N words that have a token, text after text; LEFT_OUT where
+            training has no such tag.
         rows, places: (N,) where the first token of each of them stands.
     """
 
@@ -48,7 +48,7 @@ class TaggedRows:
     Attributes:
         tokens: of the texts.
         labels: tags of all words.
-        numbers: (words,) their numbers.
+        numbers: (words,) their numbers; LEFT_OUT where training has no such tag.
         places: (words,) the token of each word in its text, or NOWHERE.
         starts: (n + 1,) where the words of each text begin.
         names: of the tags.
@@ -109,6 +109,7 @@ class Tagging(Form):
     """Splits are ``TaggedSplit``; predictions are the tags of each text's words, by name.
 
     A word is tagged at its first token, as is usual. A word beyond the largest length gets "O".
+    Where training lacks a tag the loss leaves it out, and no prediction is right.
     """
 
     kind: ClassVar[str] = "tagging"
@@ -118,8 +119,7 @@ class Tagging(Form):
         assert isinstance(split, TaggedSplit)
         ids, places = _aligned(split.words, reader, length)
         number = {name: index for index, name in enumerate(names)}
-        # a tag that is asked for has no number yet
-        numbers = [number.get(tag, 0) for tags in split.tags for tag in tags]
+        numbers = [number.get(tag, LEFT_OUT) for tags in split.tags for tag in tags]
         nothing = np.zeros(len(split), dtype=np.int64)
         return TaggedRows(
             tokens_from(ids, None, nothing, reader.pad),
@@ -143,22 +143,23 @@ class Tagging(Form):
         return start_head(TokenHead(output_width(base), n_outputs, dropout), seed)
 
     def loss(self, answer: Tensor, labels: Tensor) -> Tensor:
-        return loss_of(answer, labels)
+        return loss_of_some(answer, labels)
 
     def evaluate(self, model: Classifier, rows: Rows) -> Outcome:
         assert isinstance(rows, TaggedRows)
         found = np.full(len(rows.numbers), NOWHERE)
         total = 0.0
         for numbers, batch, answer in passes(model, rows):
-            total += float(self.loss(answer, batch.labels)) * len(batch.labels)
+            known = int((batch.labels != LEFT_OUT).sum())
+            total += float(self.loss(answer, batch.labels)) * known
             spans = [np.arange(rows.starts[row], rows.starts[row + 1]) for row in numbers.tolist()]
             words = np.concatenate(spans)
             words = words[rows.places[words] != NOWHERE]
             found[words] = answer.argmax(dim=1).cpu().numpy()
         tags = [OUTSIDE if best == NOWHERE else rows.names[best] for best in found.tolist()]
         cuts = zip(rows.starts[:-1].tolist(), rows.starts[1:].tolist(), strict=True)
-        known = max(1, int((rows.places != NOWHERE).sum()))
-        return Outcome([tags[start:end] for start, end in cuts], total / known)
+        told = int(((rows.places != NOWHERE) & (rows.numbers != LEFT_OUT)).sum())
+        return Outcome([tags[start:end] for start, end in cuts], total / max(1, told))
 
     def unlabelled(self, *examples: Any) -> AnySplit:
         """``words``: a list of words for each text."""
@@ -174,12 +175,7 @@ def _aligned(
     Words are joined by spaces and found again by their characters: no tokenizer has to know that
     a text comes in words.
     """
-    tokenizer = reader.tokenizer
-    if not tokenizer.is_fast:
-        raise UsageError(
-            f"tagging needs a fast tokenizer, which says where its tokens stand in the text, got "
-            f"{type(tokenizer).__name__}; save the backbone with a tokenizer.json"
-        )
+    tokenizer = reader.fast("tags of words")
     encoded = tokenizer(
         [" ".join(words) for words in texts],
         truncation=True,
@@ -188,15 +184,36 @@ def _aligned(
         return_attention_mask=False,
         return_token_type_ids=False,
     )
+    ids: list[list[int]] = encoded["input_ids"]
+    marks = _marks(tokenizer, ids)
     places = []
-    for words, offsets in zip(texts, encoded["offset_mapping"], strict=True):
-        begins = np.concatenate([[0], np.cumsum([len(word) + 1 for word in words])])[:-1]
-        ends_of_words = begins + [len(word) for word in words]
-        starts, ends = np.asarray(offsets, dtype=np.int64).reshape(-1, 2).T
-        own = np.where(ends > starts, ends, 0)  # special tokens stand nowhere
-        reached = np.maximum.accumulate(own)
-        first = np.searchsorted(reached, begins, side="right")  # first token that ends after it
-        inside = first < len(own)
-        inside[inside] &= starts[first[inside]] < ends_of_words[inside]
-        places.append(np.where(inside, first, NOWHERE))
-    return encoded["input_ids"], places
+    for words, row, offsets in zip(texts, ids, encoded["offset_mapping"], strict=True):
+        marked = np.array([token in marks for token in row], dtype=bool)
+        pairs = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+        letters = _first_tokens(words, np.where(marked[:, None], 0, pairs))
+        places.append(np.where(letters == NOWHERE, _first_tokens(words, pairs), letters))
+    return ids, places
+
+
+def _marks(tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[int]]) -> set[int]:
+    """Tokens that stand for a space alone.
+
+    Sentence pieces put one in front of a text and let it stand for the first letter; a causal
+    model has read nothing of the word there.
+    """
+    used = sorted({token for row in ids for token in row})
+    pieces = tokenizer.convert_ids_to_tokens(used)
+    return {token for token, piece in zip(used, pieces, strict=True) if not piece.strip("▁ ")}
+
+
+def _first_tokens(words: Sequence[str], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The first token of each word, (words,), or NOWHERE; tokens with empty offsets are none's."""
+    begins = np.concatenate([[0], np.cumsum([len(word) + 1 for word in words])])[:-1]
+    ends_of_words = begins + [len(word) for word in words]
+    starts, ends = offsets.T
+    own = np.where(ends > starts, ends, 0)  # special tokens stand nowhere
+    reached = np.maximum.accumulate(own)
+    first = np.searchsorted(reached, begins, side="right")  # first token that ends after it
+    inside = first < len(own)
+    inside[inside] &= starts[first[inside]] < ends_of_words[inside]
+    return np.where(inside, first, NOWHERE)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from peftnas.search.errors import UsageError
 from peftnas.search.task_protocol import AnySplit, Split, TaskData
 from peftnas.search.trial.batches import tokenise
-from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, logits_of
+from peftnas.search.trial.forms.form import Form, Outcome, Reader, Rows, pooled_outcome
 from peftnas.search.trial.head import Head, build_head
 from peftnas.search.trial.losses import loss_of
 
@@ -59,9 +58,7 @@ class Texts(Form):
         return loss_of(answer, labels)
 
     def evaluate(self, model: Classifier, rows: Rows) -> Outcome:
-        predictions = logits_of(model, rows)
-        labels = torch.from_numpy(rows.labels.copy())
-        return Outcome(predictions, float(self.loss(torch.from_numpy(predictions), labels)))
+        return pooled_outcome(self, model, rows)
 
     def perfect(self, labels: Any, n_outputs: int) -> Any:
         if labels.dtype == np.int64:

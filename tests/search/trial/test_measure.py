@@ -7,13 +7,17 @@ import math
 import pytest
 import torch
 
-from peftnas.methods import AdaMix, Adapter, FullFineTuning, LoRA, Method
+from peftnas.methods import AdaMix, Adapter, FullFineTuning, LoRA, Method, Prompt
+from peftnas.methods.reads import Reads
 from peftnas.search.backbone import Backbone
-from peftnas.search.predictions import Predictions, Reading
+from peftnas.search.errors import NoRoomError
+from peftnas.search.predictions import Predictions
 from peftnas.search.recipe import Recipe
 from peftnas.search.trial.bench import Bench
 from peftnas.search.trial.fine_tune import run_trial
+from peftnas.search.trial.forms.texts import Texts
 from peftnas.search.trial.measure import StepMeter
+from peftnas.search.trial.reading import Reading
 from peftnas.spaces import Architecture
 from tests.search.conftest import JobOf, SpecOf
 
@@ -24,8 +28,10 @@ def bench(request: pytest.FixtureRequest, spec_of: SpecOf) -> Bench:
 
 
 def predicted(bench: Bench, method: Method, recipe: dict[str, object]) -> int:
-    longest = int(bench.examples(32).train.lengths.max())
-    predictions = Predictions(bench.backbone, lambda: Reading(longest, 2))
+    rows = bench.examples(32).train
+    predictions = Predictions(
+        bench.backbone, bench.form, lambda length, size: bench.form.reading(rows, length, size, 2)
+    )
     return predictions.train_memory_bytes(
         Architecture(method), Recipe.from_dict({"max_length": 32} | recipe)
     )
@@ -90,6 +96,21 @@ def test_measuring_changes_nothing_of_a_step() -> None:
     assert torch.equal(train(True), train(False))
 
 
+def test_of_two_batches_as_large_the_one_with_padding_counts() -> None:
+    net = torch.nn.Linear(4, 2)
+    meter = StepMeter(net.parameters(), torch.optim.SGD(net.parameters(), lr=1.0), "cpu")
+    real = torch.ones(3, 4)
+    padded = real.clone()
+    padded[0, 3] = 0
+    for mask in (real, padded, real):
+        with meter.step({"x": real, "attention_mask": mask}):
+            hidden = net(real.clone())
+            # a mask is one more tensor to keep
+            (hidden if mask is real else hidden * mask[:, :2].clone()).sum().backward()
+    state = 4 * 2 * 10
+    assert meter.measured()["train_memory_bytes"] == state + 4 * (12 + 6)
+
+
 def test_no_meter_stays_on_after_a_step_that_failed() -> None:
     net = torch.nn.Linear(2, 2)
     meter = StepMeter(net.parameters(), torch.optim.SGD(net.parameters(), lr=1.0), "cpu")
@@ -99,8 +120,18 @@ def test_no_meter_stays_on_after_a_step_that_failed() -> None:
     assert net.weight.grad is not None
 
 
+def predictions_of(backbone: Backbone, words: int | None = None) -> Predictions:
+    """Of texts of 20 tokens."""
+
+    def reading(length: int, size: int) -> Reading:
+        outputs = 2 if words is None else 0
+        return Reading(Reads(size, min(length, 20), padded=True), outputs, words)
+
+    return Predictions(backbone, Texts(), reading)
+
+
 def test_a_prediction_of_a_shorter_text(bert: Backbone) -> None:
-    predictions = Predictions(bert, lambda: Reading(20, 2))
+    predictions = predictions_of(bert)
     architecture = Architecture(LoRA(rank=2))
     long, cut, small = (
         predictions.train_memory_bytes(architecture, Recipe(max_length=length, batch_size=batch))
@@ -110,15 +141,24 @@ def test_a_prediction_of_a_shorter_text(bert: Backbone) -> None:
     assert not predictions.decodes
 
 
-def test_a_prediction_of_several_sequences_an_example_and_of_words(llama: Backbone) -> None:
+def test_a_prediction_of_words(llama: Backbone) -> None:
     architecture, recipe = Architecture(LoRA(rank=2)), Recipe(max_length=40, batch_size=4)
-    plain, choices, words = (
-        Predictions(llama, lambda reading=reading: reading).train_memory_bytes(  # type: ignore[misc]
-            architecture, recipe
-        )
-        for reading in (Reading(20, 2), Reading(20, 1, sequences=3), Reading(20, 1, words=True))
+    plain, few, words = (
+        predictions_of(llama, count).train_memory_bytes(architecture, recipe)
+        for count in (None, 10, 80)
     )
     vocabulary = llama.config().vocab_size
-    assert choices > plain
-    # the probabilities of all words at each position
-    assert words - plain >= 4 * 4 * 20 * vocabulary - 4 * 4 * 32
+    # the probabilities of all words at each position, and the word that is right
+    assert words - few == (4 * vocabulary + 8) * 70
+    assert plain < few
+
+
+def test_an_architecture_that_leaves_no_room_is_told(bert: Backbone) -> None:
+    predictions, recipe = predictions_of(bert), Recipe()
+    assert predictions.refusal(Architecture(Prompt(length=36)), recipe) is None
+    long = Architecture(Prompt(length=37))
+    says = "a prompt of 37 leaves no room for texts in the backbone's 40 positions; shorten the "
+    assert predictions.refusal(long, recipe) == f"{says}prompt"
+    with pytest.raises(NoRoomError, match="a prompt of 37 leaves no room"):
+        predictions.train_memory_bytes(long, recipe)
+    assert predictions.memory_in_space(long, recipe) == math.inf

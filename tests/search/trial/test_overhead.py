@@ -19,6 +19,7 @@ from peftnas.methods import (
     Prompt,
     describe,
 )
+from peftnas.methods.reads import Reads
 from peftnas.methods.testing.tiny import build
 from peftnas.search.backbone import Backbone
 from peftnas.search.trial.bench import Bench
@@ -34,7 +35,7 @@ def measured(bench: Bench, *methods: Method, names: tuple[str, ...] = OVERHEADS)
         Architecture(*methods),
         bench.anatomy,
         names,
-        tokens=12,
+        reads=Reads(1, 12),
         longest=bench.longest,
     )
 
@@ -86,7 +87,7 @@ def test_an_encoder_decoder_adds_words_to_its_own_cache() -> None:
         Architecture(Adapter(bottleneck=2)),
         describe(model),
         OVERHEADS,
-        tokens=6,
+        reads=Reads(1, 6),
         longest=40,
     )
     assert set(found) == {PREFILL, DECODE}

@@ -16,7 +16,7 @@ from peftnas.spaces.enumerate import walks
 from peftnas.spaces.sizes.census import Census
 from peftnas.spaces.sizes.counting import Listing
 from peftnas.studies.cli.main import main
-from peftnas.studies.literature import table
+from peftnas.studies.literature import peftnas_default, table
 from peftnas.studies.literature.autopeft import autopeft
 from peftnas.studies.literature.llm_adapters import llm_adapters
 from peftnas.studies.literature.nas_for_peft import nas_for_peft
@@ -27,6 +27,7 @@ from peftnas.studies.literature.s4 import s4
 from peftnas.studies.literature.unipelt import unipelt, unipelt_central
 from peftnas.studies.weights import package_folder
 
+DOCS = Path(table.__file__).resolve().parents[2] / "docs" / "literature.md"
 FILES = (
     "autopeft",
     "llm_adapters",
@@ -38,6 +39,14 @@ FILES = (
     "s4",
     "unipelt",
 )
+# what the default does not fit -> how its docstring says so
+UNFIT = {
+    "albert": "not fit albert",
+    "deberta": "nor deberta-v2",
+    "mamba": "backbones with attention and FFN",
+    # of these the tiny ones have stacks of two layers
+    **dict.fromkeys(("t5", "t5_gated", "bart", "whisper"), "three layers or more in a stack"),
+}
 # tiny backbones have 3 layers, T5 2 + 2; the number of points
 SMALL = {
     "autopeft": (autopeft((0, 1, 3)), "bert", (3**3 - 1) * (2**3 - 1)),
@@ -61,6 +70,9 @@ def test_points_are_as_many_as_published(row):
     if row.published is not None:
         assert raw.low == row.published
     assert 0 < size.low <= size.high <= raw.low
+    # all figures of the page but the seconds, which stand last
+    written = table.line(row, raw, size, seconds).rsplit("|", 2)[0]
+    assert written in DOCS.read_text(encoding="utf-8")
 
 
 def test_formulas_are_those_of_the_papers():
@@ -120,8 +132,27 @@ def test_one_is_shown_by_its_path(capsys):
     assert "40" in capsys.readouterr().out
 
 
-def test_every_row_is_in_the_docs():
-    page = Path(table.__file__).resolve().parents[2] / "docs" / "literature.md"
-    text = page.read_text(encoding="utf-8")
-    for row in table.ROWS:
-        assert f"[{row.name}](../studies/literature/{row.file}.py) | {row.backbone} |" in text
+def test_the_docs_have_a_line_for_each_row_and_no_other():
+    lines = [line for line in DOCS.read_text(encoding="utf-8").splitlines() if "](../" in line]
+    assert [line.split("]")[0].removeprefix("| [") for line in lines] == [
+        row.name for row in table.ROWS
+    ]
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_default_fits_the_backbones_that_it_says(family):
+    anatomy = describe(CONFIGS[family]())
+    if family in UNFIT:
+        assert UNFIT[family] in peftnas_default.__doc__.replace("\n", " ")
+        with pytest.raises(ValueError):
+            peftnas_default.peftnas_default().bind(anatomy)
+    else:
+        bound = peftnas_default.peftnas_default(budget=None).bind(anatomy)
+        assert bound.count(bound.sample(0)) > 0
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_what_runs_on_the_default_backbone_is_said(file):
+    module = importlib.import_module(f"peftnas.studies.literature.{file}")
+    other = module.study.space.to_dict() != module.space.to_dict()
+    assert other == ("The default backbone" in module.__doc__)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from sklearn.metrics import accuracy_score
 
 from peftnas.studies.study_file import load_study
+from tests.studies.conftest import make_backbone
 from tests.studies.tasks.conftest import Ran
 
 GUIDE = Path(__file__).parents[3] / "CONTRIBUTING.md"
@@ -21,10 +23,26 @@ study = Study(
 """
 
 
+def example_of(name: str) -> str:
+    """A marked block of the guide."""
+    block = rf"<!-- example: {name} -->\n```python\n(.*?)```"
+    [found] = re.findall(block, GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    return str(found)
+
+
+def test_a_study_in_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_backbone(tmp_path / "backbone")
+    study = STUDY.replace("SearchSpace(", "recipe=Recipe(steps=2), space=SearchSpace(", 1)
+    (tmp_path / "own.py").write_text(example_of("task") + study.replace("space=recipe", "recipe"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example_of("debug"), str(GUIDE), "exec"), {})
+    assert re.match(r"lora rank \d.*letters_right", capsys.readouterr().out)
+
+
 def test_a_task_of_ones_own(two_trials: object, tmp_path: Path) -> None:
-    [example] = re.findall(
-        r"<!-- example: task -->\n```python\n(.*?)```", GUIDE.read_text(), re.DOTALL
-    )
+    example = example_of("task")
     (tmp_path / "own.py").write_text(example + STUDY)
     task = load_study(str(tmp_path / "own.py")).study.task
     methods = [name for name, value in vars(type(task)).items() if callable(value)]

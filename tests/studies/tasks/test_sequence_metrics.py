@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -40,6 +41,35 @@ def test_texts() -> None:
     assert METRICS["rouge1"](guesses, right) == pytest.approx((1 + 0.8) / 2)
     assert METRICS["rouge_l"](["b a"], ["a b"]) == pytest.approx(0.5)
     assert METRICS["rouge2"](["a b c"], ["a b d"]) == pytest.approx(0.5)
+
+
+def test_texts_of_any_script() -> None:
+    for text in ("привет мир", "καλημέρα κόσμε", "हिन्दी भाषा", "今日は世界", "한국어 문장"):
+        for name in ("rouge1", "rouge_l"):
+            assert METRICS[name]([text], [text]) == 1.0, text
+    # precision 1, recall 1/2
+    assert METRICS["rouge1"](["Привет!"], ["привет, мир"]) == pytest.approx(2 / 3)
+    assert METRICS["rouge_l"](["cafe"], ["café"]) == 0.0, "an accent makes another word"
+    # signs of Chinese and Japanese are words
+    assert METRICS["rouge1"](["今日"], ["今日は世"]) == pytest.approx(2 / 3)
+
+
+def test_texts_of_plain_letters_score_as_rouge_score_has_them() -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    pairs = [("The cat_sat, on 2 mats!", "the cat sat on-a mat"), ("", "a"), ("x.y", "X Y z")]
+    for name, kind in (("rouge1", "rouge1"), ("rouge2", "rouge2"), ("rouge_l", "rougeL")):
+        for guess, right in pairs:
+            expected = RougeScorer([kind]).score(right, guess)[kind].fmeasure
+            assert METRICS[name]([guess], [right]) == pytest.approx(expected)
+
+
+def test_tags_of_many_texts_take_time_in_proportion() -> None:
+    """Adding list to list would take minutes."""
+    rows = [["B-a", "O", "O", "O", "O"]] * 60_000
+    start = time.process_time()
+    assert METRICS["tag_accuracy"](rows, [["B-a", "O", "O", "O", "B-b"]] * 60_000) == 0.8
+    assert time.process_time() - start < 10
 
 
 def test_answers() -> None:

@@ -92,15 +92,18 @@ def test_language_modelling(
 ) -> None:
     write_rows(tmp_path / "t", plain)
     ran = two_trials("llama", LanguageModelling("t"), Prefix(length=2), Prompt(length=2))
-    for metrics, (sums, counts) in zip(ran.metrics, ran.found, strict=True):
-        assert metrics["perplexity"] == pytest.approx(math.exp(sums.sum() / counts.sum()))
-    # one text alone through the model with its labels, as transformers computes the loss
-    with ran.trained() as trained, trained.answerer() as answerer:
-        (sum_of,) = answerer(["a b c"])
-        ids = torch.tensor([[*answerer.tokenizer("a b c").input_ids, 4]])
-        with torch.no_grad():
-            loss = answerer.classifier.base(input_ids=ids, labels=ids).loss
-        assert sum_of == pytest.approx(3 * float(loss), rel=1e-4)
+    # each text alone through the model with its labels, as transformers computes the loss
+    for number, metrics in enumerate(ran.metrics):
+        with ran.trained(number) as trained, trained.answerer() as answerer:
+            tokens, total = 0, 0.0
+            for text in ran.bench.data.validation.texts:
+                ids = torch.tensor([[*answerer.tokenizer(text).input_ids, 4]])
+                with torch.no_grad():
+                    loss = answerer.classifier.base(input_ids=ids, labels=ids).loss
+                told = ids.shape[1] - 1
+                assert answerer([text])[0] == pytest.approx(told * float(loss), rel=1e-4)
+                tokens, total = tokens + told, total + told * float(loss)
+        assert metrics["perplexity"] == pytest.approx(math.exp(total / tokens), rel=1e-4)
 
 
 def copied(random: np.random.Generator) -> dict[str, Any]:
