@@ -9,9 +9,10 @@ from peftnas.spaces.constraints import AtLeast, Constraint
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.fields import settings
 from peftnas.spaces.relations import Forbid, Relation
-from peftnas.spaces.structure import ByGroup, ByLayer, PerGroup, PerLayer
+from peftnas.spaces.sizes.reals import real_fields
+from peftnas.spaces.structure import PerLayer
 from peftnas.spaces.ties import Shared
-from peftnas.spaces.tree_nodes import Groups, leaves, within
+from peftnas.spaces.tree_nodes import Groups, differs_by_layer, draws_layers, leaves, within
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -38,7 +39,10 @@ def _of_constraint(bound: BoundSpace, constraint: Constraint) -> str:
         case AtLeast():
             return ""
         case Relation() | Forbid():
-            if any(_by_layer(held) for path in constraint.paths for held in _held(bound, path)):
+            if real_fields(bound).intersection(constraint.paths):
+                return f'"{constraint.words()}" compares a Real, which is not counted'
+            held = [one for path in constraint.paths for one in _held(bound, path)]
+            if any(differs_by_layer(one) or draws_layers(one) for one in held):
                 return f'"{constraint.words()}" compares what differs by layer'
             return ""
     return f'"{constraint.words()}" can only be told of whole architectures'
@@ -68,9 +72,3 @@ def _held(bound: BoundSpace, path: str) -> Iterator[Any]:
     for leaf in leaves(bound.nodes):
         if leaf.method.kind == kind:
             yield getattr(leaf.method, name)
-
-
-def _by_layer(held: Any) -> bool:
-    return any(
-        isinstance(inner, PerLayer | PerGroup | ByGroup | ByLayer) for inner in within(held)
-    )

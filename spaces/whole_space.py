@@ -41,9 +41,9 @@ class WholeSpace:
         """:meth:`size` under several budgets, in their order.
 
         Args:
-            budgets: each as a space takes one.
+            budgets: each as a space takes one, or 0.
         """
-        limits = [self._limit(budget) for budget in budgets]
+        limits = [0 if _is_zero(budget) else self._limit(budget) for budget in budgets]
         return [self._size(bounds) for bounds in self._counting.cumulated(limits)]
 
     def raw_size(self, max_parameters: int | str | None = None) -> Size:
@@ -165,3 +165,7 @@ class WholeSpace:
     @property
     def _bound(self) -> BoundSpace:
         return cast("BoundSpace", self)
+
+
+def _is_zero(budget: object) -> bool:
+    return budget == 0 and not isinstance(budget, bool)

@@ -108,33 +108,14 @@ def test_a_large_space_is_drawn_from_in_moments() -> None:
 # kinds that must be drawn somewhere: a part outside of the layers keeps methods apart
 HASHED = """
 import hashlib
-from peftnas.spaces import Choice, Grouped, Integer, SearchSpace, Subset, forbid
+from peftnas.spaces import Grouped, Integer, SearchSpace
 from tests.spaces.toy import Bias, Box, Low, ToyAnatomy
 
-biased = Grouped(
-    Low(rank=Integer(1, 3)),
-    Box(rank=Integer(1, 3)),
-    Bias(targets=("query", "embeddings")),
-    n=None,
-    min_size=0,
-)
-for space in (
-    SearchSpace(biased, max_parameters=300),
-    SearchSpace(
-        Grouped(
-            Low(rank=Integer(1, 9)),
-            Box(rank=Integer(1, 9)),
-            n=2,
-            grouping=Choice("uniform", "increasing"),
-            tuned=Subset(0, 1),
-        ),
-        constraints=[forbid({"toy_low.rank": 2}, "toy_box")],
-    ),
-):
-    bound = space.bind(ToyAnatomy(3))
-    drawn = [*bound.uniform(9, 0), *bound.stratified(4, 0, strata=2)]
-    drawn.append(bound.mutate(drawn[0], 0))
-    print(bound.size(), hashlib.md5(repr(drawn).encode()).hexdigest())
+ranks, biases = Integer(1, 6), Bias(targets=("query", "embeddings"))
+bound = SearchSpace(Grouped(Low(rank=ranks), Box(rank=ranks), biases, n=None)).bind(ToyAnatomy(4))
+drawn = [*bound.uniform(20, 0), *bound.stratified(2, 0, strata=1)]
+drawn.append(bound.mutate(drawn[0], 0))
+print(bound.size(), hashlib.md5(repr(drawn).encode()).hexdigest())
 """
 
 
@@ -149,7 +130,7 @@ def test_draws_do_not_depend_on_the_seed_of_hashes() -> None:
         ).stdout
         for seed in ("0", "1", "2")
     }
-    assert len(outputs) == 1 and outputs.pop().count("\n") == 2
+    assert len(outputs) == 1
 
 
 def test_the_largest_architectures_are_drawn() -> None:
