@@ -45,7 +45,7 @@ def parts(bound: BoundSpace) -> list[Part]:
 
     Items belong together that can place the same kind of module at the same sites, that together
     place something else than each alone (tried on every option and at random), that share a draw,
-    or that a constraint compares.
+    or that are of one kind which a constraint looks at; see also :func:`linked`.
     """
     tries = {node.path: _tries(bound, node) for node in bound.nodes}
     sorts = {path: _sorts(bound, some) for path, some in tries.items()}

@@ -135,9 +135,7 @@ class Tables:
         if key not in self._groups:
             nothing_more = self._only is not None and layer not in self._only
             found: dict[tuple[int, int], _Group] = {}
-            for letter, following in sorted(
-                self._automaton.step(layer, state).items(), key=lambda pair: pair[0]
-            ):
+            for letter, following in self._automaton.step(layer, state).items():
                 if letter == NOTHING or not nothing_more:
                     table, weight = self._table(layer + 1, following), self._weight(letter)
                     group = found.setdefault((weight, id(table)), (weight, table, []))

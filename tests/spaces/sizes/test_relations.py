@@ -1,4 +1,4 @@
-"""Constraints between fields of several methods, against brute force; and bounds where they fail."""
+"""Constraints between fields, against brute force; and bounds where these are not counted."""
 
 from __future__ import annotations
 
@@ -64,9 +64,10 @@ _CONSTRAINTS = (
 @st.composite
 def tied(draw: st.DrawFn, ranks: st.SearchStrategy[Any] = _PLAIN) -> SearchSpace:
     """A space of three methods and one or two constraints on their sizes."""
+    styles = st.sampled_from(["serial", Choice("serial", "parallel")])
     items = [
         Low(rank=draw(ranks), layers=draw(_LAYERS)),
-        Box(rank=draw(_PLAIN), style=draw(st.sampled_from(["serial", Choice("serial", "parallel")]))),
+        Box(rank=draw(_PLAIN), style=draw(styles)),
         Soft(length=draw(_PLAIN)),
     ]
     return SearchSpace(
