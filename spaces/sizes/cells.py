@@ -23,6 +23,8 @@ _CELLS = 40_000
 Variants = Mapping[Look, Mapping[Narrowing, int]]
 """Of a part, the number of each variant: what is seen of it, and what is left of that."""
 
+_Left = tuple[Look, Narrowing]
+
 
 def look(
     bound: BoundSpace,
@@ -43,22 +45,19 @@ def look(
     kinds = frozenset(kind for one in constraints for kind in one.kinds)
     paths = list(dict.fromkeys(path for one in constraints for path in one.paths))
     drawn = drawn_by_layer(assignment, paths)
-    closed = [
-        bound.placed_once(one).architecture for one in closings(assignment, bound.anatomy.n_layers)
-    ]
-    first = closed[0]
-    seen = {_seen(one, kinds, [path for path in paths if path not in drawn]) for one in closed}
+    closed = [bound.placed_once(one) for one in closings(assignment, bound.anatomy.n_layers)]
+    named = [path for path in paths if path not in drawn]
+    seen = {_seen(one.architecture, kinds, named) for one in closed}
     if len(seen) > 1:
         raise Unstructured
-    active = {
-        path: held for path, held in drawn.items() if any(True for _ in values_of(first, path))
-    }
+    first = closed[0].architecture
+    active = {path: held for path, held in drawn.items() if [*values_of(first, path)]}
     return Look(
         seen.pop(),
         tuple(active.items()),
         made.vanishing(assignment, kinds),
         frozenset(path for path in active if made.hollow(assignment, path)),
-        tuple(method for method in first.methods if method.kind in kinds),
+        closed[0],
     )
 
 
@@ -80,30 +79,32 @@ def cells_of(
     """
     if math.prod(map(len, looks)) > _CELLS:
         raise Unstructured
-    cells: list[tuple[tuple[Look, Narrowing], ...]] = []
+    cells: list[tuple[_Left, ...]] = []
     for some in itertools.product(*looks):
         left = narrowings(bound, some, constraints)
         if left is not None:
             cells.append(tuple(zip(some, left, strict=True)))
-    found: list[Variants] = []
-    numbered: list[dict[tuple[Look, Narrowing], int]] = []
-    for index in range(len(looks)):
-        beside: dict[tuple[Look, Narrowing], set[Any]] = {}
-        for cell in cells:
-            beside.setdefault(cell[index], set()).add(cell[:index] + cell[index + 1 :])
-        numbers: dict[Any, int] = {}
-        number = {
-            pair: numbers.setdefault((pair[1], frozenset(others)), len(numbers))
-            for pair, others in beside.items()
-        }
-        numbered.append(number)
-        variants: dict[Look, dict[Narrowing, int]] = {}
-        for (seen, narrowing), at in number.items():
-            variants.setdefault(seen, {})[narrowing] = at
-        found.append(variants)
-    return found, frozenset(
-        tuple(number[pair] for number, pair in zip(numbered, cell, strict=True)) for cell in cells
+    numbered = [_numbered(cells, index) for index in range(len(looks))]
+    variants: list[dict[Look, dict[Narrowing, int]]] = [{} for _ in looks]
+    for known, numbers in zip(variants, numbered, strict=True):
+        for (seen, narrowing), number in numbers.items():
+            known.setdefault(seen, {})[narrowing] = number
+    return [*variants], frozenset(
+        tuple(numbers[pair] for numbers, pair in zip(numbered, cell, strict=True))
+        for cell in cells
     )
+
+
+def _numbered(cells: Sequence[tuple[_Left, ...]], index: int) -> dict[_Left, int]:
+    """The variants of one part: what is left alike, beside the same of the others."""
+    beside: dict[_Left, set[tuple[_Left, ...]]] = {}
+    for cell in cells:
+        beside.setdefault(cell[index], set()).add(cell[:index] + cell[index + 1 :])
+    numbers: dict[tuple[Narrowing, frozenset[tuple[_Left, ...]]], int] = {}
+    return {
+        left: numbers.setdefault((left[1], frozenset(others)), len(numbers))
+        for left, others in beside.items()
+    }
 
 
 def _seen(architecture: Architecture, kinds: frozenset[str], paths: Sequence[str]) -> Any:

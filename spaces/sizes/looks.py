@@ -21,7 +21,7 @@ from peftnas.spaces.sizes.assign import Assignment, Grouping, Unstructured
 from peftnas.spaces.structure import PerGroup, PerLayer
 
 if TYPE_CHECKING:
-    from peftnas.spaces.bound_space import BoundSpace
+    from peftnas.spaces.bound_space import BoundSpace, Placed
 
 Narrowing = tuple[tuple[str, tuple[Any, ...]], ...]
 """Fields drawn by layer, METHOD.FIELD, each with the values that are left; the others keep all."""
@@ -36,14 +36,19 @@ class Look:
         drawn: fields that are drawn by layer, METHOD.FIELD, and what from.
         vanishing: kinds of which a method can place nothing.
         hollow: those of ``drawn`` with which nothing may be placed, other than by a size of 0.
-        methods: of one such assignment, layers closed.
+        placed: one such assignment, layers closed.
     """
 
     seen: tuple[Any, ...]
     drawn: tuple[tuple[str, Any], ...]
     vanishing: frozenset[str]
     hollow: frozenset[str]
-    methods: tuple[Configurable, ...] = field(compare=False)
+    placed: Placed = field(compare=False)
+
+    @property
+    def methods(self) -> tuple[Configurable, ...]:
+        """Those of the assignment, in canonical form."""
+        return self.placed.architecture.methods
 
 
 def narrowings(
@@ -119,15 +124,11 @@ def _broken(
         some = [_with(method, given) for method in methods]
         if None in some:
             continue
-        placed = _placed(bound, Architecture(*(one for one in some if one is not None)))
+        together = Architecture(*(one for one in some if one is not None))
+        # constraints on fields look at nothing but these
+        placed = dataclasses.replace(looks[0].placed, architecture=together)
         if constraint.broken(placed, bound) is not None:
             yield given
-
-
-def _placed(bound: BoundSpace, architecture: Architecture) -> Any:
-    from peftnas.spaces.bound_space import Placed
-
-    return Placed(architecture, (), 0)
 
 
 def _with(method: Configurable, given: dict[str, Any]) -> Configurable | None:

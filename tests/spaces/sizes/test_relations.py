@@ -158,16 +158,16 @@ def test_a_constraint_never_raises_the_upper_bound(name: str) -> None:
         Maybe(Box(rank=PerLayer(Integer(1, 4)))),
         Maybe(Bias(layers=LAYERS)),
     )
-    free = SearchSpace(*items).bind(ToyAnatomy(8))
-    bound = SearchSpace(*items, constraints=[ENTANGLED[name]]).bind(ToyAnatomy(8))
+    free = SearchSpace(*items).bind(ToyAnatomy(5))
+    bound = SearchSpace(*items, constraints=[ENTANGLED[name]]).bind(ToyAnatomy(5))
     assert free.size().exact and not bound.size().exact
     assert bound.size().high <= free.size().high
     assert bound.raw_size().high <= free.raw_size().high
     for tight, wide in zip(bound.sizes([100, 500]), free.sizes([100, 500]), strict=True):
         assert tight.low <= tight.high <= wide.high
     kept = SearchSpace(*items, constraints=[ENTANGLED[name], at_least(3, "layers")])
-    needing = SearchSpace(*items, constraints=[at_least(3, "layers")]).bind(ToyAnatomy(8))
-    assert kept.bind(ToyAnatomy(8)).size().high <= needing.size().high < free.size().high
+    needing = SearchSpace(*items, constraints=[at_least(3, "layers")]).bind(ToyAnatomy(5))
+    assert kept.bind(ToyAnatomy(5)).size().high <= needing.size().high < free.size().high
 
 
 def test_fields_drawn_by_layer_that_are_compared_with_each_other_are_not_taken_apart() -> None:
