@@ -9,9 +9,10 @@ from peftnas.spaces.constraints import AtLeast, Constraint
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.fields import settings
 from peftnas.spaces.relations import Forbid, Relation
-from peftnas.spaces.structure import ByGroup, ByLayer, PerGroup, PerLayer
+from peftnas.spaces.sizes.reals import real_fields
+from peftnas.spaces.structure import PerLayer
 from peftnas.spaces.ties import Shared
-from peftnas.spaces.tree_nodes import Groups, leaves, within
+from peftnas.spaces.tree_nodes import Groups, differs_by_layer, draws_layers, leaves, within
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -26,19 +27,31 @@ def why_bounds(bound: BoundSpace) -> str:
     Args:
         bound: a space that is not.
     """
+    constraints = bound.space.constraints
     reasons = (
-        *(_of_constraint(bound, constraint) for constraint in bound.space.constraints),
+        *(_of_constraint(bound, constraint, 2) for constraint in constraints),
         *_of_fields(bound),
+        *(_of_constraint(bound, constraint, 1) for constraint in constraints),
     )
     return next(filter(None, reasons), "its parts depend on each other in too many ways")
 
 
-def _of_constraint(bound: BoundSpace, constraint: Constraint) -> str:
+def _of_constraint(bound: BoundSpace, constraint: Constraint, by_layer: int) -> str:
+    """What a constraint has to do with it; "": nothing.
+
+    Args:
+        bound: the space.
+        constraint: of it.
+        by_layer: how many of its fields have to differ by layer to be a reason.
+    """
     match constraint:
         case AtLeast():
             return ""
         case Relation() | Forbid():
-            if any(_by_layer(held) for path in constraint.paths for held in _held(bound, path)):
+            if real_fields(bound).intersection(constraint.paths):
+                return f'"{constraint.words()}" compares a Real, which is not counted'
+            differing = [path for path in constraint.paths if _differs(bound, path)]
+            if len(differing) >= by_layer:
                 return f'"{constraint.words()}" compares what differs by layer'
             return ""
     return f'"{constraint.words()}" can only be told of whole architectures'
@@ -62,15 +75,13 @@ def _of_fields(bound: BoundSpace) -> Iterator[str]:
             yield f"{node.path}.tuned is shared"
 
 
+def _differs(bound: BoundSpace, path: str) -> bool:
+    return any(differs_by_layer(one) or draws_layers(one) for one in _held(bound, path))
+
+
 def _held(bound: BoundSpace, path: str) -> Iterator[Any]:
     """What the field METHOD.FIELD of a constraint holds in each method of the kind."""
     kind, _, name = path.partition(".")
     for leaf in leaves(bound.nodes):
         if leaf.method.kind == kind:
             yield getattr(leaf.method, name)
-
-
-def _by_layer(held: Any) -> bool:
-    return any(
-        isinstance(inner, PerLayer | PerGroup | ByGroup | ByLayer) for inner in within(held)
-    )

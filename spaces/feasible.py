@@ -1,17 +1,23 @@
-"""The smallest point of a space, found by descent: does anything meet the budget?"""
+"""The smallest point that descent finds in a space: does anything meet the budget?"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.dimensions import Dimension
 from peftnas.spaces.domains import Choice, Integer, Real
+from peftnas.spaces.fields import settings
+from peftnas.spaces.relations import Relation
+from peftnas.spaces.ties import Shared
 from peftnas.spaces.tree import Ask, Choose, Point, Primitive
-from peftnas.spaces.tree_nodes import ABSENT, Fork, Leaf, Node, Presence, leaves
+from peftnas.spaces.tree_nodes import ABSENT, Fork, Leaf, Node, Presence, leaves, within
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
 
+
+_IN = re.compile(r"^(layers|groups)\[\d+\]\.")
 
 OVER_BUDGET = "trainable parameters"
 """What the sentence begins with that is said of an architecture over budget."""
@@ -30,8 +36,8 @@ def feasible_point(bound: BoundSpace) -> Point:
     words = bound.canonical(point.architecture).words()
     if broken.startswith(OVER_BUDGET):
         raise ValueError(
-            f"no architecture meets the budget of the space: {broken} at the smallest point "
-            f"({words}); raise max_parameters or lower the smallest sizes"
+            f"no architecture of the space was found that meets its budget: {broken} at the "
+            f"smallest point ({words}); raise max_parameters or lower the smallest sizes"
         )
     raise ValueError(
         f"no architecture of the space was found that meets its constraints: {broken} at the "
@@ -57,16 +63,50 @@ def smallest_point(bound: BoundSpace) -> Point:
 
 
 def _descend(bound: BoundSpace, point: Point) -> Point:
-    """Sweeps over all dimensions, taking every change that helps, until none does."""
+    """Sweeps over all dimensions, taking every change that helps, until none does.
+
+    Fields that relations compare are changed to one value together, too: where they must be equal,
+    changing one breaks what it mends.
+    """
     cost, improved = _cost(bound, point), True
+    compared = _compared(bound)
     while improved:
         improved = False
         for dimension in bound.dimensions():
             for value in _alternatives(dimension, point.values):
-                other = bound.draw(_small({**point.values, dimension.path: value}))
-                if _cost(bound, other) < cost:
-                    point, cost, improved = other, _cost(bound, other), True
+                for together in ((dimension,), *(some for some in compared if dimension in some)):
+                    changes = {one.path: value for one in together if value in one.domain}
+                    other = bound.draw(_small({**point.values, **changes}))
+                    if _cost(bound, other) < cost:
+                        point, cost, improved = other, _cost(bound, other), True
     return point
+
+
+def _compared(bound: BoundSpace) -> list[list[Dimension]]:
+    """The dimensions of fields that relations compare with each other, directly or in a chain."""
+    fields: list[set[str]] = []
+    for one in bound.space.constraints:
+        if isinstance(one, Relation) and len(one.paths) > 1:
+            linked = [some for some in fields if some.intersection(one.paths)]
+            fields = [some for some in fields if some not in linked]
+            fields.append(set(one.paths).union(*linked))
+    return [_of_fields(bound, some) for some in fields]
+
+
+def _of_fields(bound: BoundSpace, fields: set[str]) -> list[Dimension]:
+    """The dimensions of some fields, given as METHOD.FIELD."""
+    paths: set[str] = set()
+    for leaf in leaves(bound.nodes):
+        for name in settings(type(leaf.method)):
+            if f"{leaf.method.kind}.{name}" in fields:
+                held = within(getattr(leaf.method, name))
+                paths |= {f"{leaf.path}.{name}"}
+                paths |= {one.name for one in held if isinstance(one, Shared)}
+    return [
+        one
+        for one in bound.dimensions()
+        if any(f"{_IN.sub('', one.path)}.".startswith(f"{path}.") for path in paths)
+    ]
 
 
 def _cost(bound: BoundSpace, point: Point) -> tuple[int, int]:
@@ -85,7 +125,8 @@ def _alternatives(dimension: Dimension, values: dict[str, Primitive]) -> list[An
         case Choice(options=options):
             return [option for option in options if option is not held]
         case Integer() as domain:
-            near = {domain.low, domain.low + domain.step, held - domain.step, domain.high}
+            half = domain.low + (held - domain.low) // (2 * domain.step) * domain.step
+            near = {domain.low, domain.low + domain.step, half, held - domain.step, domain.high}
             return sorted(value for value in near if value in domain and value != held)
         case Real():
             return []

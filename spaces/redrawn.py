@@ -1,4 +1,4 @@
-"""Training settings for architectures that were drawn without them."""
+"""What is not counted, for architectures that were drawn without it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.choosers import at_random
+from peftnas.spaces.domains import Real
 from peftnas.spaces.fields import Configurable, settings
 from peftnas.spaces.membership import Inversion
+from peftnas.spaces.sizes.reals import real_fields
 from peftnas.spaces.ties import Shared
 from peftnas.spaces.training_settings import training_names, trains_by_method
 from peftnas.spaces.tree import Ask, Choose, Primitive, Walk
@@ -20,24 +22,24 @@ if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
 
 
-def with_training(
+def redrawn(
     bound: BoundSpace, architectures: Sequence[Architecture], rng: random.Random
 ) -> list[Architecture]:
-    """Architectures of a space with each method's training settings drawn from their domains.
+    """Architectures of a space with each ``Real`` and training setting drawn from its domain.
 
     Where several places of a space can give a method, from the domains of the first of them.
 
     Args:
         bound: the space.
-        architectures: of it, training settings aside; they are left as they are where no method
-            of the space has any.
+        architectures: of it, training settings aside, each ``Real`` at its low end; they are left
+            as they are where the space has neither.
         rng: draws them.
     Raises:
         ValueError: if the settings depend on draws of the space that are not found again.
     """
-    if not trains_by_method(bound):
+    if not trains_by_method(bound) and not real_fields(bound):
         return list(architectures)
-    choose, places = at_random(rng), _places(bound)
+    choose, places = at_random(rng), None if real_fields(bound) else _places(bound)
     if places is not None:
         return [_trained(bound, one, places, choose) for one in architectures]
     inversion = Inversion(bound)
@@ -96,7 +98,7 @@ def _trained(
 
 
 class _Redrawn(Walk):
-    """Draws the training settings, and takes all else from a point."""
+    """Draws the training settings and each ``Real``, and takes all else from a point."""
 
     def __init__(self, known: Mapping[str, Primitive], choose: Choose, bound: BoundSpace) -> None:
         super().__init__(self._answer, bound.anatomy.n_layers, bound.space.gate)
@@ -117,4 +119,6 @@ class _Redrawn(Walk):
             self._training = False
 
     def _answer(self, path: str, domain: Ask) -> Any:
-        return self._draw(path, domain) if self._training else self._known[path]
+        if self._training or isinstance(domain, Real):
+            return self._draw(path, domain)
+        return self._known[path]

@@ -10,8 +10,8 @@ from peftnas.spaces.fields import Configurable, default_of, settings
 from peftnas.spaces.grouped import Grouped
 from peftnas.spaces.refusals import refusal
 from peftnas.spaces.structure import Maybe, PerGroup, PerLayer
-from peftnas.spaces.ties import Shared, Switch
-from peftnas.spaces.tree_nodes import is_primitive, within
+from peftnas.spaces.ties import Shared
+from peftnas.spaces.tree_nodes import differs_by_layer, is_primitive, within
 
 
 def methods_in(item: Any) -> Iterator[Configurable]:
@@ -86,22 +86,15 @@ def check_item(item: Any, top: bool) -> None:
             )
 
 
-def _check_nesting(name: str, value: Any, inside: bool = False) -> None:
-    if isinstance(value, PerLayer | PerGroup):
-        if inside:
-            raise ValueError(
-                f"{name} must have one PerLayer or PerGroup, got {value!r} inside another; "
-                "drop one"
-            )
-        _check_nesting(name, value.domain, inside=True)
-    elif isinstance(value, Shared):
-        _check_nesting(name, value.domain, inside)
-    elif isinstance(value, Choice):
-        for option in value.options:
-            _check_nesting(name, option, inside)
-    elif isinstance(value, Switch):
-        for _, case in value.cases:
-            _check_nesting(name, case, inside)
+def _check_nesting(name: str, value: Any) -> None:
+    for outer in within(value):
+        if isinstance(outer, PerLayer | PerGroup):
+            for inner in within(outer.domain):
+                if differs_by_layer(inner):
+                    raise ValueError(
+                        f"{name} must have one PerLayer, PerGroup or ByGroup, got {inner!r} "
+                        "inside another; drop one"
+                    )
 
 
 def check_ties(items: tuple[Any, ...], names: Iterable[str]) -> None:

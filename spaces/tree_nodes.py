@@ -202,3 +202,13 @@ def within(held: Any) -> Iterator[Any]:
             return
     for one in inner:
         yield from within(one)
+
+
+def differs_by_layer(held: Any) -> bool:
+    """Whether what a field holds is, or can come to hold, other values in other layers."""
+    return any(isinstance(one, PerLayer | PerGroup | ByGroup | ByLayer) for one in within(held))
+
+
+def draws_layers(held: Any) -> bool:
+    """Whether a field ``layers`` holds, or can come to hold, a set still to be drawn."""
+    return any(isinstance(one, Subset) for one in within(held))

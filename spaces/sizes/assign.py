@@ -14,10 +14,19 @@ from typing import Any
 from peftnas.spaces.domains import Choice, Subset
 from peftnas.spaces.enumerate import walks
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.structure import ByGroup, PerGroup, PerLayer
-from peftnas.spaces.ties import Shared, Switch, unshared
+from peftnas.spaces.structure import PerGroup, PerLayer
+from peftnas.spaces.ties import Shared, Switch
 from peftnas.spaces.tree import Walk
-from peftnas.spaces.tree_nodes import Fork, Groups, Node, Presence, leaves, within
+from peftnas.spaces.tree_nodes import (
+    Fork,
+    Groups,
+    Node,
+    Presence,
+    differs_by_layer,
+    draws_layers,
+    leaves,
+    within,
+)
 
 
 class Unstructured(Exception):
@@ -65,11 +74,7 @@ class Assignment:
     @property
     def methods(self) -> tuple[Configurable, ...]:
         """All methods, those of groups included."""
-        return tuple(
-            method
-            for part in self.parts
-            for method in (part.methods if isinstance(part, Grouping) else (part,))
-        )
+        return tuple(method for part in self.parts for method in methods_of(part))
 
 
 def assignments(nodes: Sequence[Node], n_layers: int, gate: Choice | None) -> Iterator[Assignment]:
@@ -93,6 +98,11 @@ def assignments(nodes: Sequence[Node], n_layers: int, gate: Choice | None) -> It
     return walks(run)
 
 
+def methods_of(part: Configurable | Grouping) -> tuple[Configurable, ...]:
+    """The methods of one part of an assignment."""
+    return part.methods if isinstance(part, Grouping) else (part,)
+
+
 def can_be_absent(node: Node) -> bool:
     """Whether an item can yield no method at all."""
     if isinstance(node, Fork):
@@ -101,11 +111,15 @@ def can_be_absent(node: Node) -> bool:
 
 
 def is_open(method: Configurable) -> bool:
-    """Whether layers are still to be drawn."""
-    return any(
-        isinstance(unshared(getattr(method, name)), PerLayer | PerGroup | Subset)
-        for name in settings(type(method))
+    """Whether layers, or values in them, are still to be drawn."""
+    return draws_layers(getattr(method, "layers", None)) or any(
+        draws_by_layer(getattr(method, name)) for name in settings(type(method))
     )
+
+
+def draws_by_layer(held: Any) -> bool:
+    """Whether a field is still to be drawn layer by layer."""
+    return any(isinstance(one, PerLayer | PerGroup) for one in within(held))
 
 
 class _SharedWalk(Walk):
@@ -159,10 +173,7 @@ def _check_conditions(method: Configurable) -> None:
     declared = settings(type(method))
     for setting in declared.values():
         for controlling in setting.when:
-            if any(
-                isinstance(inner, PerLayer | PerGroup | ByGroup)
-                for inner in within(getattr(method, controlling))
-            ):
+            if differs_by_layer(getattr(method, controlling)):
                 raise Unstructured
 
 

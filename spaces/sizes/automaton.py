@@ -30,7 +30,8 @@ _Tail = tuple[Letter, ...]
 _Place = tuple[bool, int, frozenset[str], _Tail]
 """Of a strand: live, layers drawn (up to ``min_size``), kinds drawn, letters of the block left."""
 _Node = tuple[int, tuple[_Place, ...]]
-State = frozenset[_Node]
+State = tuple[_Node, ...]
+"""In one order, whatever the seed of hashes: what is drawn must not depend on it."""
 
 _START: _Place = (False, 0, frozenset(), ())
 
@@ -61,12 +62,12 @@ class Automaton:
         self._plain: dict[int, list[Plain] | None] = {}
         self._options: dict[int, Plain] = {}
         self._steps = 0
-        self.start: State = frozenset(
+        self.start: State = tuple(
             (number, (_START,) * len(box.strands)) for number, box in enumerate(boxes)
         )
 
     def step(self, layer: int, state: State) -> dict[Letter, State]:
-        """The letters that some box can have in a layer, and the states that they lead to.
+        """The letters that some box can have in a layer, in order, and the states after them.
 
         Raises:
             Unstructured: if there are too many to follow.
@@ -80,7 +81,7 @@ class Automaton:
                     self._steps += 1
             if self._steps > _STEPS:
                 raise Unstructured
-            self._known[key] = {letter: _dominant(nodes) for letter, nodes in reached.items()}
+            self._known[key] = {letter: _dominant(reached[letter]) for letter in sorted(reached)}
         return self._known[key]
 
     def plain(self, state: State) -> tuple[int, list[Plain], int] | None:
@@ -310,19 +311,25 @@ def _ways(
 def _dominant(nodes: set[_Node]) -> State:
     """The nodes without those from which another one reaches as much and more."""
     if len(nodes) == 1:
-        return frozenset(nodes)
+        return tuple(nodes)
     best: dict[Any, int] = {}
     for number, places in nodes:
         if len(places) == 1:
             live, drawn, covered, tail = places[0]
             key = (number, live, covered, tail)
             best[key] = max(best.get(key, 0), drawn)
-    return frozenset(
+    kept = (
         (number, places)
         for number, places in nodes
         if len(places) != 1
         or best[number, places[0][0], places[0][2], places[0][3]] == places[0][1]
     )
+    return tuple(sorted(kept, key=_order))
+
+
+def _order(node: _Node) -> tuple[Any, ...]:
+    number, places = node
+    return number, [(live, drawn, sorted(kinds), tail) for live, drawn, kinds, tail in places]
 
 
 def _by_method(rows: Sequence[Methods]) -> Iterator[list[Configurable]]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from peftnas.spaces.architecture import Architecture
-from peftnas.spaces.domains import Subset
-from peftnas.spaces.fields import Configurable, possible_values, settings
-from peftnas.spaces.relations import Forbid, Relation
-from peftnas.spaces.sizes.assign import Assignment, Grouping, Unstructured, is_open
+from peftnas.spaces.fields import Configurable, settings
+from peftnas.spaces.sizes.assign import (
+    Assignment,
+    Grouping,
+    Unstructured,
+    is_open,
+    methods_of,
+)
 from peftnas.spaces.sizes.draws import can_move, joint_draws
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter
+from peftnas.spaces.sizes.looks import placing
 from peftnas.spaces.sizes.spelled import Spelled, block_by_block
 from peftnas.spaces.sizes.spelling import Strands
 from peftnas.spaces.sizes.strands import Block, Fill, Strand
-from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
+from peftnas.spaces.structure import PerGroup
 from peftnas.spaces.ties import Shared, unshared
+from peftnas.spaces.tree_nodes import differs_by_layer
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -31,33 +37,21 @@ class Boxes:
         bound: the space.
         alphabet: that their letters are of.
         apart: whether methods place together just what each places alone.
-        constrained: whether constraints are looked at.
     """
 
-    def __init__(
-        self, bound: BoundSpace, alphabet: Alphabet, apart: bool, constrained: bool
-    ) -> None:
+    def __init__(self, bound: BoundSpace, alphabet: Alphabet, apart: bool) -> None:
         self._bound, self._alphabet, self._apart = bound, alphabet, apart
         self._made = Strands(bound, alphabet)
         self._known: dict[Any, Strand] = {}
         self._words: dict[Any, Spelled] = {}
         self._draws: dict[Any, list[tuple[Configurable, ...]]] = {}
-        compared = [c for c in bound.space.constraints if isinstance(c, Relation | Forbid)]
-        self._compared = compared if constrained else []
 
-    @property
-    def compares(self) -> bool:
-        """Whether assignments can break a constraint."""
-        return bool(self._compared)
-
-    def strands(self, assignment: Assignment) -> tuple[Strand, ...] | None:
-        """The strands of an assignment; ``None`` where it breaks a constraint on its fields.
+    def strands(self, assignment: Assignment) -> tuple[Strand, ...]:
+        """The strands of an assignment.
 
         Raises:
             Unstructured: if what they place depends on each other.
         """
-        if self._compared and not self._meets(assignment):
-            return None
         methods = [part for part in assignment.parts if not isinstance(part, Grouping)]
         if not self._apart and len(assignment.methods) > 1:
             if any(isinstance(part, Grouping) for part in assignment.parts) or any(
@@ -65,7 +59,7 @@ class Boxes:
             ):
                 raise Unstructured
             return (self._made.fixed(methods),)
-        _check_tied_by_layer(methods)
+        _check_tied_by_layer(assignment)
         fixed = [method for method in methods if not is_open(method)]
         strands = [self._strand(method) for method in fixed]
         shared: dict[str, list[Configurable]] = {}
@@ -134,8 +128,8 @@ class Boxes:
 
     def _grouping(self, part: Grouping) -> Strand:
         """The strand of a ``Grouped`` item."""
-        node, item = part.node, part.node.item
-        blocks = [node.layers([group], part.cut) for group in range(node.n)]
+        item = part.node.item
+        blocks = _blocks(part)
         for method in part.methods:
             _check_groups(method, blocks)
         found = [self._spelled(method, part, blocks) for method in part.methods]
@@ -215,40 +209,68 @@ class Boxes:
             self._draws[key] = _in_block(self._bound, methods, block)
         return self._draws[key]
 
-    def _meets(self, assignment: Assignment) -> bool:
-        """Whether the shared fields meet the constraints that compare them.
+    def vanishing(self, assignment: Assignment, kinds: frozenset[str]) -> frozenset[str]:
+        """Those of some kinds of which a method can place nothing, by what is drawn for layers."""
+        found: set[str] = set()
+        for part in assignment.parts:
+            if isinstance(part, Grouping):
+                found |= {
+                    one.kind
+                    for one in part.methods
+                    if one.kind in kinds and self._dead_in_groups(one, part)
+                }
+            elif part.kind in kinds and is_open(part) and _can_be_dead(self._strand(part)):
+                found.add(part.kind)
+        return frozenset(found)
 
-        Raises:
-            Unstructured: if that depends on layers still to be drawn.
-        """
-        closed = Architecture(*map(_closed, assignment.methods))
-        placed = self._bound.placed_once(closed)
-        for constraint in self._compared:
-            looked_at = [m for m in assignment.methods if m.kind in constraint.kinds]
-            for path in constraint.paths:
-                kind, _, name = path.partition(".")
-                held = [
-                    unshared(getattr(method, name)) for method in looked_at if method.kind == kind
-                ]
-                if any(isinstance(one, PerLayer | PerGroup | ByLayer) for one in held):
-                    raise Unstructured
-            if constraint.broken(placed, self._bound) is not None:
-                if any(map(_may_vanish, looked_at)):
-                    raise Unstructured
-                return False
-        return True
+    def hollow(self, assignment: Assignment, path: str) -> bool:
+        """Whether nothing may be placed where METHOD.FIELD is drawn, other than by a size of 0."""
+        kind, _, name = path.partition(".")
+        for part in assignment.parts:
+            for method in methods_of(part):
+                if method.kind == kind:
+                    other = placing(method, name)
+                    if isinstance(part, Grouping):
+                        fewer = tuple(other if one is method else one for one in part.methods)
+                        if self._dead_in_groups(other, dataclasses.replace(part, methods=fewer)):
+                            return True
+                    elif any(
+                        fill.drawn and not fill.live
+                        for block in self._strand(other).blocks
+                        for fill in block.fills
+                    ):
+                        return True
+        return False
+
+    def _dead_in_groups(self, method: Configurable, part: Grouping) -> bool:
+        spelled = self._spelled(method, part, _blocks(part))
+        return not all(live for some in spelled.live for live in some.values())
 
 
-def _check_tied_by_layer(methods: Sequence[Configurable]) -> None:
-    """Draws of each layer that methods share would be drawn for each of them here."""
-    names = [
-        held.name
-        for method in methods
-        for name in settings(type(method))
-        if isinstance(held := getattr(method, name), Shared) and isinstance(held.domain, PerLayer)
-    ]
-    if len(set(names)) < len(names):
-        raise Unstructured
+def _can_be_dead(strand: Strand) -> bool:
+    """Whether draws of a strand can place nothing."""
+    dead = [[fill.drawn for fill in block.fills if not fill.live] for block in strand.blocks]
+    return all(dead) and sum(map(max, dead)) >= strand.min_size
+
+
+def _blocks(part: Grouping) -> list[tuple[int, ...]]:
+    """The layers of each group."""
+    return [part.node.layers([group], part.cut) for group in range(part.node.n)]
+
+
+def _check_tied_by_layer(assignment: Assignment) -> None:
+    """Draws of each layer that parts share would be drawn for each of them here."""
+    known: set[str] = set()
+    for part in assignment.parts:
+        held = [
+            getattr(method, name) for method in methods_of(part) for name in settings(type(method))
+        ]
+        names = {
+            one.name for one in held if isinstance(one, Shared) and differs_by_layer(one.domain)
+        }
+        if known & names:
+            raise Unstructured
+        known |= names
 
 
 def _check_groups(method: Configurable, blocks: Sequence[tuple[int, ...]]) -> None:
@@ -271,28 +293,3 @@ def _in_block(
     return joint_draws(
         [method.replace(layers=block) for method in methods], bound.anatomy.n_layers
     )
-
-
-def _closed(method: Configurable) -> Configurable:
-    """The method in all layers that may be drawn, at the largest of what differs by layer."""
-    changes: dict[str, Any] = {}
-    for name in settings(type(method)):
-        held = unshared(getattr(method, name))
-        if isinstance(held, Subset):
-            changes[name] = held.items
-        elif isinstance(held, PerLayer | PerGroup):
-            changes[name] = list(possible_values(held))[-1]
-    return method.replace(**changes)
-
-
-def _may_vanish(method: Configurable) -> bool:
-    """Whether what is drawn by layer can leave nothing of the method."""
-    for name, declared in settings(type(method)).items():
-        held = unshared(getattr(method, name))
-        if isinstance(held, Subset) and not held.min_size:
-            return True
-        if isinstance(held, PerLayer | PerGroup):
-            values = list(possible_values(held))
-            if () in values or (declared.size and 0 in values):
-                return True
-    return False

@@ -5,8 +5,10 @@ A small space is listed, a larger one counted by its structure; of what has none
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from peftnas.spaces.architecture import Architecture
@@ -15,7 +17,9 @@ from peftnas.spaces.sizes.assign import Unstructured, can_be_absent
 from peftnas.spaces.sizes.at_least import at_least
 from peftnas.spaces.sizes.at_most import at_most
 from peftnas.spaces.sizes.census import Census
-from peftnas.spaces.sizes.parts import Part, parts
+from peftnas.spaces.sizes.parts import Part, parts, tied
+from peftnas.spaces.sizes.reals import pinned, reals_matter
+from peftnas.spaces.sizes.relaxed import Relaxed
 from peftnas.spaces.training_settings import without_training
 from peftnas.spaces.tree import Point
 
@@ -48,7 +52,14 @@ class Counting(Protocol):
             placing: of architectures that place something.
         """
 
-    def drawer(self, low: int, high: int) -> Drawer | None:
+    def around(self, placing: bool) -> Bounds | None:
+        """Bounds of these that hold; ``None`` where there are none.
+
+        Args:
+            placing: as of :meth:`parameters`.
+        """
+
+    def drawer(self, low: int, high: int | None) -> Drawer | None:
         """Draws architectures with so many parameters; ``None`` where none can be told apart."""
 
 
@@ -62,6 +73,8 @@ class Drawer(Protocol):
 def counting(bound: BoundSpace) -> Counting:
     """The way to count a space: one by one when it is small, else by structure."""
     bound = without_training(bound)
+    if reals_matter(bound):
+        return Loose(bound)
     points = all_points(bound, _FEW) if at_least(bound) <= _FEW else None
     if points is not None:
         return Listing(bound, points)
@@ -70,11 +83,13 @@ def counting(bound: BoundSpace) -> Counting:
         budget = bound.max_parameters
         exact = all(low == high for low, high in (census.distinct(budget), census.raw(budget)))
     except Unstructured:
-        exact = False
-    if exact:
+        exact, census = False, None
+    if exact and census:
         return census
     points = all_points(bound, _MANY)
-    return Loose(bound) if points is None else Listing(bound, points)
+    if points is not None:
+        return Listing(bound, points)
+    return census or Loose(bound)
 
 
 class Listing:
@@ -108,9 +123,14 @@ class Listing:
         counts = [count for count in self._raw if count or not placing]
         return (min(counts), max(counts)) if counts else None
 
-    def drawer(self, low: int, high: int) -> Drawer:
+    def around(self, placing: bool) -> Bounds | None:
         """See :class:`Counting`."""
-        return _Listed([one for one, count in self._found.values() if low <= count <= high])
+        return self.parameters(placing)
+
+    def drawer(self, low: int, high: int | None) -> Drawer:
+        """See :class:`Counting`."""
+        most = math.inf if high is None else high
+        return _Listed([one for one, count in self._found.values() if low <= count <= most])
 
 
 class _Listed:
@@ -125,7 +145,7 @@ class Loose:
     """A space without the structure to count it: bounds.
 
     There are at least those seen in samples, or those of a smaller space whose items do not depend
-    on each other; at most all points, constraints aside.
+    on each other; at most all points, or those of a space with fewer constraints.
     """
 
     def __init__(self, bound: BoundSpace) -> None:
@@ -135,19 +155,20 @@ class Loose:
         for seed in range(_SAMPLES):
             point = bound.draw_valid(random.Random(seed))
             if point is not None:
-                count = bound.count(point.architecture)
-                points[tuple(point.values.items())] = count
-                keys[bound.train_key(point.architecture)] = count
+                count, known = bound.count(point.architecture), pinned(bound, point)
+                points[tuple(known.values.items())] = count
+                keys[bound.train_key(known.architecture)] = count
         self._points, self._keys = points, keys
+        self._relaxed = Relaxed(bound)
 
     def distinct(self, budget: int | None) -> Bounds:
         """See :class:`Counting`."""
         seen = sum(budget is None or count <= budget for count in self._keys.values())
         try:
-            low = Census(self._bound, _apart(self._bound)).distinct(budget)[0]
+            low = 0 if self._smaller is None else self._smaller.distinct(budget)[0]
         except Unstructured:
             low = 0
-        return max(low, seen), self.raw(budget)[1]
+        return max(low, seen), min([self.raw(budget)[1], *self._relaxed.distinct(budget)])
 
     def cumulated(self, budgets: Sequence[int]) -> list[Bounds]:
         """See :class:`Counting`."""
@@ -157,18 +178,36 @@ class Loose:
         """See :class:`Counting`."""
         bound = self._bound
         seen = sum(budget is None or count <= budget for count in self._points.values())
+        if self._alone is None:
+            return seen, min([at_most(bound), *self._relaxed.raw(budget)])
+        free = budget is None and not bound.space.constraints and not tied(bound.nodes)
+        low = self._alone if free and not bound.space.at_least_one_method else seen
+        return low, min([self._alone, *self._relaxed.raw(budget)])
+
+    @cached_property
+    def _smaller(self) -> Census | None:
+        """A smaller space whose items do not depend on each other."""
         try:
-            alone = [Part((node,), True) for node in bound.nodes]
-            high = Census(bound, alone, constrained=False).raw(None)[1]
+            return Census(self._bound, _apart(self._bound))
         except Unstructured:
-            return seen, at_most(bound)
-        free = budget is None and not bound.space.constraints
-        return (high if free and not bound.space.at_least_one_method else seen), high
+            return None
+
+    @cached_property
+    def _alone(self) -> int | None:
+        """Points where the items have nothing to do with each other, constraints aside."""
+        alone = [Part((node,), True) for node in self._bound.nodes]
+        try:
+            return Census(self._bound, alone, constrained=False).raw(None)[1]
+        except Unstructured:
+            return None
 
     def parameters(self, placing: bool) -> None:
         """See :class:`Counting`."""
 
-    def drawer(self, low: int, high: int) -> None:
+    def around(self, placing: bool) -> None:
+        """See :class:`Counting`."""
+
+    def drawer(self, low: int, high: int | None) -> None:
         """See :class:`Counting`."""
 
 

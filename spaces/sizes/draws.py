@@ -9,9 +9,8 @@ from typing import Any
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.enumerate import walks
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.sizes.assign import Unstructured
-from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
-from peftnas.spaces.ties import unshared
+from peftnas.spaces.sizes.assign import Unstructured, draws_by_layer
+from peftnas.spaces.structure import ByLayer, PerGroup
 from peftnas.spaces.tree import Walk
 from peftnas.spaces.tree_nodes import Leaf
 
@@ -25,7 +24,9 @@ def draws_in(
 
     Those in one layer are those in any other one, see :func:`at`.
     """
-    if len(block) == 1 and not _differs_by_layer(method):
+    if len(block) == 1 and not any(
+        draws_by_layer(getattr(method, name)) for name in settings(type(method))
+    ):
         drawn = [method.replace(layers=block)]
         return [method.replace(layers=()), *drawn] if subset else drawn
     layers = Subset(*block, min_size=0) if subset else block
@@ -105,10 +106,3 @@ def blocks_of(method: Configurable, layers: tuple[int, ...]) -> tuple[tuple[int,
                         for layer in both:
                             group[layer] = both
     return tuple(sorted({tuple(sorted(both)) for both in group.values()}))
-
-
-def _differs_by_layer(method: Configurable) -> bool:
-    return any(
-        isinstance(unshared(getattr(method, name)), PerLayer | PerGroup)
-        for name in settings(type(method))
-    )

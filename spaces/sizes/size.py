@@ -11,6 +11,10 @@ class Size:
 
     It equals an ``int`` when exact. ``Real`` fields are not counted (each stands for one value).
 
+    A space too large to list is counted part by part. That its items place together what each
+    places alone, and that methods which differ in sizes alone act alike, is tried on every option
+    and at random, not proven: a method of one's own that breaks it for rare values is miscounted.
+
     Attributes:
         low: there are at least so many.
         high: there are at most so many.

@@ -14,7 +14,7 @@ from peftnas.spaces.architecture import Architecture, Placement
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.fields import Configurable
 from peftnas.spaces.sizes.assign import Unstructured
-from peftnas.spaces.sizes.draws import at, blocks_of, draws_in, in_block, joined
+from peftnas.spaces.sizes.draws import at, blocks_of, draws_in, in_block, joined, joint_draws
 from peftnas.spaces.sizes.equal_layers import EqualLayers, Looks, looks_of
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter, by_layer, same
 from peftnas.spaces.sizes.spelled import Spelled, block_by_block, fills_of, mixtures
@@ -66,6 +66,9 @@ class Strands:
         held = unshared(method.layers)
         n_layers = self._bound.anatomy.n_layers
         blocks = blocks_of(method, possible_layers(held, n_layers))
+        if not blocks:
+            [(nowhere,)] = joint_draws([method], n_layers)
+            return self.fixed([nowhere])
         subset = isinstance(held, Subset)
         if subset and held.max_size is not None:
             raise Unstructured

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import cached_property
 
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import Configurable
+from peftnas.spaces.sizes.joint import JointTables
 from peftnas.spaces.sizes.tables import Tables
-from peftnas.spaces.sizes.tally import Distribution
-
-_SHARES = 2**53
-
-
-@dataclass(frozen=True)
-class _Under:
-    """What one gate value gives.
-
-    Attributes:
-        number: combinations of words, by which the gate is drawn; as a share of the largest.
-        parts: for each part, the share of its words in each bucket of weights.
-        behind: for each part, the share of all later parts together in each bucket.
-    """
-
-    number: float
-    parts: list[NDArray[np.float64]]
-    behind: list[NDArray[np.float64]]
+from peftnas.spaces.sizes.tally import Cumulated, Distribution, combine
 
 
 class Spread:
     """Draws architectures.
 
-    Shares of buckets are floating point numbers; within a bucket words are counted exactly.
+    Words are counted exactly: their numbers grow beyond what floating point numbers tell apart.
 
     Args:
         tables: of each part; their weights are multiples of ``step``.
@@ -46,22 +29,13 @@ class Spread:
     """
 
     def __init__(
-        self, tables: Sequence[Tables], n_gates: int, step: int, low: int, high: int
+        self, tables: Sequence[Tables | JointTables], n_gates: int, step: int, low: int, high: int
     ) -> None:
         self._tables, self._step = tables, step
-        self._range = (-(-low // step), high // step)
-        totals, sides = [], []
-        for gate in range(n_gates):
-            here = [one.under(gate).distribution() for one in tables]
-            number = 1
-            for one in here:
-                number *= sum(one.values())
-            totals.append(number)
-            sides.append(here)
-        most = max(totals, default=0)
+        first, last = -(-low // step), high // step
+        sides = ([one.under(gate).distribution() for one in tables] for gate in range(n_gates))
         self._under = [
-            _under(total * _SHARES // most / _SHARES, here, step) if total else None
-            for total, here in zip(totals, sides, strict=True)
+            _Under([_bucketed(one, step) for one in side], first, last) for side in sides
         ]
 
     def draw(self, rng: random.Random) -> Architecture | None:
@@ -69,25 +43,15 @@ class Spread:
 
         One that several gates give is drawn as often as one of a single gate.
         """
-        first, last = self._range
-        masses = [
-            0.0 if under is None else under.number * _mass(under, first, last)
-            for under in self._under
-        ]
-        if not any(masses):
+        numbers = [under.number for under in self._under]
+        if not any(numbers):
             return None
         while True:
-            [gate] = rng.choices(range(len(masses)), masses)
-            under = self._under[gate]
-            assert under is not None, "it has no mass"
+            gate = _index(rng, numbers)
             methods: list[Configurable] = []
-            gates = frozenset(range(len(masses)))
-            left = (first, last)
-            for tables, shares, behind in zip(
-                self._tables, under.parts, under.behind, strict=True
-            ):
-                bucket = _bucket(rng, shares, behind, *left)
-                left = (left[0] - bucket, left[1] - bucket)
+            gates = frozenset(range(len(numbers)))
+            buckets = self._under[gate].draw(rng)
+            for tables, bucket in zip(self._tables, buckets, strict=True):
                 drawn, labels = tables.draw(rng, gate, bucket * self._step)
                 methods += drawn
                 gates &= labels
@@ -95,44 +59,58 @@ class Spread:
                 return Architecture(*methods)
 
 
-def _under(number: float, here: Sequence[Distribution], step: int) -> _Under:
-    parts = [_shares(one, step) for one in here]
-    behind = [np.ones(1)]
-    for shares in reversed(parts[1:]):
-        behind.insert(0, np.convolve(shares, behind[0]))
-    return _Under(number, parts, behind)
+class _Under:
+    """What one gate value gives: combinations of words, one of each part.
+
+    Args:
+        parts: of each, its words by buckets of weights.
+        first: least bucket that a combination sums to.
+        last: the largest.
+    """
+
+    def __init__(self, parts: Sequence[Distribution], first: int, last: int) -> None:
+        self._parts = [sorted(part.items()) for part in parts]
+        self._range = (first, last)
+        # of all parts behind one, together
+        behind: list[Distribution] = [{0: 1}]
+        for part in reversed(parts[1:]):
+            behind.insert(0, combine(part, behind[0], last))
+        self._behind = [Cumulated(one) for one in behind]
+
+    @property
+    def number(self) -> int:
+        """How many combinations there are."""
+        return sum(self._first)
+
+    def draw(self, rng: random.Random) -> list[int]:
+        """The buckets of one of them."""
+        first, last = self._range
+        found: list[int] = []
+        for index, part in enumerate(self._parts):
+            numbers = self._numbers(index, first, last) if index else self._first
+            bucket = part[_index(rng, numbers)][0]
+            first, last = first - bucket, last - bucket
+            found.append(bucket)
+        return found
+
+    @cached_property
+    def _first(self) -> list[int]:
+        return self._numbers(0, *self._range)
+
+    def _numbers(self, index: int, first: int, last: int) -> list[int]:
+        """Words of each bucket of a part, times what behind it sums to ``first .. last``."""
+        within = self._behind[index].within
+        return [
+            number * (within(last - bucket) - within(first - bucket - 1))
+            for bucket, number in self._parts[index]
+        ]
 
 
-def _shares(distribution: Distribution, step: int) -> NDArray[np.float64]:
-    total = sum(distribution.values())
-    shares = np.zeros(max(distribution) // step + 1)
-    for weight, number in distribution.items():
-        shares[weight // step] += number * _SHARES // total / _SHARES
-    return shares
+def _bucketed(distribution: Distribution, step: int) -> Distribution:
+    return {weight // step: number for weight, number in distribution.items()}
 
 
-def _mass(under: _Under, first: int, last: int) -> float:
-    return float(_following(under.parts[0], under.behind[0], first, last).sum())
-
-
-def _bucket(
-    rng: random.Random,
-    shares: NDArray[np.float64],
-    behind: NDArray[np.float64],
-    first: int,
-    last: int,
-) -> int:
-    masses = _following(shares, behind, first, last)
-    return rng.choices(range(len(masses)), masses.tolist())[0]
-
-
-def _following(
-    shares: NDArray[np.float64], behind: NDArray[np.float64], first: int, last: int
-) -> NDArray[np.float64]:
-    """Share of each bucket of a part, times that of what brings the sum to ``first .. last``."""
-    below = np.concatenate([[0.0], np.cumsum(behind)])
-    buckets = np.arange(len(shares))
-    upper = np.clip(last - buckets + 1, 0, len(behind))
-    lower = np.clip(first - buckets, 0, len(behind))
-    masses: NDArray[np.float64] = shares * np.maximum(below[upper] - below[lower], 0.0)
-    return masses
+def _index(rng: random.Random, numbers: Sequence[int]) -> int:
+    """An index, drawn in proportion to (arbitrarily large) numbers."""
+    sums = list(itertools.accumulate(numbers))
+    return bisect_right(sums, rng.randrange(sums[-1]))

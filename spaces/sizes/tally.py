@@ -90,11 +90,37 @@ def number_within(parts: Iterable[Distribution], budget: int | None) -> tuple[in
             number_within([_rounded(part, step) for part in parts], budget)[0] for step in coarse
         )
         return low, high
-    left, right = halves
-    counts = sorted(right)
-    below = [0, *accumulate(right[count] for count in counts)]
-    number = sum(n * below[bisect_right(counts, budget - count)] for count, n in left.items())
+    number = Together(*halves).within(budget)
     return number, number
+
+
+class Cumulated:
+    """How many outcomes have at most so many parameters."""
+
+    def __init__(self, counts: Distribution) -> None:
+        self._counts = sorted(counts)
+        self._below = [0, *accumulate(counts[count] for count in self._counts)]
+
+    def within(self, most: int) -> int:
+        """The number of them."""
+        return self._below[bisect_right(self._counts, most)]
+
+
+class Together:
+    """The same of one outcome of each of two parts, without listing their combinations."""
+
+    def __init__(self, one: Distribution, other: Distribution) -> None:
+        self._one, self._other = one, Cumulated(other)
+
+    def within(self, most: int) -> int:
+        """The number of them."""
+        return sum(n * self._other.within(most - count) for count, n in self._one.items())
+
+
+def together(parts: Sequence[Distribution], most: int) -> Together | None:
+    """One outcome of each part, with up to ``most`` parameters; ``None``: too much work."""
+    halves = _halves(parts, most)
+    return None if halves is None else Together(*halves)
 
 
 def extremes(parts: Iterable[Distribution], budget: int | None) -> tuple[int, int] | None:

@@ -235,7 +235,10 @@ def test_wrong_studies_are_refused_before_a_worker_starts(
     tight = SearchSpace(LoRA(rank=Integer(4, 8)), max_parameters=1)
     for wrong, words in [
         (Study("a", str(tmp_path / "none"), task, SPACE), "does not exist"),
-        (Study("a", bert, task, tight), "no architecture meets the budget"),
+        (
+            Study("a", bert, task, tight),
+            "found that meets its budget",
+        ),
         (Study("a", bert, task, SPACE, constraints="trainable_parameters >= 1M"), ">= 1M; loosen"),
         (Study("a", bert, task, SearchSpace(LoRA(targets=("gate_proj",)))), "gate_proj"),
     ]:

@@ -14,6 +14,7 @@ from peftnas.spaces import (
     Maybe,
     PerGroup,
     PerLayer,
+    Real,
     SearchSpace,
     Shared,
     Subset,
@@ -34,6 +35,11 @@ CUT = Shared("cut", Choice("increasing", "decreasing"))
 
 _LAYERS = _some(
     None,
+    (),
+    Choice((), (0, 1)),
+    Subset.of_layers(max_size=1),
+    Subset.of_layers(min_size=0, max_size=2),
+    Switch(WIDE, {False: (), True: None}),
     (0,),
     (0, 1),
     Subset.of_layers(),
@@ -58,6 +64,8 @@ _RANKS = _some(
     PerGroup(2, Integer(1, 2)),
     Choice(2, PerLayer(Choice(1, 2))),
     Shared("size", Integer(0, 2)),
+    Shared("sizes", PerLayer(Integer(0, 1))),
+    Switch(WIDE, {False: 1, True: PerLayer(Integer(0, 1))}),
     Switch(WIDE, {False: 1, True: Choice(0, 2)}),
     ByGroup(1, 2, grouping=CUT),
     Choice(3, ByGroup(0, 1)),
@@ -70,7 +78,7 @@ BOXES = st.builds(
     style=_some("serial", Choice("serial", "parallel")),
     placement=_some("a", Choice("a", "b")),
     activation=_some("relu", Choice("relu", "gelu"), PerLayer(Choice("relu", "gelu"))),
-    scale=_some(1.0, Choice(1, 1.0, 2.0)),
+    scale=_some(1.0, Choice(1, 1.0, 2.0), Real(1.0, 2.0)),
     layers=_LAYERS,
 )
 LOWS = st.builds(
@@ -80,6 +88,8 @@ LOWS = st.builds(
         ("query",),
         Subset("query", "key", "value"),
         Subset("query", "value", min_size=0),
+        Subset("query", "key", "value", max_size=2),
+        PerLayer(Subset("query", "key", min_size=0)),
         Choice(("query", "value"), ("query",)),
         PerLayer(Subset("query", "key")),
     ),
@@ -107,18 +117,44 @@ def _choice(options: list[Any]) -> Choice:
     return Choice(*options)
 
 
-GROUPED = st.builds(
-    lambda first, second, **fields: Grouped(first, second, n=2, **fields),
-    BOXES.map(lambda method: method.replace(layers=None)),
-    st.one_of(LOWS, BIASES).map(lambda method: method.replace(layers=None)),
-    grouping=_some("uniform", CUT),
-    tuned=_some(None, Subset(0, 1), Subset(0, 1, min_size=0)),
-    min_size=_some(0, 1),
+def _everywhere(methods: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return methods.map(lambda method: method.replace(layers=None))
+
+
+_IN_GROUPS = st.tuples(_everywhere(BOXES), _everywhere(st.one_of(LOWS, BIASES, SPANS)))
+_SETS: dict[str, Any] = {
+    "min_size": _some(0, 1),
+    "max_size": _some(None, 1),
+    "draw_all": st.booleans(),
+}
+GROUPED = st.one_of(
+    st.builds(
+        lambda methods, **fields: Grouped(*methods, n=2, **fields),
+        _IN_GROUPS,
+        grouping=_some("uniform", CUT),
+        tuned=_some(
+            None,
+            Subset(0, 1),
+            Subset(0, 1, min_size=0),
+            Subset(0, 1, max_size=1),
+            Shared("tuned", Subset(0, 1)),
+        ),
+        **_SETS,
+    ),
+    st.builds(
+        lambda methods, **fields: Grouped(*methods, n=None, **fields),
+        _IN_GROUPS,
+        tuned=_some(None, Subset.of_layers(), Shared("where", Subset.of_layers(min_size=0))),
+        **_SETS,
+    ),
 )
+_OPTIONS = st.one_of(METHODS, st.none())
+_CHOICES = st.lists(_OPTIONS, min_size=2, max_size=2, unique=True).map(_choice)
 ITEMS = st.one_of(
     METHODS,
     METHODS.map(Maybe),
-    st.lists(st.one_of(METHODS, st.none()), min_size=2, max_size=2, unique=True).map(_choice),
+    _CHOICES,
+    st.lists(st.one_of(METHODS, _CHOICES), min_size=2, max_size=2, unique=True).map(_choice),
 )
 
 
@@ -126,14 +162,28 @@ ITEMS = st.one_of(
 def spaces(draw: st.DrawFn) -> SearchSpace:
     """A space of one to three items, with or without gate, budget, constraints and bare head."""
     items = draw(
-        st.lists(ITEMS, min_size=1, max_size=3) | st.lists(GROUPED, min_size=1, max_size=1)
+        st.lists(ITEMS, min_size=1, max_size=3)
+        | st.lists(st.one_of(GROUPED, GROUPED.map(Maybe)), min_size=1, max_size=1)
+        | st.tuples(GROUPED, METHODS).map(list)
     )
     methods = [method for item in items for method in methods_in(item)]
     kinds = sorted({method.kind for method in methods})
     gated = any(type(method) in GATED for method in methods)
-    constraints: list[Any] = [at_least(2, "layers"), forbid(*kinds[:2])]
+    constraints: list[Any] = [
+        at_least(1, "layers"),
+        at_least(2, "layers"),
+        at_least(2, "methods"),
+        forbid(*kinds[:2]),
+    ]
     if "toy_box" in kinds:
-        constraints += ["toy_box.rank != 2", forbid({"toy_box.style": "serial"}, kinds[-1])]
+        constraints += [
+            "toy_box.rank != 2",
+            forbid({"toy_box.style": "serial"}, kinds[-1]),
+            "toy_box.layers != None",
+            "toy_box.scale <= 1.5",
+        ]
+    if "toy_low" in kinds:
+        constraints.append(forbid({"toy_low.layers": ((0,), None)}))
     if {"toy_box", "toy_low"} <= set(kinds):
         constraints.append("toy_low.rank <= toy_box.rank")
     return SearchSpace(
@@ -141,7 +191,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
         gate=draw(_some(None, Choice(None, "unipelt"), "unipelt")) if gated else None,
         max_parameters=draw(_some(None, 60, 150, "20%")),
         at_least_one_method=draw(st.booleans()),
-        constraints=draw(st.lists(st.sampled_from(constraints), max_size=1)),
+        constraints=draw(st.lists(st.sampled_from(constraints), max_size=2)),
     )
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import random
+import subprocess
+import sys
 from collections import Counter
+from typing import Any
 
 import pytest
 from scipy.stats import chi2
@@ -14,6 +19,7 @@ from peftnas.spaces import (
     Integer,
     Maybe,
     PerLayer,
+    Real,
     SearchSpace,
     Shared,
     Subset,
@@ -97,6 +103,89 @@ def test_a_large_space_is_drawn_from_in_moments() -> None:
     assert ranks == [2] * 100
     used = [bound.count(one) / (40 * (20 + 20)) for one in bound.uniform(100, seed=0)]
     assert 0.45 < sum(used) / 100 < 0.55
+
+
+# kinds that must be drawn somewhere: a part outside of the layers keeps methods apart
+HASHED = """
+import hashlib
+from peftnas.spaces import Grouped, Integer, SearchSpace
+from tests.spaces.toy import Bias, Box, Low, ToyAnatomy
+
+ranks, biases = Integer(1, 6), Bias(targets=("query", "embeddings"))
+bound = SearchSpace(Grouped(Low(rank=ranks), Box(rank=ranks), biases, n=None)).bind(ToyAnatomy(4))
+drawn = [*bound.uniform(20, 0), *bound.stratified(2, 0, strata=1)]
+drawn.append(bound.mutate(drawn[0], 0))
+print(bound.size(), hashlib.md5(repr(drawn).encode()).hexdigest())
+"""
+
+
+def test_draws_do_not_depend_on_the_seed_of_hashes() -> None:
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", HASHED],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(outputs) == 1
+
+
+def test_the_largest_architectures_are_drawn() -> None:
+    space = SearchSpace(
+        Maybe(Box(rank=Integer(1, 40))),
+        Maybe(Low(rank=Integer(1, 40))),
+        Maybe(Soft(length=Integer(1, 40))),
+        constraints=[at_least(2, "methods")],
+    )
+    bound = space.bind(ToyAnatomy(3))
+    counts = [bound.count(one) for one in bound.uniform(4_000, 0)]
+    assert max(counts) > 5_000 and min(counts) >= 70
+    assert max(map(bound.count, bound.stratified(200, 0))) > 4_000
+
+
+def test_numbers_beyond_floats_are_drawn_from() -> None:
+    """Under a budget that only the last 2**-100 of all architectures meet."""
+    ranks = PerLayer(Integer(0, 63))
+    space = SearchSpace(Low(rank=ranks), Box(rank=ranks), max_parameters=2_000)
+    bound = space.bind(ToyAnatomy(24))
+    counts = [bound.count(one) for one in bound.uniform(20, 0)]
+    assert bound.size().low * 2**100 < 64**48
+    assert max(counts) <= 2_000 and min(counts) > 1_000
+    assert bound.drawer(0, 500).draw(random.Random(0)) is not None
+
+
+def test_reals_are_drawn_from_their_domains() -> None:
+    space = SearchSpace(
+        Box(scale=Real(1.0, 2.0), rank=PerLayer(Integer(1, 30))), Low(rank=Integer(1, 4))
+    )
+    bound = space.bind(ToyAnatomy(4))
+    drawn = [next(m for m in one.methods if m.kind == "toy_box") for one in bound.uniform(200, 0)]
+    scales = [method.scale for method in drawn]  # type: ignore[attr-defined]
+    assert len(set(scales)) == 200 and 1.4 < sum(scales) / 200 < 1.6
+    assert min(scales) < 1.05 and max(scales) > 1.95
+    assert bound.uniform(20, 0) == bound.uniform(20, 0)
+    assert len({repr(one) for one in bound.stratified(50, 0)}) == 50
+
+
+@pytest.mark.parametrize("n", [-3, "3", 2.0, True])
+def test_how_many_are_drawn_is_a_whole_number(n: Any) -> None:
+    bound = SearchSpace(Box(rank=Integer(1, 4))).bind(ToyAnatomy())
+    with pytest.raises(ValueError, match=r"uniform draws a whole number n >= 0, got n=.*; take"):
+        bound.uniform(n, 0)
+    with pytest.raises(ValueError, match=r"stratified draws a whole number n >= 0, got n="):
+        bound.stratified(n, 0)
+    assert bound.uniform(0, 0) == bound.stratified(0, 0) == []
+
+
+def test_sizes_take_the_budgets_that_size_takes() -> None:
+    bound = SearchSpace(Box(rank=Integer(1, 4))).bind(ToyAnatomy())
+    assert bound.sizes(["2%", 120]) == [bound.size("2%"), bound.size(120)] == [1, 2]
+    for budget in (-5, 1.5, None):
+        with pytest.raises(ValueError):
+            bound.sizes([budget])  # type: ignore[list-item]
 
 
 def test_refusals() -> None:

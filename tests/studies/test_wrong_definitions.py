@@ -784,7 +784,7 @@ WRONG = {
         ),""",
     ),
     "a budget that nothing meets": Wrong(
-        "no architecture meets the budget of the space",
+        "no architecture of the space was found that meets its budget",
         r"\d+ at the smallest point",
         "raise max_parameters",
         """LoRA(rank=4),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from peftnas.spaces import (
     BoundSpace,
@@ -20,11 +21,11 @@ from peftnas.spaces import (
     Size,
     Subset,
 )
-from peftnas.spaces.constraints import AtLeast
 from peftnas.spaces.enumerate import all_points, walks
 from peftnas.spaces.sizes.assign import Unstructured
 from peftnas.spaces.sizes.census import Census
-from peftnas.spaces.sizes.counting import Listing
+from peftnas.spaces.sizes.counting import Listing, Loose
+from peftnas.spaces.sizes.reals import reals_matter
 from peftnas.spaces.sizes.tally import number_within
 from tests.spaces.strategies import ANATOMIES, spaces
 from tests.spaces.test_language import SPACES
@@ -156,8 +157,26 @@ def test_structure_agrees_with_listing(space: SearchSpace, anatomy: ToyAnatomy) 
         assume(False)
     assert distinct == listed.distinct(budget)
     assert raw == listed.raw(budget)
-    if not any(isinstance(one, AtLeast) for one in space.constraints):
-        assert parameters == listed.parameters(False)
+    assert parameters == listed.parameters(False)
+    if parameters is not None:
+        low, high = Census(bound).around(False)
+        assert low <= parameters[0] and parameters[1] <= high
+
+
+@settings(max_examples=25, deadline=None)
+@given(spaces(), ANATOMIES, st.sampled_from([0, 100]))
+def test_bounds_hold(space: SearchSpace, anatomy: ToyAnatomy, budget: int) -> None:
+    bound = space.bind(anatomy)
+    points = all_points(bound, 250)
+    assume(points is not None)
+    listed, loose = Listing(bound, points or []), Loose(bound)
+    assume(not reals_matter(bound))  # a list has each at its low end
+    for limit in (bound.max_parameters, min(budget, bound.max_parameters or budget)):
+        for found, true in (
+            (loose.distinct(limit), listed.distinct(limit)),
+            (loose.raw(limit), listed.raw(limit)),
+        ):
+            assert found[0] <= true[0] <= found[1]
 
 
 def test_a_large_space_in_closed_form() -> None:
