@@ -27,22 +27,31 @@ def why_bounds(bound: BoundSpace) -> str:
     Args:
         bound: a space that is not.
     """
+    constraints = bound.space.constraints
     reasons = (
-        *(_of_constraint(bound, constraint) for constraint in bound.space.constraints),
+        *(_of_constraint(bound, constraint, 2) for constraint in constraints),
         *_of_fields(bound),
+        *(_of_constraint(bound, constraint, 1) for constraint in constraints),
     )
     return next(filter(None, reasons), "its parts depend on each other in too many ways")
 
 
-def _of_constraint(bound: BoundSpace, constraint: Constraint) -> str:
+def _of_constraint(bound: BoundSpace, constraint: Constraint, by_layer: int) -> str:
+    """What a constraint has to do with it; "": nothing.
+
+    Args:
+        bound: the space.
+        constraint: of it.
+        by_layer: how many of its fields have to differ by layer to be a reason.
+    """
     match constraint:
         case AtLeast():
             return ""
         case Relation() | Forbid():
             if real_fields(bound).intersection(constraint.paths):
                 return f'"{constraint.words()}" compares a Real, which is not counted'
-            held = [one for path in constraint.paths for one in _held(bound, path)]
-            if any(differs_by_layer(one) or draws_layers(one) for one in held):
+            differing = [path for path in constraint.paths if _differs(bound, path)]
+            if len(differing) >= by_layer:
                 return f'"{constraint.words()}" compares what differs by layer'
             return ""
     return f'"{constraint.words()}" can only be told of whole architectures'
@@ -64,6 +73,10 @@ def _of_fields(bound: BoundSpace) -> Iterator[str]:
     for node in bound.nodes:
         if isinstance(node, Groups) and isinstance(node.item.tuned, Shared):
             yield f"{node.path}.tuned is shared"
+
+
+def _differs(bound: BoundSpace, path: str) -> bool:
+    return any(differs_by_layer(one) or draws_layers(one) for one in _held(bound, path))
 
 
 def _held(bound: BoundSpace, path: str) -> Iterator[Any]:

@@ -37,10 +37,9 @@ def redrawn(
     Raises:
         ValueError: if the settings depend on draws of the space that are not found again.
     """
-    reals = real_fields(bound)
-    if not reals and not trains_by_method(bound):
+    if not trains_by_method(bound) and not real_fields(bound):
         return list(architectures)
-    choose, places = at_random(rng), None if reals else _places(bound)
+    choose, places = at_random(rng), None if real_fields(bound) else _places(bound)
     if places is not None:
         return [_trained(bound, one, places, choose) for one in architectures]
     inversion = Inversion(bound)
@@ -49,7 +48,7 @@ def redrawn(
         point = inversion.find(architecture, trained=False)
         if isinstance(point, str):
             raise ValueError(
-                "a Real, and training settings that follow other draws, are drawn where these are found "
+                "training settings that follow other draws are drawn where these are found "
                 f"again, got {architecture.words()}, of which {point}; use sample(seed), or give "
                 "each method settings of its own"
             )

@@ -29,8 +29,8 @@ class WholeSpace:
         """Number of distinct architectures (``train_key``) that meet every constraint.
 
         Training settings of methods are no part of them: they are not counted. Exact, or bounds
-        that say ``why``: under limits on stored bytes or memory, or relations between fields that
-        differ by layer, architectures are not counted without looking at each.
+        that say ``why``: under limits on stored bytes or memory, or constraints on two fields that
+        both differ by layer, architectures are not counted without looking at each.
 
         Args:
             max_parameters: a further budget, as the space takes one.

@@ -67,7 +67,7 @@ class Automaton:
         )
 
     def step(self, layer: int, state: State) -> dict[Letter, State]:
-        """The letters that some box can have in a layer, and the states that they lead to.
+        """The letters that some box can have in a layer, in order, and the states after them.
 
         Raises:
             Unstructured: if there are too many to follow.
@@ -81,7 +81,7 @@ class Automaton:
                     self._steps += 1
             if self._steps > _STEPS:
                 raise Unstructured
-            self._known[key] = {letter: _dominant(nodes) for letter, nodes in reached.items()}
+            self._known[key] = {letter: _dominant(reached[letter]) for letter in sorted(reached)}
         return self._known[key]
 
     def plain(self, state: State) -> tuple[int, list[Plain], int] | None:

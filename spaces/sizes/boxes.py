@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.fields import Configurable, settings
-from peftnas.spaces.relations import Forbid, Relation
 from peftnas.spaces.sizes.assign import (
     Assignment,
     Grouping,
@@ -16,9 +16,9 @@ from peftnas.spaces.sizes.assign import (
     is_open,
     methods_of,
 )
-from peftnas.spaces.sizes.closings import check_drawn, closings
 from peftnas.spaces.sizes.draws import can_move, joint_draws
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet, Letter
+from peftnas.spaces.sizes.looks import placing
 from peftnas.spaces.sizes.spelled import Spelled, block_by_block
 from peftnas.spaces.sizes.spelling import Strands
 from peftnas.spaces.sizes.strands import Block, Fill, Strand
@@ -37,33 +37,21 @@ class Boxes:
         bound: the space.
         alphabet: that their letters are of.
         apart: whether methods place together just what each places alone.
-        constrained: whether constraints are looked at.
     """
 
-    def __init__(
-        self, bound: BoundSpace, alphabet: Alphabet, apart: bool, constrained: bool
-    ) -> None:
+    def __init__(self, bound: BoundSpace, alphabet: Alphabet, apart: bool) -> None:
         self._bound, self._alphabet, self._apart = bound, alphabet, apart
         self._made = Strands(bound, alphabet)
         self._known: dict[Any, Strand] = {}
         self._words: dict[Any, Spelled] = {}
         self._draws: dict[Any, list[tuple[Configurable, ...]]] = {}
-        compared = [c for c in bound.space.constraints if isinstance(c, Relation | Forbid)]
-        self._compared = compared if constrained else []
 
-    @property
-    def compares(self) -> bool:
-        """Whether assignments can break a constraint."""
-        return bool(self._compared)
-
-    def strands(self, assignment: Assignment) -> tuple[Strand, ...] | None:
-        """The strands of an assignment; ``None`` where it breaks a constraint on its fields.
+    def strands(self, assignment: Assignment) -> tuple[Strand, ...]:
+        """The strands of an assignment.
 
         Raises:
             Unstructured: if what they place depends on each other.
         """
-        if self._compared and not self._meets(assignment):
-            return None
         methods = [part for part in assignment.parts if not isinstance(part, Grouping)]
         if not self._apart and len(assignment.methods) > 1:
             if any(isinstance(part, Grouping) for part in assignment.parts) or any(
@@ -221,47 +209,48 @@ class Boxes:
             self._draws[key] = _in_block(self._bound, methods, block)
         return self._draws[key]
 
-    def _meets(self, assignment: Assignment) -> bool:
-        """Whether the shared fields meet the constraints that compare them.
-
-        Raises:
-            Unstructured: if that depends on layers still to be drawn.
-        """
-        closed = closings(assignment, self._bound.anatomy.n_layers)
-        placed = [self._bound.placed_once(one) for one in closed]
-        for constraint in self._compared:
-            check_drawn(constraint, assignment)
-            broken = {constraint.broken(one, self._bound) is not None for one in placed}
-            if len(broken) > 1:
-                raise Unstructured
-            if broken == {True}:
-                if self._may_vanish(assignment, constraint.kinds):
-                    raise Unstructured
-                return False
-        return True
-
-    def _may_vanish(self, assignment: Assignment, kinds: frozenset[str]) -> bool:
-        """Whether a method of some kinds can place nothing, by what is drawn for its layers."""
+    def vanishing(self, assignment: Assignment, kinds: frozenset[str]) -> frozenset[str]:
+        """Those of some kinds of which a method can place nothing, by what is drawn for layers."""
+        found: set[str] = set()
         for part in assignment.parts:
             if isinstance(part, Grouping):
-                found = [
-                    self._spelled(one, part, _blocks(part)) for one in _of(kinds, part.methods)
-                ]
-                if not all(live for one in found for some in one.live for live in some.values()):
-                    return True
+                found |= {
+                    one.kind
+                    for one in part.methods
+                    if one.kind in kinds and self._dead_in_groups(one, part)
+                }
             elif part.kind in kinds and is_open(part) and _can_be_dead(self._strand(part)):
-                return True
+                found.add(part.kind)
+        return frozenset(found)
+
+    def hollow(self, assignment: Assignment, path: str) -> bool:
+        """Whether nothing may be placed where METHOD.FIELD is drawn, other than by a size of 0."""
+        kind, _, name = path.partition(".")
+        for part in assignment.parts:
+            for method in methods_of(part):
+                if method.kind == kind:
+                    other = placing(method, name)
+                    if isinstance(part, Grouping):
+                        fewer = tuple(other if one is method else one for one in part.methods)
+                        if self._dead_in_groups(other, dataclasses.replace(part, methods=fewer)):
+                            return True
+                    elif any(
+                        fill.drawn and not fill.live
+                        for block in self._strand(other).blocks
+                        for fill in block.fills
+                    ):
+                        return True
         return False
+
+    def _dead_in_groups(self, method: Configurable, part: Grouping) -> bool:
+        spelled = self._spelled(method, part, _blocks(part))
+        return not all(live for some in spelled.live for live in some.values())
 
 
 def _can_be_dead(strand: Strand) -> bool:
     """Whether draws of a strand can place nothing."""
     dead = [[fill.drawn for fill in block.fills if not fill.live] for block in strand.blocks]
     return all(dead) and sum(map(max, dead)) >= strand.min_size
-
-
-def _of(kinds: frozenset[str], methods: Sequence[Configurable]) -> list[Configurable]:
-    return [method for method in methods if method.kind in kinds]
 
 
 def _blocks(part: Grouping) -> list[tuple[int, ...]]:

@@ -11,15 +11,17 @@ import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.constraints import AtLeast
 from peftnas.spaces.domains import Choice
 from peftnas.spaces.relations import Forbid, Relation
 from peftnas.spaces.sizes.assign import Unstructured
+from peftnas.spaces.sizes.joint import JointTables, range_together
 from peftnas.spaces.sizes.letters import Alphabet
 from peftnas.spaces.sizes.part_reader import PartReader
-from peftnas.spaces.sizes.parts import Part, parts
+from peftnas.spaces.sizes.parts import Part, linked, parts
 from peftnas.spaces.sizes.points import Outcomes, Weigh
 from peftnas.spaces.sizes.reals import real_fields
 from peftnas.spaces.sizes.spread import Spread
@@ -36,6 +38,9 @@ _BUCKETS = 1_000
 Bounds = tuple[int, int]
 Row = tuple[int, list[Outcomes]]
 """Outcomes of each part, whose combinations count so often: 1, or -1 to take them away."""
+
+Summed = tuple[int, Together]
+"""The same, with all parts together."""
 
 
 class Census:
@@ -61,12 +66,15 @@ class Census:
         self._n_layers = bound.anatomy.n_layers
         self._alphabet = Alphabet()
         self._layers_needed, self._methods_needed = _needed(bound) if constrained else (0, 0)
-        self._known: dict[tuple[Any, ...], list[Tables]] = {}
+        self._known: dict[tuple[Any, ...], list[Tables | JointTables]] = {}
         self._counted: dict[tuple[bool, int | None], Bounds] = {}
-        reading = PartReader(bound, self._alphabet, self._gates, constrained)
-        found = parts(bound) if groups is None else groups
+        reading = PartReader(bound, self._alphabet, self._gates)
+        compared = [c for c in bound.space.constraints if isinstance(c, Relation | Forbid)]
         self._parts = [
-            reading.read(part, self._layers_needed > 0, self._methods_needed > 1) for part in found
+            reading.read(*some, self._layers_needed > 0, self._methods_needed > 1)
+            for some in linked(
+                parts(bound) if groups is None else groups, compared if constrained else []
+            )
         ]
 
     def distinct(self, budget: int | None) -> Bounds:
@@ -76,6 +84,9 @@ class Census:
     def cumulated(self, budgets: Sequence[int]) -> list[Bounds]:
         """:meth:`distinct` for several budgets, from one table."""
         most = max(budgets, default=0)
+        rows = self._summed(most)
+        if rows is not None:
+            return [(_within(rows, budget),) * 2 for budget in budgets]
         return [
             self._bounds(budget, lambda weigh, limit: self.words(weigh, limit, most))
             for budget in budgets
@@ -122,13 +133,11 @@ class Census:
 
     def tables(
         self, weigh: Weigh, budget: int | None, only: frozenset[int] | None = None
-    ) -> list[Tables]:
+    ) -> list[Tables | JointTables]:
         """Of each part, its words by what they weigh."""
         key = (weigh, budget, only)
         if key not in self._known:
-            self._known[key] = [
-                Tables(part.automaton, weigh, budget, only) for part in self._parts
-            ]
+            self._known[key] = [part.tables(weigh, budget, only) for part in self._parts]
         return self._known[key]
 
     def drawer(self, low: int, high: int | None) -> Spread | None:
@@ -149,7 +158,7 @@ class Census:
         step = max((high - low) // _BUCKETS, 1)
         tables = self.tables(rounded(step, False), high)
         # each letter may have lost almost a step by rounding
-        lost = (step - 1) * (self._n_layers + 1) * len(self._parts)
+        lost = (step - 1) * (self._n_layers + 1) * sum(part.width for part in self._parts)
         return Spread(tables, gates, step, max(low - lost, 0), high)
 
     def _most(self) -> int:
@@ -163,26 +172,28 @@ class Census:
         """:meth:`parameters` by how many architectures have at most so many."""
         budget, most = self._bound.max_parameters, self._most()
         most = most if budget is None else min(budget, most)
-        rows: list[tuple[int, Together]] = []
+        rows = self._summed(most)
+        every = 0 if rows is None else _within(rows, most)
+        if rows is None or not every:
+            return None
+        number = partial(_within, rows)
+        limits = range(most + 1)
+        return bisect_left(limits, 1, key=number), bisect_left(limits, every, key=number)
+
+    # the numbers
+
+    def _summed(self, limit: int) -> list[Summed] | None:
+        """All architectures up to a limit, ready to be counted; ``None``: too much work."""
+        rows: list[Summed] = []
         try:
-            for times, row in self._rows(most):
-                both = together([one.distribution() for one in row], most)
+            for times, row in self._rows(limit):
+                both = together([one.distribution() for one in row], limit)
                 if both is None:
                     return None
                 rows.append((times, both))
         except Unstructured:
             return None
-
-        def number(limit: int) -> int:
-            return sum(times * both.within(limit) for times, both in rows)
-
-        every = number(most)
-        if not every:
-            return None
-        limits = range(most + 1)
-        return bisect_left(limits, 1, key=number), bisect_left(limits, every, key=number)
-
-    # the numbers
+        return rows
 
     def _rows(self, limit: int) -> Iterator[Row]:
         """All architectures up to a limit, as :meth:`words` adds them up."""
@@ -236,7 +247,7 @@ class Census:
         gates = range(len(self._gates))
 
         def rows(only: frozenset[int] | None) -> Iterator[Row]:
-            found = [part.points.outcomes(weigh, budget, only) for part in self._parts]
+            found = [part.outcomes(weigh, budget, only) for part in self._parts]
             if len(gates) > 1:
                 yield 1 - len(gates), [ungated for ungated, _ in found]
             for gate in gates:
@@ -291,21 +302,16 @@ class Census:
             for only in itertools.combinations(range(self._n_layers), size):
                 yield -factor, frozenset(only)
 
-    def _range_under(self, gate: int, needed: bool) -> Iterator[Bounds]:
+    def _range_under(self, gate: int, needed: bool) -> list[Bounds]:
         """Fewest and most parameters that a gate gives; of what places something if ``needed``."""
         found = [part.range_under(gate) for part in self._parts]
-        empty = [gate in part.automaton.empty for part in self._parts]
-        if any(pair is None and not may for pair, may in zip(found, empty, strict=True)):
-            return  # a part can place nothing and must
-        placing = [pair for pair in found if pair is not None]
-        if needed and not placing:
-            return
-        low = sum(
-            0 if may or pair is None else pair[0] for pair, may in zip(found, empty, strict=True)
-        )
-        if needed and all(empty):
-            low = min(pair[0] for pair in placing)
-        yield low, sum(pair[1] for pair in placing)
+        pair = range_together(found, [part.can_be_empty(gate) for part in self._parts], needed)
+        return [] if pair is None else [pair]
+
+
+def _within(rows: Iterable[Summed], budget: int) -> int:
+    """How many of some rows stay within a budget."""
+    return sum(times * both.within(budget) for times, both in rows)
 
 
 def _placing(sides: list[Outcomes]) -> Iterator[list[Outcomes]]:

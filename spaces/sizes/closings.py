@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.domains import Subset
 from peftnas.spaces.fields import Configurable, possible_values, settings
-from peftnas.spaces.relations import Forbid, Relation
 from peftnas.spaces.sizes.assign import (
     Assignment,
     Grouping,
@@ -20,18 +20,27 @@ from peftnas.spaces.ties import unshared
 from peftnas.spaces.tree_nodes import differs_by_layer
 
 
-def check_drawn(constraint: Relation | Forbid, assignment: Assignment) -> None:
-    """Raise Unstructured where a constraint compares what is left to draws for layers."""
-    for path in constraint.paths:
+def drawn_by_layer(assignment: Assignment, paths: Iterable[str]) -> dict[str, Any]:
+    """Those of some fields, METHOD.FIELD, that are drawn by layer, and what they hold.
+
+    Raises:
+        Unstructured: if one is left to other draws for layers.
+    """
+    found: dict[str, Any] = {}
+    for path in paths:
         kind, _, name = path.partition(".")
-        for part in assignment.parts:
-            grouped = isinstance(part, Grouping)
-            for method in methods_of(part):
-                if method.kind != kind:
-                    continue
-                drawn = name == "layers" and (grouped or is_open(method))
-                if drawn or differs_by_layer(getattr(method, name)):
-                    raise Unstructured
+        held = [
+            (getattr(method, name), isinstance(part, Grouping) or is_open(method))
+            for part in assignment.parts
+            for method in methods_of(part)
+            if method.kind == kind
+        ]
+        for one, draws in held:
+            if isinstance(one, PerLayer | PerGroup) and len(held) == 1:
+                found[path] = one
+            elif (name == "layers" and draws) or differs_by_layer(one):
+                raise Unstructured
+    return found
 
 
 def closings(assignment: Assignment, n_layers: int) -> list[Architecture]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from peftnas.spaces.architecture import Architecture
@@ -18,6 +19,7 @@ from peftnas.spaces.sizes.at_most import at_most
 from peftnas.spaces.sizes.census import Census
 from peftnas.spaces.sizes.parts import Part, parts, tied
 from peftnas.spaces.sizes.reals import pinned, reals_matter
+from peftnas.spaces.sizes.relaxed import Relaxed
 from peftnas.spaces.training_settings import without_training
 from peftnas.spaces.tree import Point
 
@@ -81,11 +83,13 @@ def counting(bound: BoundSpace) -> Counting:
         budget = bound.max_parameters
         exact = all(low == high for low, high in (census.distinct(budget), census.raw(budget)))
     except Unstructured:
-        exact = False
-    if exact:
+        exact, census = False, None
+    if exact and census:
         return census
     points = all_points(bound, _MANY)
-    return Loose(bound) if points is None else Listing(bound, points)
+    if points is not None:
+        return Listing(bound, points)
+    return census or Loose(bound)
 
 
 class Listing:
@@ -141,7 +145,7 @@ class Loose:
     """A space without the structure to count it: bounds.
 
     There are at least those seen in samples, or those of a smaller space whose items do not depend
-    on each other; at most all points, constraints aside.
+    on each other; at most all points, or those of a space with fewer constraints.
     """
 
     def __init__(self, bound: BoundSpace) -> None:
@@ -155,15 +159,16 @@ class Loose:
                 points[tuple(known.values.items())] = count
                 keys[bound.train_key(known.architecture)] = count
         self._points, self._keys = points, keys
+        self._relaxed = Relaxed(bound)
 
     def distinct(self, budget: int | None) -> Bounds:
         """See :class:`Counting`."""
         seen = sum(budget is None or count <= budget for count in self._keys.values())
         try:
-            low = Census(self._bound, _apart(self._bound)).distinct(budget)[0]
+            low = 0 if self._smaller is None else self._smaller.distinct(budget)[0]
         except Unstructured:
             low = 0
-        return max(low, seen), self.raw(budget)[1]
+        return max(low, seen), min([self.raw(budget)[1], *self._relaxed.distinct(budget)])
 
     def cumulated(self, budgets: Sequence[int]) -> list[Bounds]:
         """See :class:`Counting`."""
@@ -173,13 +178,28 @@ class Loose:
         """See :class:`Counting`."""
         bound = self._bound
         seen = sum(budget is None or count <= budget for count in self._points.values())
-        try:
-            alone = [Part((node,), True) for node in bound.nodes]
-            high = Census(bound, alone, constrained=False).raw(None)[1]
-        except Unstructured:
-            return seen, at_most(bound)
+        if self._alone is None:
+            return seen, min([at_most(bound), *self._relaxed.raw(budget)])
         free = budget is None and not bound.space.constraints and not tied(bound.nodes)
-        return (high if free and not bound.space.at_least_one_method else seen), high
+        low = self._alone if free and not bound.space.at_least_one_method else seen
+        return low, min([self._alone, *self._relaxed.raw(budget)])
+
+    @cached_property
+    def _smaller(self) -> Census | None:
+        """A smaller space whose items do not depend on each other."""
+        try:
+            return Census(self._bound, _apart(self._bound))
+        except Unstructured:
+            return None
+
+    @cached_property
+    def _alone(self) -> int | None:
+        """Points where the items have nothing to do with each other, constraints aside."""
+        alone = [Part((node,), True) for node in self._bound.nodes]
+        try:
+            return Census(self._bound, alone, constrained=False).raw(None)[1]
+        except Unstructured:
+            return None
 
     def parameters(self, placing: bool) -> None:
         """See :class:`Counting`."""

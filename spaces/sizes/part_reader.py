@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.domains import Choice
-from peftnas.spaces.sizes.assign import Unstructured, assignments
+from peftnas.spaces.relations import Forbid, Relation
+from peftnas.spaces.sizes.assign import Assignment, Unstructured, assignments
 from peftnas.spaces.sizes.automaton import Automaton, BoxOf, Labels
 from peftnas.spaces.sizes.boxes import Boxes
+from peftnas.spaces.sizes.cells import cells_of, look
+from peftnas.spaces.sizes.joint import Joint, Side, label, range_at
 from peftnas.spaces.sizes.letters import NOTHING, Alphabet
+from peftnas.spaces.sizes.looks import Look, Narrowing, narrowed
 from peftnas.spaces.sizes.parts import Part
-from peftnas.spaces.sizes.points import Points
+from peftnas.spaces.sizes.points import Outcomes, Points, Weigh
 from peftnas.spaces.sizes.strands import Strand
-from peftnas.spaces.sizes.tables import ranges
+from peftnas.spaces.sizes.tables import Tables, ranges
 
 if TYPE_CHECKING:
     from peftnas.spaces.bound_space import BoundSpace
@@ -38,16 +41,29 @@ class Counted:
 
     automaton: Automaton
     points: Points
+    width = 1
 
-    @cached_property
-    def ranges(self) -> dict[Labels, Bounds]:
-        """Fewest and most trainable parameters of what places something, by labels."""
-        return ranges(self.automaton)
+    def tables(self, weigh: Weigh, budget: int | None, only: frozenset[int] | None) -> Tables:
+        """What it can place."""
+        return Tables(self.automaton, weigh, budget, only)
+
+    def outcomes(
+        self, weigh: Weigh, budget: int | None, only: frozenset[int] | None
+    ) -> tuple[Outcomes, list[Outcomes]]:
+        """How it is drawn, see :meth:`Points.outcomes`."""
+        return self.points.outcomes(weigh, budget, only)
+
+    def can_be_empty(self, gate: int) -> bool:
+        """Whether it can place nothing under a gate."""
+        return gate in self.automaton.empty
 
     def range_under(self, gate: int) -> Bounds | None:
-        """The same of what a gate gives; ``None``: only nothing."""
-        pairs = [pair for labels, pair in self.ranges.items() if gate in labels]
-        return (min(a for a, _ in pairs), max(b for _, b in pairs)) if pairs else None
+        """Fewest and most parameters of what places something; ``None``: only nothing does."""
+        return range_at(self._ranges, gate)
+
+    @cached_property
+    def _ranges(self) -> dict[Labels, Bounds]:
+        return ranges(self.automaton)
 
 
 class PartReader:
@@ -57,54 +73,120 @@ class PartReader:
         bound: the space.
         alphabet: of the letters.
         gates: values of the tied gate.
-        constrained: whether constraints between fields are looked at.
     """
 
-    def __init__(
-        self, bound: BoundSpace, alphabet: Alphabet, gates: Sequence[Any], constrained: bool
-    ) -> None:
-        self._bound, self._alphabet = bound, alphabet
-        self._gates, self._constrained = gates, constrained
+    def __init__(self, bound: BoundSpace, alphabet: Alphabet, gates: Sequence[Any]) -> None:
+        self._bound, self._alphabet, self._gates = bound, alphabet, gates
 
-    def read(self, part: Part, by_layer: bool, one_by_one: bool) -> Counted:
-        """What a part can place, and how it is drawn.
+    def read(
+        self,
+        parts: Sequence[Part],
+        constraints: Sequence[Relation | Forbid],
+        by_layer: bool,
+        one_by_one: bool,
+    ) -> Counted | Joint:
+        """What parts can place together, and how they are drawn.
 
         Args:
-            part: of the space.
+            parts: of the space; several only where constraints look at them together.
+            constraints: that look at them.
             by_layer: whether it matters in which layers something is placed.
             one_by_one: whether it matters how many methods are there.
         Raises:
-            Unstructured: if it does not have the structure that this needs.
+            Unstructured: if they do not have the structure that this needs.
         """
-        gates, n_layers = self._gates, self._bound.anatomy.n_layers
-        made = Boxes(self._bound, self._alphabet, part.apart, self._constrained)
+        if one_by_one and len(parts) > 1:
+            raise Unstructured
+        read = _Reading(self._bound, self._alphabet, self._gates, by_layer, one_by_one)
+        if constraints:
+            return read.joint(parts, constraints)
+        [part] = parts
+        return read.alone(part)
+
+
+class _Reading:
+    """Reads parts, see :class:`PartReader`."""
+
+    def __init__(
+        self,
+        bound: BoundSpace,
+        alphabet: Alphabet,
+        gates: Sequence[Any],
+        by_layer: bool,
+        one_by_one: bool,
+    ) -> None:
+        self._bound, self._alphabet, self._gates = bound, alphabet, gates
+        self._by_layer, self._one_by_one = by_layer, one_by_one
+
+    def alone(self, part: Part) -> Counted:
+        """A part that no constraint looks at."""
+        made = Boxes(self._bound, self._alphabet, part.apart)
         boxes: dict[tuple[Strand, ...], Labels] = {}
         widest: dict[tuple[Strand, ...], Labels] = {}
-        points = Points(len(gates), self._alphabet)
-        for index, value in enumerate(gates):
-            gate = None if value is None and len(gates) == 1 else Choice(value)
-            found = islice(assignments(part.nodes, n_layers, gate), _ASSIGNMENTS + 1)
+        points = Points(len(self._gates), self._alphabet)
+        for gate, assignment in self._assignments(part):
+            strands = made.strands(assignment)
+            points.add(strands, gate, assignment.gated)
+            boxes[strands] = boxes.get(strands, frozenset()) | {gate}
+            if assignment.widest:
+                widest[strands] = widest.get(strands, frozenset()) | {gate}
+        if all(s.constant == NOTHING for some in widest for s in some):
+            boxes = _freed(widest)
+        return Counted(self._automaton(boxes), points)
+
+    def joint(self, parts: Sequence[Part], constraints: Sequence[Relation | Forbid]) -> Joint:
+        """Parts that constraints look at together."""
+        made = [Boxes(self._bound, self._alphabet, part.apart) for part in parts]
+        found = [
+            [
+                (gate, assignment, look(self._bound, assignment, constraints, boxes))
+                for gate, assignment in self._assignments(part)
+            ]
+            for part, boxes in zip(parts, made, strict=True)
+        ]
+        looks = [list(dict.fromkeys(seen for _, _, seen in some)) for some in found]
+        variants, cells = cells_of(self._bound, looks, constraints)
+        sides = [self._side(*one) for one in zip(found, made, variants, strict=True)]
+        return Joint(sides, cells, len(self._gates))
+
+    def _side(
+        self,
+        found: Sequence[tuple[int, Assignment, Look]],
+        made: Boxes,
+        variants: Mapping[Look, Mapping[Narrowing, int]],
+    ) -> Side:
+        """One of several parts, by the variants of what constraints see of it."""
+        n_gates = len(self._gates)
+        numbers = {number for known in variants.values() for number in known.values()}
+        points = [Points(n_gates, self._alphabet) for _ in numbers]
+        boxes: dict[tuple[Strand, ...], Labels] = {}
+        for gate, assignment, seen in found:
+            for narrowing, number in variants.get(seen, {}).items():
+                strands = made.strands(narrowed(assignment, narrowing))
+                points[number].add(strands, gate, assignment.gated)
+                at = {label(number, gate, n_gates)}
+                boxes[strands] = boxes.get(strands, frozenset()) | at
+        return Side(self._automaton(boxes), points)
+
+    def _assignments(self, part: Part) -> Iterator[tuple[int, Assignment]]:
+        """Values of the gate, by number, and assignments with each."""
+        for index, value in enumerate(self._gates):
+            gate = None if value is None and len(self._gates) == 1 else Choice(value)
+            found = assignments(part.nodes, self._bound.anatomy.n_layers, gate)
             for number, assignment in enumerate(found):
                 if number == _ASSIGNMENTS:
                     raise Unstructured
-                if one_by_one and len(assignment.methods) > 1:
+                if self._one_by_one and len(assignment.methods) > 1:
                     raise Unstructured
-                strands = made.strands(assignment)
-                if strands is None:
-                    continue
-                points.add(strands, index, assignment.gated)
-                boxes[strands] = boxes.get(strands, frozenset()) | {index}
-                if assignment.widest:
-                    widest[strands] = widest.get(strands, frozenset()) | {index}
-        # with fewer methods a constraint may be met that is broken with all
-        if not made.compares and all(s.constant == NOTHING for some in widest for s in some):
-            boxes = _freed(widest)
+                yield index, assignment
+
+    def _automaton(self, boxes: Mapping[tuple[Strand, ...], Labels]) -> Automaton:
         made_of = [strand for strands in boxes for strand in strands]
         _check_spanning(made_of)
-        if by_layer and any(map(_across, made_of)):
+        if self._by_layer and any(map(_across, made_of)):
             raise Unstructured
-        found_boxes = [BoxOf(*pair) for pair in boxes.items()]
-        return Counted(Automaton(found_boxes, self._alphabet, n_layers), points)
+        found = [BoxOf(*pair) for pair in boxes.items()]
+        return Automaton(found, self._alphabet, self._bound.anatomy.n_layers)
 
 
 def _freed(widest: dict[tuple[Strand, ...], Labels]) -> dict[tuple[Strand, ...], Labels]:

@@ -45,7 +45,7 @@ def parts(bound: BoundSpace) -> list[Part]:
 
     Items belong together that can place the same kind of module at the same sites, that together
     place something else than each alone (tried on every option and at random), that share a draw,
-    or that a constraint compares.
+    or that are of one kind which a constraint looks at; see also :func:`linked`.
     """
     tries = {node.path: _tries(bound, node) for node in bound.nodes}
     sorts = {path: _sorts(bound, some) for path, some in tries.items()}
@@ -70,6 +70,27 @@ def parts(bound: BoundSpace) -> list[Part]:
     return groups
 
 
+def linked(
+    groups: Sequence[Part], constraints: Sequence[Relation | Forbid]
+) -> list[tuple[tuple[Part, ...], list[Relation | Forbid]]]:
+    """Parts that constraints look at together, and these constraints."""
+    found: list[tuple[tuple[Part, ...], list[Relation | Forbid]]] = [
+        ((part,), []) for part in groups
+    ]
+    for constraint in constraints:
+        related = [
+            pair for pair in found if any(_kinds(part) & constraint.kinds for part in pair[0])
+        ]
+        found = [pair for pair in found if pair not in related]
+        some = tuple(part for group, _ in related for part in group)
+        found.append((some, [*(one for _, known in related for one in known), constraint]))
+    return found
+
+
+def _kinds(part: Part) -> set[str]:
+    return {leaf.method.kind for leaf in leaves(part.nodes)}
+
+
 def tied(nodes: Iterable[Node]) -> bool:
     """Whether some items share a draw."""
     return any(_ties(one) & _ties(other) for one, other in itertools.combinations(nodes, 2))
@@ -83,7 +104,8 @@ def _tied(bound: BoundSpace, one: Node, other: Node) -> bool:
     for constraint in bound.space.constraints:
         match constraint:
             case Relation() | Forbid():
-                if kinds[0] & constraint.kinds and kinds[1] & constraint.kinds:
+                # what it sees of one of a kind depends on the others
+                if kinds[0] & kinds[1] & constraint.kinds:
                     return True
             case AtLeast(number, "methods"):
                 # two of a kind may become one in canonical form

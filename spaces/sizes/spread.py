@@ -10,6 +10,7 @@ from functools import cached_property
 
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import Configurable
+from peftnas.spaces.sizes.joint import JointTables
 from peftnas.spaces.sizes.tables import Tables
 from peftnas.spaces.sizes.tally import Cumulated, Distribution, combine
 
@@ -28,7 +29,7 @@ class Spread:
     """
 
     def __init__(
-        self, tables: Sequence[Tables], n_gates: int, step: int, low: int, high: int
+        self, tables: Sequence[Tables | JointTables], n_gates: int, step: int, low: int, high: int
     ) -> None:
         self._tables, self._step = tables, step
         first, last = -(-low // step), high // step

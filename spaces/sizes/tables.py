@@ -50,7 +50,7 @@ class Tables:
         self._plain: dict[tuple[Labels, int, int], Table] = {}
         self._terms = 0
         self._groups: dict[tuple[int, State], list[_Group]] = {}
-        self._sums: dict[tuple[int, State, int, int], list[int]] = {}
+        self._sums: dict[tuple[int, State, frozenset[Labels], int], list[int]] = {}
         # what is left of plain strands: numbered by its ways in the next layer and what follows
         self._rests: dict[tuple[tuple[tuple[int, int], ...], int], int] = {}
         self._ways: dict[int, tuple[tuple[tuple[int, int], ...], int]] = {}
@@ -73,6 +73,16 @@ class Tables:
         filled[0] -= 1
         return Outcomes(1, {count: number for count, number in filled.items() if number})
 
+    @property
+    def by_labels(self) -> Table:
+        """All words."""
+        return self._table(0, self._automaton.start)
+
+    @property
+    def empty(self) -> Labels:
+        """The labels of the word that places nothing."""
+        return self._automaton.empty
+
     def draw(
         self, rng: random.Random, gate: int, weight: int
     ) -> tuple[tuple[Configurable, ...], Labels]:
@@ -83,29 +93,36 @@ class Tables:
             gate: one of the labels that the word has.
             weight: of the word; there is one.
         """
+        among = frozenset(labels for labels in self.by_labels if gate in labels)
+        return self.draw_of(rng, among, weight)
+
+    def draw_of(
+        self, rng: random.Random, among: frozenset[Labels], weight: int
+    ) -> tuple[tuple[Configurable, ...], Labels]:
+        """:meth:`draw` of a word whose labels are, all together, one of ``among``."""
         automaton, word, left = self._automaton, list[Letter](), weight
         state = automaton.start
         for layer in range(automaton.n_layers):
-            letter, state = self._drawn(rng, layer, state, gate, left)
+            letter, state = self._drawn(rng, layer, state, among, left)
             word.append(letter)
             left -= self._weight(letter)
         endings = [
             (letter, labels)
             for letter, labels in automaton.endings(state).items()
-            if gate in labels and self._weight(letter) == left
+            if labels in among and self._weight(letter) == left
         ]
         last, labels = rng.choice(sorted(endings, key=lambda pair: pair[0]))
         return automaton.methods([*word, last]), labels
 
     def _drawn(
-        self, rng: random.Random, layer: int, state: State, gate: int, left: int
+        self, rng: random.Random, layer: int, state: State, among: frozenset[Labels], left: int
     ) -> tuple[Letter, State]:
         """A letter, by how many words of a weight go on with it, and the state after it."""
         groups = self._grouped(layer, state)
-        key = (layer, state, gate, left)
+        key = (layer, state, among, left)
         if key not in self._sums:
             numbers = [
-                len(ways) * _number(table, gate, left - weight) for weight, table, ways in groups
+                len(ways) * _number(table, among, left - weight) for weight, table, ways in groups
             ]
             self._sums[key] = list(itertools.accumulate(numbers))
         sums = self._sums[key]
@@ -118,9 +135,7 @@ class Tables:
         if key not in self._groups:
             nothing_more = self._only is not None and layer not in self._only
             found: dict[tuple[int, int], _Group] = {}
-            for letter, following in sorted(
-                self._automaton.step(layer, state).items(), key=lambda pair: pair[0]
-            ):
+            for letter, following in self._automaton.step(layer, state).items():
                 if letter == NOTHING or not nothing_more:
                     table, weight = self._table(layer + 1, following), self._weight(letter)
                     group = found.setdefault((weight, id(table)), (weight, table, []))
@@ -241,6 +256,6 @@ def ranges(automaton: Automaton) -> dict[Labels, tuple[int, int]]:
     return {labels: (int(low), most) for labels, (low, _, most) in whole.items() if most}
 
 
-def _number(table: Table, gate: int, weight: int) -> int:
-    """Words of a weight that a gate gives."""
-    return sum(counts.get(weight, 0) for labels, counts in table.items() if gate in labels)
+def _number(table: Table, among: frozenset[Labels], weight: int) -> int:
+    """Words of a weight with some labels."""
+    return sum(counts.get(weight, 0) for labels, counts in table.items() if labels in among)

@@ -22,7 +22,7 @@ from peftnas.spaces import (
     at_least,
     forbid,
 )
-from peftnas.spaces.space_checks import methods_in
+from peftnas.spaces.space_checks import methods_in, most_methods
 from tests.spaces.toy import Bias, Box, Low, Soft, Span, ToyAnatomy
 
 
@@ -172,9 +172,10 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
     constraints: list[Any] = [
         at_least(1, "layers"),
         at_least(2, "layers"),
-        at_least(2, "methods"),
         forbid(*kinds[:2]),
     ]
+    if sum(map(most_methods, items)) > 1:
+        constraints.append(at_least(2, "methods"))
     if "toy_box" in kinds:
         constraints += [
             "toy_box.rank != 2",

@@ -41,7 +41,7 @@ BOUNDED = {
     "relation": (
         SearchSpace(
             Box(rank=PerLayer(RANKS)),
-            Low(rank=RANKS),
+            Low(rank=PerLayer(RANKS)),
             constraints="toy_low.rank <= toy_box.rank",
         ),
         '"toy_low.rank <= toy_box.rank" compares what differs by layer',
@@ -49,10 +49,10 @@ BOUNDED = {
     "forbidden": (
         SearchSpace(
             Box(rank=PerGroup(2, RANKS)),
-            Low(rank=RANKS),
-            constraints=[forbid({"toy_box.rank": 3})],
+            Low(rank=PerGroup(2, RANKS)),
+            constraints=[forbid({"toy_box.rank": 3, "toy_low.rank": 2})],
         ),
-        '"never toy_box.rank = 3" compares what differs by layer',
+        '"never toy_box.rank = 3 with toy_low.rank = 2" compares what differs by layer',
     ),
     "shared by layer": (
         SearchSpace(Box(rank=WIDTHS), Maybe(Low(rank=WIDTHS))),
