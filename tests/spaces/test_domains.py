@@ -60,7 +60,7 @@ WRONG = [
     (lambda: SearchSpace(Box(), gate=Choice(None, "unipeld")), r"Box.gate must be .*'unipeld'"),
     (
         lambda: SearchSpace(Box(rank=PerLayer(Choice(1, PerLayer(Integer(1, 2)))))),
-        r"must have one PerLayer or PerGroup, .*; drop one",
+        r"must have one PerLayer, PerGroup or ByGroup, got .* inside another; drop one",
     ),
     (lambda: Architecture(Box(rank=Integer(1, 2))), r"hold values, .*belongs in a SearchSpace"),
     (lambda: Architecture("lora"), r"takes methods, got 'lora'; pass objects"),
@@ -81,7 +81,7 @@ def test_a_choice_holds_its_options_by_type() -> None:
 
 
 def test_groups_are_contiguous_and_the_first_ones_larger() -> None:
-    groups = [PerGroup(3, Integer(1, 2)).group_of(layer, 8) for layer in range(8)]
+    groups = [PerGroup(3, Integer(1, 2)).bind((8,)).group_of(layer) for layer in range(8)]
     assert groups == [0, 0, 0, 1, 1, 1, 2, 2]
 
 
