@@ -81,8 +81,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrainedTr
     mamba = MambaConfig(hidden_size=16, num_hidden_layers=2, state_size=4, initializer_range=0.3)
     save_backbone(place / "mamba", mamba, pad=False)
     (place / "task").mkdir()
-    for split in ("train", "dev"):
-        rows = [f"{word} {BAD[0]}\t{word}\t{word in GOOD}" for word in (*GOOD, *BAD) * 3]
+    words = (*GOOD, *BAD)
+    for split, seconds in (("train", words), ("dev", (BAD[0],) * 3)):
+        rows = [f"{one} {two}\t{one}\t{one in GOOD}" for two in seconds for one in words]
         (place / f"task/{split}.tsv").write_text("\n".join(["text\tother\tlabel", *rows]) + "\n")
     benches: dict[Any, Bench] = {}
 

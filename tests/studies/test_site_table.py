@@ -102,7 +102,7 @@ def test_every_method_is_counted_or_refused_with_a_sentence(
     assert list(methods) == list(METHODS)
     for method in methods.values():
         assert (method["trainable"] is None) == bool(method["refusal"])
-    assert "take some of in_proj, x_proj" in methods["lora"]["refusal"]
+    assert "which have in_proj, x_proj, got" in methods["lora"]["refusal"]
     assert methods["full"]["percent"] == 100
 
 

@@ -323,7 +323,7 @@ WRONG = {
         ),""",
     ),
     "layer by layer twice": Wrong(
-        "LoRA.rank must have one PerLayer or PerGroup",
+        "LoRA.rank must have one PerLayer, PerGroup or ByGroup",
         "PerLayer",
         "drop one",
         """LoRA(
