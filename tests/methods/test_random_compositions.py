@@ -112,7 +112,9 @@ def live(name: str, data: st.DataObject) -> None:
 def room(model: PreTrainedModel) -> int:
     """Positions for a prompt and the text behind it, whose length no construction knows."""
     learned = describe(model).positions == "learned" and hasattr(model.config, "vocab_size")
-    return model.config.max_position_embeddings if learned else sys.maxsize
+    return (
+        getattr(model.config, "max_position_embeddings", sys.maxsize) if learned else sys.maxsize
+    )
 
 
 def whole_life(model: PreTrainedModel, architecture: Architecture) -> None:
