@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
+from peftnas.search.machine import machine_words
 from peftnas.spaces.sizes.size import Size
 from peftnas.spaces.space import SearchSpace
 from peftnas.studies.literature.autopeft import autopeft
@@ -27,10 +29,11 @@ _HEAD = """# Spaces of the literature
 
 Written by `python -m peftnas.studies.literature.table > docs/literature.md`. Each file of
 `studies/literature/` draws its space, says where it comes from and how it differs from the paper,
-and is a study: `peftnas run studies/literature/autopeft.py`.
+and is a study: `peftnas run autopeft`; `peftnas studies` lists the names.
 
 **Points** are assignments of what is drawn, as papers count; **architectures** are those that
-train apart on the backbone of the paper. Seconds are of one CPU core, for both together.
+train apart on the backbone of the paper. Seconds are CPU time for both
+together, on one core ({machine}; {date}).
 
 | space | backbone | published | points | architectures | seconds |
 |---|---|---|---|---|---|"""
@@ -166,10 +169,10 @@ def measure(row: Row) -> tuple[Size, Size, float]:
     from peftnas.methods import describe
 
     anatomy = describe(row.config())
-    start = time.perf_counter()
+    start = time.process_time()
     bound = row.space.bind(anatomy)
     raw, size = bound.raw_size(), bound.size()
-    return raw, size, time.perf_counter() - start
+    return raw, size, time.process_time() - start
 
 
 def line(row: Row, raw: Size, size: Size, seconds: float) -> str:
@@ -201,7 +204,7 @@ def _number(number: int) -> str:
 
 def main() -> None:
     """Print the table."""
-    print(_HEAD)
+    print(_HEAD.format(machine=machine_words(), date=date.today()))
     for row in ROWS:
         print(line(row, *measure(row)))
         sys.stdout.flush()
