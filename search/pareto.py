@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,11 +50,33 @@ def ranks(points: Array) -> NDArray[np.int64]:
     Returns:
         Shape (n,).
     """
+    _refuse_nan(points)
+    if points.shape[1] == 2:
+        return _ranks_of_pairs(points)
     rank = np.full(len(points), -1, dtype=np.int64)
     level = 0
     while (left := np.flatnonzero(rank < 0)).size:
         rank[left[non_dominated(points[left])]] = level
         level += 1
+    return rank
+
+
+def _ranks_of_pairs(points: Array) -> NDArray[np.int64]:
+    """:func:`ranks` of (n, 2) in n log n: a front is known by the lowest second value on it.
+
+    Going through the points by the first objective, each one lies on the first front whose lowest
+    second value so far is above its own; these values rise from front to front.
+    """
+    rank = np.empty(len(points), dtype=np.int64)
+    lowest: list[float] = []
+    before = None
+    for i in np.lexsort((points[:, 1], points[:, 0])):
+        if before is None or (points[i] != points[before]).any():
+            rank[i] = bisect.bisect_right(lowest, points[i, 1])
+            lowest[rank[i] : rank[i] + 1] = [float(points[i, 1])]
+        else:
+            rank[i] = rank[before]
+        before = i
     return rank
 
 

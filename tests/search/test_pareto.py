@@ -62,6 +62,18 @@ def test_ranks_peel_fronts() -> None:
     assert ranks(points).tolist() == [2, 0, 0, 1]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 3).flatmap(points_of))
+def test_ranks_by_definition(points: np.ndarray) -> None:
+    """A rank is the number of fronts to take off before a point is on the next one."""
+    rank, left = ranks(points), np.ones(len(points), dtype=bool)
+    for level in range(int(rank.max(initial=-1)) + 1):
+        front = non_dominated(points[left])
+        assert (rank[left] == level).tolist() == front.tolist()
+        left[np.flatnonzero(left)[front]] = False
+    assert not left.any()
+
+
 def test_closed_forms() -> None:
     assert hypervolume(np.zeros((0, 2)), np.array([1.0, 1.0])) == 0.0
     assert hypervolume(np.array([[0.25]]), np.array([1.0])) == 0.75

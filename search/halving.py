@@ -1,0 +1,230 @@
+"""Successive halving over several objectives, asynchronous: who trains on, from points alone.
+
+Every trial trains to the first rung. Of the results at a rung the best ``1 / reduction_factor``
+are promoted: they train on to the next rung as soon as their place is certain, without waiting for
+others (asynchronous). Best means: on the first of the fronts that are peeled off one after the
+other; of the front that only partly fits, the point farthest from those promoted so far comes
+first, so that no part of the front is starved.
+
+Sources: Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020 (asynchronous
+halving); Schmucker et al., Multi-objective Asynchronous Successive Halving, 2021 (ranks and nets).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peftnas.search.errors import UsageError
+from peftnas.search.pareto import ranks
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Stop trials early: each starts with few steps, and only the better ones train on.
+
+    Args:
+        min_steps: optimiser steps of the first rung; at least 1.
+        reduction_factor: one of so many goes on from each rung, and each rung has so many times
+            the steps of the one before; at least 2.
+    Raises:
+        UsageError: if one of these is broken.
+    """
+
+    min_steps: int
+    reduction_factor: int = 3
+
+    def __post_init__(self) -> None:
+        for name, least in (("min_steps", 1), ("reduction_factor", 2)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(
+                    f"{name} of Halving must be a whole number >= {least}, got {value!r}; "
+                    "take such as Halving(min_steps=20, reduction_factor=3)"
+                )
+
+    def rungs(self, max_steps: int) -> tuple[int, ...]:
+        """The optimiser steps at which trials are compared, lowest first, ``max_steps`` last.
+
+        Args:
+            max_steps: of a trial that is never stopped.
+        Raises:
+            UsageError: if ``min_steps`` leaves no rung below ``max_steps``.
+        """
+        if self.min_steps >= max_steps:
+            raise UsageError(
+                f"min_steps of Halving must be below the {max_steps} steps of the recipe, got "
+                f"{self.min_steps}; lower it, or leave halving out"
+            )
+        below = []
+        steps = self.min_steps
+        # a rung just below the top would cost nearly a whole trial and decide nothing
+        while steps * math.sqrt(self.reduction_factor) <= max_steps:
+            below.append(steps)
+            steps *= self.reduction_factor
+        return (*(below or [self.min_steps]), max_steps)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A trial that trains on.
+
+    Attributes:
+        trial: its number.
+        rung: that it trains to, counted from 0.
+    """
+
+    trial: int
+    rung: int
+
+
+class Ladder:
+    """What trials reached at each rung, and who is promoted.
+
+    Results may come in any order, more than once, and after a restart. Of ``n`` results at a rung
+    at most ``n / reduction_factor`` are promoted, and no trial twice.
+
+    Args:
+        n_rungs: at least 2, the top included.
+        reduction_factor: at least 2.
+    """
+
+    def __init__(self, n_rungs: int, reduction_factor: int) -> None:
+        if n_rungs < 2 or reduction_factor < 2:
+            raise ValueError(
+                f"n_rungs and reduction_factor must be at least 2, got {n_rungs} and "
+                f"{reduction_factor}"
+            )
+        self._factor = reduction_factor
+        self._rungs = [_Rung() for _ in range(n_rungs)]
+
+    @property
+    def top(self) -> int:
+        """The last rung."""
+        return len(self._rungs) - 1
+
+    def record(self, trial: int, rung: int, point: Sequence[float] | None) -> None:
+        """What a trial reached at a rung; it was promoted from all rungs below.
+
+        Args:
+            trial: its number.
+            rung: from 0.
+            point: objectives, all minimised; ``None`` or NaN in it: the trial failed on the way.
+        """
+        self.under_way(trial, rung)
+        self._rungs[rung].add(trial, point)
+
+    def under_way(self, trial: int, rung: int) -> None:
+        """A trial trains to this rung, so it holds a place among the promoted of those below."""
+        for below in self._rungs[:rung]:
+            below.promoted.add(trial)
+
+    def retire(self, trial: int) -> None:
+        """A trial can be promoted no more, its checkpoint is gone; its results stay."""
+        for rung in self._rungs:
+            rung.retired.add(trial)
+
+    def promote(self) -> Promotion | None:
+        """The next trial to train on, the highest rung first; it counts as promoted from here on.
+
+        Returns:
+            ``None`` when more results are needed first.
+        """
+        for number in range(self.top - 1, -1, -1):
+            rung = self._rungs[number]
+            chosen = rung.best(self._places(rung))
+            if chosen is not None:
+                rung.promoted.add(chosen)
+                return Promotion(chosen, number + 1)
+        return None
+
+    def results(self, rung: int) -> dict[int, tuple[float, ...]]:
+        """The points at a rung by trial, those of failed trials left out."""
+        return dict(self._rungs[rung].points)
+
+    def rung_of(self, trial: int) -> int | None:
+        """The highest rung at which the trial has a result; ``None`` without any."""
+        held = [i for i, rung in enumerate(self._rungs) if trial in rung.points]
+        return held[-1] if held else None
+
+    def can_rise(self, trial: int) -> bool:
+        """Whether the trial may still be promoted, so that its checkpoint is needed."""
+        rung = self.rung_of(trial)
+        if rung is None or rung == self.top:
+            return False
+        held = self._rungs[rung]
+        return trial not in held.promoted and trial not in held.retired
+
+    def _places(self, rung: _Rung) -> int:
+        return (len(rung.points) + len(rung.failed)) // self._factor
+
+
+class _Rung:
+    """The results at one rung."""
+
+    def __init__(self) -> None:
+        self.points: dict[int, tuple[float, ...]] = {}
+        self.failed: set[int] = set()
+        self.promoted: set[int] = set()
+        self.retired: set[int] = set()
+        self._ranked: tuple[list[int], Array, NDArray[np.int64]] | None = None
+
+    def add(self, trial: int, point: Sequence[float] | None) -> None:
+        if trial in self.points or trial in self.failed:
+            return  # the first result counts: a late repetition would change who was promoted
+        if point is None or any(math.isnan(value) for value in point):
+            self.failed.add(trial)
+        else:
+            self.points[trial] = tuple(map(float, point))
+            self._ranked = None
+
+    def best(self, places: int) -> int | None:
+        """Who of the first ``places`` in the order goes up next; ``None`` when nobody does."""
+        if len(self.promoted) >= places or not self.points:
+            return None
+        if self._ranked is None:
+            trials = sorted(self.points)
+            points = np.asarray([self.points[trial] for trial in trials])
+            self._ranked = trials, points, ranks(points)
+        trials, points, rank = self._ranked
+        taken = np.asarray([trial in self.promoted for trial in trials])
+        free = np.asarray([trial not in self.retired for trial in trials]) & ~taken
+        # those before in the order, whether they were promoted or not
+        cut = np.sort(rank)[min(places, len(rank)) - 1]
+        eligible = free & (rank <= cut)
+        if not eligible.any():
+            return None
+        first = np.flatnonzero(eligible & (rank == rank[eligible].min()))
+        return trials[int(first[farthest(points, first, np.flatnonzero(taken))])]
+
+
+def farthest(points: Array, candidates: NDArray[np.int64], taken: NDArray[np.int64]) -> int:
+    """Which candidate is farthest from all points that are taken; with none taken, the first.
+
+    Distances are Chebyshev's between places in the order of each objective, so that neither units
+    nor logarithms matter.
+
+    Args:
+        points: shape (n, m), minimised.
+        candidates: indices into them, at least one.
+        taken: indices into them, perhaps none.
+    Returns:
+        An index into ``candidates``.
+    """
+    if not len(taken):
+        return 0
+    place = np.stack([_places(column) for column in points.T], axis=1)
+    gaps = np.abs(place[candidates][:, None] - place[taken][None]).max(axis=2)
+    return int(np.argmax(gaps.min(axis=1)))
+
+
+def _places(values: Array) -> Array:
+    """Where each value stands among the distinct ones, from 0 to 1."""
+    distinct, where = np.unique(values, return_inverse=True)
+    return where / max(1, len(distinct) - 1)
