@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftnas.search.constraints import Constraint, parse_constraint
@@ -168,8 +167,3 @@ def _check_room(constraints: tuple[Constraint, ...]) -> None:
                     f"constraints must leave room, got {upper.text!r} and {lower.text!r}; "
                     "loosen one of them"
                 )
-
-
-def default_out(study: Study) -> Path:
-    """Where the files of a study lie unless ``--out`` says otherwise."""
-    return Path("runs") / study.name
