@@ -333,8 +333,12 @@ def _order(node: _Node) -> tuple[Any, ...]:
 
 
 def _by_method(rows: Sequence[Methods]) -> Iterator[list[Configurable]]:
-    """The draws of each method of a strand, without the blocks in which it is absent."""
+    """The draws of each method of a strand, without the blocks in which it is absent.
+
+    One that is in no layer at all may still place something outside of them.
+    """
     for column in zip(*rows, strict=True):
-        drawn = [one for one in column if one is not None and getattr(one, "layers", None) != ()]
-        if drawn:
-            yield drawn
+        present = [one for one in column if one is not None]
+        drawn = [one for one in present if getattr(one, "layers", None) != ()]
+        if present:
+            yield drawn or present[:1]

@@ -121,15 +121,21 @@ class Census:
                     found.append(pair)
         return (min(low for low, _ in found), max(high for _, high in found)) if found else None
 
-    def around(self, placing: bool) -> Bounds:
-        """Bounds of these: no architecture that meets all constraints has fewer or more."""
+    def around(self, placing: bool) -> Bounds | None:
+        """Bounds of these: no architecture that meets all constraints has fewer or more.
+
+        ``None`` where none places anything, or none that does fits.
+        """
         placing = placing or self._methods_needed > 0 or self._layers_needed > 0
         found = [
             pair for gate in range(len(self._gates)) for pair in self._range_under(gate, placing)
         ]
         budget = self._bound.max_parameters
+        if not found:
+            return None
         low, high = min(low for low, _ in found), max(high for _, high in found)
-        return low, high if budget is None else min(high, budget)
+        high = high if budget is None else min(high, budget)
+        return (low, high) if low <= high else None
 
     def tables(
         self, weigh: Weigh, budget: int | None, only: frozenset[int] | None = None

@@ -62,7 +62,9 @@ def test_an_init_of_its_own_stays():
 
 
 @pytest.mark.parametrize(
-    "declared", [field(default_factory=tuple), field(default=0, kw_only=True)], ids=str
+    "declared",
+    [field(default_factory=tuple), field(default=0, kw_only=True)],
+    ids=["factory", "keyword only"],
 )
 def test_fields_of_other_kinds_are_refused(declared):
     made = dataclasses.make_dataclass("Made", [("a", int), ("b", int, declared)], frozen=True)

@@ -194,3 +194,25 @@ def test_refusals() -> None:
         bound.stratified(10, seed=0)
     with pytest.raises(ValueError, match="strata must be a whole number >= 1, got 0"):
         bound.stratified(10, seed=0, strata=0)
+
+
+def test_what_a_method_in_no_layer_places_outside_of_them_is_drawn() -> None:
+    bound = SearchSpace(
+        Bias(targets=("query", "embeddings"), layers=Subset.of_layers(min_size=0)),
+        Maybe(Low(rank=Integer(1, 80))),
+    ).bind(ToyAnatomy(5))
+    assert int(bound.raw_size()) > 2_000
+    drawn = bound.uniform(500, seed=0)
+    assert all(bound.contains(one) for one in drawn)
+    none = [m for one in drawn for m in one.methods if m.kind == "toy_bias" and not m.layers]
+    assert none, "one subset of 32 has no layer"
+    assert all(bound.contains(one) for one in bound.stratified(100, seed=0))
+
+
+def test_a_space_in_which_nothing_that_trains_fits() -> None:
+    wide = Maybe(Low(rank=Integer(50, 99))), Maybe(Box(rank=Integer(50, 99)))
+    bound = SearchSpace(*wide, max_parameters=3).bind(ToyAnatomy(6))
+    assert bound.size() == 1
+    assert bound.parameter_range(placing=True) == bound.parameter_range() == (0, 0)
+    with pytest.raises(ValueError, match="needs an architecture that trains parameters"):
+        bound.stratified(3, seed=0)
