@@ -60,5 +60,5 @@ def in_this_process(prepared: Prepared) -> InlinePool:
     """
     from peftnas.search.trial.fine_tune import run_trial
 
-    bench = prepared.bench_spec().build()
+    bench = prepared.spec.build()
     return InlinePool(lambda job: run_trial(bench, job))

@@ -60,9 +60,7 @@ class Predictions:
         self._reading = reading
         self._writes = writes or form.writes
         self._memory: dict[tuple[Any, ...], int] = {}
-        self._remaining: dict[str, tuple[str, ...]] = {}
-        self._prompts: dict[str, int] = {}
-        self._writing: dict[str, bool] = {}
+        self._facts: dict[tuple[Callable[..., Any], str], Any] = {}
 
     def train_memory_bytes(self, architecture: Architecture, recipe: Recipe) -> int:
         """Peak memory of a training step with AdamW, head included, on the heaviest batch.
@@ -125,36 +123,28 @@ class Predictions:
     def _prompt_length(self, architecture: Architecture) -> int:
         from peftnas.methods.on_texts import prompt_length
 
-        key = architecture.to_json()
-        if key not in self._prompts:
-            config, dtype = self._config_and_types("float32")
-            family = self._backbone.family
-            found = prompt_length(architecture, config, dtype=dtype, family=family)
-            _keep(self._prompts, key, found)
-        return self._prompts[key]
+        return self._fact(prompt_length, architecture)
 
     def _writes_with(self, architecture: Architecture) -> bool:
         from peftnas.methods.on_texts import writes_word_by_word
 
-        key = architecture.to_json()
-        if key not in self._writing:
-            config, dtype = self._config_and_types("float32")
-            family = self._backbone.family
-            found = writes_word_by_word(architecture, config, dtype=dtype, family=family)
-            _keep(self._writing, key, found)
-        return self._writing[key]
+        return self._fact(writes_word_by_word, architecture)
 
     def remaining(self, architecture: Architecture) -> tuple[str, ...]:
         """Modules that still run after merging, as ``site: kind``."""
         from peftnas.methods.predicted_costs import remaining_modules
 
-        key = architecture.to_json()
-        if key not in self._remaining:
+        return self._fact(remaining_modules, architecture)
+
+    def _fact(self, ask: Callable[..., Value], architecture: Architecture) -> Value:
+        """What a function says of an architecture on this backbone, asked once."""
+        key = (ask, architecture.to_json())
+        if key not in self._facts:
             config, dtype = self._config_and_types("float32")
-            family = self._backbone.family
-            found = remaining_modules(architecture, config, dtype=dtype, family=family)
-            _keep(self._remaining, key, found)
-        return self._remaining[key]
+            found = ask(architecture, config, dtype=dtype, family=self._backbone.family)
+            _keep(self._facts, key, found)
+        known: Value = self._facts[key]
+        return known
 
     @cached_property
     def decodes(self) -> bool:

@@ -76,10 +76,6 @@ class Prepared:
             "max_parameters": self.bound.max_parameters,
         }
 
-    def bench_spec(self) -> BenchSpec:
-        """What workers need, tokenised once."""
-        return self.spec
-
 
 def prepare(
     study: Study, *, data: Path | None = None, base: Path | None = None, sampler: str = "tpe"

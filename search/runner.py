@@ -282,7 +282,7 @@ def _ray(
     from peftnas.search.cluster.pool import WorkerPool
 
     return WorkerPool(
-        workers, prepared.bench_spec(), address=address, modules_by_value=modules, waits=waits
+        workers, prepared.spec, address=address, modules_by_value=modules, waits=waits
     )
 
 

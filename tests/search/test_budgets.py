@@ -70,7 +70,7 @@ def run(
     jobs: list[TrialJob] = []
 
     def pool(prepared: Prepared) -> InlinePool:
-        bench = prepared.bench_spec().build()
+        bench = prepared.spec.build()
 
         def one(job: TrialJob) -> TrialResult:
             jobs.append(job)

@@ -48,7 +48,7 @@ class Trials:
         self.jobs: list[TrialJob] = []
 
     def pool(self, prepared: Prepared) -> InlinePool:
-        bench = prepared.bench_spec().build()
+        bench = prepared.spec.build()
 
         def run(job: TrialJob) -> TrialResult:
             self.jobs.append(job)

@@ -34,7 +34,7 @@ def study_on(backbone: Path) -> Study:
 def pool_of(prepared: Prepared, workers: int = 2) -> WorkerPool:
     return WorkerPool(
         workers,
-        prepared.bench_spec(),
+        prepared.spec,
         modules_by_value=(conftest,),
         object_store_bytes=100 * 2**20,
     )

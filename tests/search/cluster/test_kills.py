@@ -115,7 +115,7 @@ def test_a_killed_driver_and_a_killed_worker(bert: Backbone, tmp_path: Path) -> 
     def pool(prepared: Prepared) -> WorkerPool:
         return KillsAWorker(
             2,
-            prepared.bench_spec(),
+            prepared.spec,
             modules_by_value=(study_process.conftest,),
             object_store_bytes=100 * 2**20,
         )

@@ -168,7 +168,7 @@ def run_two(
     benches: list[Bench] = []
 
     def pool(prepared: Prepared) -> InlinePool:
-        benches.append(prepared.bench_spec().build())
+        benches.append(prepared.spec.build())
         return InlinePool(lambda job: run_trial(benches[0], job))
 
     out = folder / "out"

@@ -134,13 +134,13 @@ def test_each_task_takes_what_is_predicted(
 ) -> None:
     backbone, task, recipe = TASKS[name]
     found = prepared(backbone_named(backbone), task(tmp_path), tmp_path, **recipe)
-    assert abs(error(found, found.bench_spec().build(), Adapter(bottleneck=8))) < BOUND
+    assert abs(error(found, found.spec.build(), Adapter(bottleneck=8))) < BOUND
 
 
 def test_texts_are_cut_to_the_room_beside_a_prompt(backbone_named: Named, tmp_path: Path) -> None:
     task = TextClassification(written(tmp_path, labelled(70, 90)))
     found = prepared(backbone_named("bert"), task, tmp_path, max_length=64)
-    bench = found.bench_spec().build()
+    bench = found.spec.build()
     for length in (1, 20, 58):
         assert abs(error(found, bench, Prompt(length=length))) < BOUND
 
@@ -150,7 +150,7 @@ def test_what_is_asked_is_cut_to_the_room_beside_a_prompt_and_a_target(
 ) -> None:
     task = TextGeneration(written(tmp_path, answered(60, 6)), max_new_tokens=8)
     found = prepared(backbone_named("llama"), task, tmp_path, max_length=64)
-    bench = found.bench_spec().build()
+    bench = found.spec.build()
     for length in (2, 30):
         assert abs(error(found, bench, Prompt(length=length))) < BOUND
 
@@ -170,7 +170,7 @@ def errors(backbone: Backbone, folder: Path, n: int) -> list[float]:
     # no multiple of a batch: some batch of the longest has a shorter text and a mask for it
     task = TextClassification(written(folder, labelled(20, 60), 119))
     found = prepared(backbone, task, folder, WIDE, max_length=Integer(16, 64))
-    bench, choose = found.bench_spec().build(), random.Random(1)
+    bench, choose = found.spec.build(), random.Random(1)
     recipes = [
         {"batch_size": choose.choice((4, 8, 16)), "max_length": choose.randint(16, 64)}
         for _ in range(n)

@@ -42,7 +42,7 @@ def study(backbone: Backbone, task: Any, space: SearchSpace, **fields: Any) -> S
 
 def ran(defined: Study, out: Path, trials: int) -> StudyResults:
     def pool(prepared: Prepared) -> InlinePool:
-        bench = prepared.bench_spec().build()
+        bench = prepared.spec.build()
         return InlinePool(lambda job: run_trial(bench, job))
 
     options: dict[str, Any] = {"make_pool": pool, "progress": False, "baselines": False}
@@ -159,7 +159,7 @@ def test_one_example_of_several_answers_is_timed_as_it_is_read(
 ) -> None:
     task = MultipleChoice(written(tmp_path, choices, 60))
     prepared = prepare(study(backbone_named("bert"), task, SearchSpace(Adapter(bottleneck=2))))
-    rows: Any = prepared.bench_spec().build().examples(64).validation
+    rows: Any = prepared.spec.build().examples(64).validation
     reads = task.form.reading(rows, 64, 1, 1).reads
     most, longest = int(np.diff(rows.starts).max()), int(rows.tokens.lengths.max())
     assert most > 1 and rows.lengths.max() > longest
