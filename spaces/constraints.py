@@ -150,8 +150,6 @@ class MaxStoredBytes(Constraint):
         found = sum(part.stored_bytes() for part in placed.placements)
         if found <= as_bytes(self.name, self.limit):
             return None
-        if math.isinf(found):
-            return "a prompt must leave room for a text, got one that leaves none; shorten it"
         return f"stored bytes must be <= {self.limit}, got {byte_words(found)}"
 
     def words(self) -> str:

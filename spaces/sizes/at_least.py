@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from peftnas.spaces.domains import Choice, Integer, Subset
 from peftnas.spaces.fields import settings
-from peftnas.spaces.structure import ByGroup, PerGroup, PerLayer
-from peftnas.spaces.ties import Shared, Switch
+from peftnas.spaces.structure import ByGroup, PerGroup
+from peftnas.spaces.ties import Shared
 from peftnas.spaces.tree_nodes import Fork, Groups, Leaf, Node, Presence
 
 if TYPE_CHECKING:
@@ -64,7 +64,5 @@ def _values(held: Any) -> int:
             return len(held)
         case PerGroup(grouping=grouping) | ByGroup(grouping=grouping):
             return _values(grouping)
-        case PerLayer() | Shared() | Switch():
-            return 1  # perhaps active in no layer, or drawn elsewhere
-        case _:
+        case _:  # a value; or by layer, perhaps active in none; or drawn elsewhere
             return 1

@@ -37,19 +37,19 @@ class Spread:
         self._under = [
             _Under([_bucketed(one, step) for one in side], first, last) for side in sides
         ]
+        self._gates = [*itertools.accumulate(under.number for under in self._under)]
 
     def draw(self, rng: random.Random) -> Architecture | None:
         """An architecture whose parts weigh so much together; ``None`` if there is none.
 
         One that several gates give is drawn as often as one of a single gate.
         """
-        numbers = [under.number for under in self._under]
-        if not any(numbers):
+        if not self._gates[-1]:
             return None
         while True:
-            gate = _index(rng, numbers)
+            gate = _index(rng, self._gates)
             methods: list[Configurable] = []
-            gates = frozenset(range(len(numbers)))
+            gates = frozenset(range(len(self._under)))
             buckets = self._under[gate].draw(rng)
             for tables, bucket in zip(self._tables, buckets, strict=True):
                 drawn, labels = tables.draw(rng, gate, bucket * self._step)
@@ -80,29 +80,31 @@ class _Under:
     @property
     def number(self) -> int:
         """How many combinations there are."""
-        return sum(self._first)
+        return self._first[-1] if self._first else 0
 
     def draw(self, rng: random.Random) -> list[int]:
         """The buckets of one of them."""
         first, last = self._range
         found: list[int] = []
         for index, part in enumerate(self._parts):
-            numbers = self._numbers(index, first, last) if index else self._first
-            bucket = part[_index(rng, numbers)][0]
+            sums = self._sums(index, first, last) if index else self._first
+            bucket = part[_index(rng, sums)][0]
             first, last = first - bucket, last - bucket
             found.append(bucket)
         return found
 
     @cached_property
     def _first(self) -> list[int]:
-        return self._numbers(0, *self._range)
+        return self._sums(0, *self._range)
 
-    def _numbers(self, index: int, first: int, last: int) -> list[int]:
-        """Words of each bucket of a part, times what behind it sums to ``first .. last``."""
+    def _sums(self, index: int, first: int, last: int) -> list[int]:
+        """Words up to each bucket of a part, times what behind it sums to ``first .. last``."""
         within = self._behind[index].within
         return [
-            number * (within(last - bucket) - within(first - bucket - 1))
-            for bucket, number in self._parts[index]
+            *itertools.accumulate(
+                number * (within(last - bucket) - within(first - bucket - 1))
+                for bucket, number in self._parts[index]
+            )
         ]
 
 
@@ -110,7 +112,6 @@ def _bucketed(distribution: Distribution, step: int) -> Distribution:
     return {weight // step: number for weight, number in distribution.items()}
 
 
-def _index(rng: random.Random, numbers: Sequence[int]) -> int:
-    """An index, drawn in proportion to (arbitrarily large) numbers."""
-    sums = list(itertools.accumulate(numbers))
+def _index(rng: random.Random, sums: Sequence[int]) -> int:
+    """An index, drawn in proportion to (arbitrarily large) numbers, given summed up."""
     return bisect_right(sums, rng.randrange(sums[-1]))
