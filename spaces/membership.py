@@ -20,8 +20,9 @@ from peftnas.spaces.domains import Choice
 from peftnas.spaces.enumerate import all_points, walks
 from peftnas.spaces.fields import Configurable
 from peftnas.spaces.keys import arms_key
-from peftnas.spaces.membership_fields import Outside, fit, spellings, vanish, wanted_layers
+from peftnas.spaces.membership_fields import Outside, fit, spellings, wanted_layers
 from peftnas.spaces.membership_groups import strategies
+from peftnas.spaces.membership_nothing import vanish
 from peftnas.spaces.membership_ties import NO_TIES, Ties, fixed_ties
 from peftnas.spaces.membership_variants import merge, variants
 from peftnas.spaces.training_settings import trained_as, trains_by_method, without_training

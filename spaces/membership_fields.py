@@ -9,6 +9,7 @@ from typing import Any
 
 from peftnas.spaces.domains import Choice, Integer, Real, Subset
 from peftnas.spaces.fields import Configurable, settings
+from peftnas.spaces.membership_nothing import zero
 from peftnas.spaces.membership_variants import Variant
 from peftnas.spaces.structure import ByLayer, PerGroup, PerLayer
 from peftnas.spaces.training_settings import training_names
@@ -31,9 +32,13 @@ def spellings(leaf: Leaf, wanted: Configurable, equal: Equal) -> Iterator[Config
     """The wanted method, then its other spellings in the values that the leaf's fields hold.
 
     Canonical form may move a value from one field to another (the root of rsLoRA's rank into
-    alpha), so the fields with few values are tried together.
+    alpha), so the fields with few values are tried together. It names no layers where only sites
+    outside of them are trained: in no layer, sites inside of them may be named too.
     """
     yield wanted
+    in_no_layer = wanted.replace(layers=()) if "layers" in settings(type(wanted)) else wanted
+    if in_no_layer != wanted and equal(in_no_layer):
+        yield in_no_layer
     yield from filter(equal, wanted.spelled_otherwise())
     fixed = ("layers", *training_names(type(wanted)))
     few = {
@@ -89,20 +94,6 @@ def fit(
     return fitting.values
 
 
-def vanish(variant: Variant, n_layers: int) -> Values | None:
-    """Answers that make a method absent by a size of 0 or an empty set, if there are any."""
-    found: list[Values] = []
-    method = variant.leaf.method
-    for name, declared in settings(type(method)).items():
-        held = getattr(method, name)
-        values = _nothing(variant.path(name), held, declared.size, n_layers)
-        if values is not None:
-            found.append(values)
-    if not found:
-        return None
-    return {path: value for values in (variant.chosen, *found) for path, value in values.items()}
-
-
 class _Fitting:
     def __init__(
         self, variant: Variant, wanted: Configurable, n_layers: int, equal: Equal
@@ -146,7 +137,7 @@ class _Fitting:
         """Choose the layers to draw: those wanted, and others that can be emptied."""
         held = self._leaf.method.layers  # type: ignore[attr-defined]
         path = self._path("layers")
-        if not self._layers(path, held):
+        if not (self._layers(path, held) or self._any_layers(path, held)):
             got = "no layer" if not self._active else f"layers {self._active}"
             raise Outside(f"{path} must be {held!r}, got {got}")
 
@@ -171,6 +162,22 @@ class _Fitting:
         self._drawn = active_layers(held, self._n_layers)
         return all(layer in self._active or self._can_empty(layer) for layer in self._drawn)
 
+    def _any_layers(self, path: str, held: Any) -> bool:
+        """Answer the question of layers anyhow, where none of them changes anything."""
+        lowest = held.items[: held.min_size] if isinstance(held, Subset) else held
+        if isinstance(held, Choice):
+            for (_, label), option in label_options(held).items():
+                if self._any_layers(f"{path}.{label}", option):
+                    self.values[path] = label
+                    return True
+            return False
+        if not self._same("layers", lowest):
+            return False
+        self._drawn = active_layers(lowest, self._n_layers)
+        if isinstance(held, Subset):
+            self.values |= {f"{path}.{layer}": layer in lowest for layer in held.items}
+        return True
+
     def _can_empty(self, layer: int) -> bool:
         """Whether a per-layer size can be 0 in a layer that is not wanted."""
         if layer not in self._active and any(
@@ -181,7 +188,7 @@ class _Fitting:
         ):
             return True
         return layer not in self._active and any(
-            _zero(inner, declared.size) is not None
+            zero(inner, declared.size) is not None
             and not (isinstance(held, PerGroup) and self._group_active(held, layer))
             for _, declared, held, inner in self._structures()
         )
@@ -198,7 +205,7 @@ class _Fitting:
         ]
 
     def _structured(self, name: str, path: str, held: Any, wanted: Any) -> None:
-        zero = _zero(held.domain, settings(type(self._wanted))[name].size)
+        nothing = zero(held.domain, settings(type(self._wanted))[name].size)
         for layer in self._drawn:
             if isinstance(held, PerGroup):
                 at = f"groups[{held.group_of(layer)}].{path}"
@@ -206,8 +213,8 @@ class _Fitting:
             else:
                 at, empty = f"layers[{layer}].{path}", layer not in self._active
             if empty:
-                if zero is not None:
-                    self.values |= {f"{at}{rest}": value for rest, value in zero.items()}
+                if nothing is not None:
+                    self.values |= {f"{at}{rest}": value for rest, value in nothing.items()}
                 continue
             if layer not in self._active:
                 continue
@@ -298,36 +305,6 @@ def _invert_subset(
     if taken is None or len(taken) < held.min_size:
         return None
     return {f"{path}.{item}": item in taken for item in held.items}
-
-
-def _zero(domain: Any, size: bool) -> Values | None:
-    """Answers, by the rest of the path, that draw a size of 0 or an empty set."""
-    match domain:
-        case Integer() if size and 0 in domain:
-            return {"": 0}
-        case Subset() if not domain.min_size:
-            return {f".{item}": False for item in domain.items}
-        case Choice():
-            for (_, label), option in label_options(domain).items():
-                inner = _zero(option, size)
-                if inner is not None:
-                    return {"": label} | {f".{label}{rest}": v for rest, v in inner.items()}
-            return None
-        case () | 0 if domain == () or (size and domain is not False):
-            return {}
-    return None
-
-
-def _nothing(path: str, held: Any, size: bool, n_layers: int) -> Values | None:
-    """Answers that draw 0 or an empty set in every layer."""
-    if not isinstance(held, PerLayer | PerGroup):
-        zero = _zero(held, size)
-        return None if zero is None else {f"{path}{rest}": value for rest, value in zero.items()}
-    zero = _zero(held.domain, size)
-    if zero is None:
-        return None
-    name, n = ("groups", held.groups) if isinstance(held, PerGroup) else ("layers", n_layers)
-    return {f"{name}[{i}].{path}{r}": value for i in range(n) for r, value in zero.items()}
 
 
 def _plain_values(held: Any) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, LlamaConfig
 
-from peftnas.methods import Adapter, Architecture, LoRA, Prefix, describe
+from peftnas.methods import Adapter, Architecture, BitFit, LoRA, Prefix, describe
 from peftnas.spaces import (
     ByLayer,
     Choice,
@@ -58,6 +58,30 @@ LARGE = {
     ),
 }
 
+# only bert's biases have such sites
+IDLE_LAYERS = {
+    "layers that change nothing": SearchSpace(
+        BitFit(targets=("embeddings_norm",), layers=Choice((), (0,))),
+        Maybe(LoRA(rank=PerLayer(Integer(1, 8)))),
+        Maybe(Prefix(length=Integer(1, 64))),
+    ),
+    "layers that never draw none, and change nothing": SearchSpace(
+        BitFit(targets=("embeddings_norm",), layers=Subset.of_layers(min_size=2)),
+        Maybe(LoRA(rank=Integer(1, 64), alpha=Integer(1, 64))),
+    ),
+    "layers that change nothing where they are none": SearchSpace(
+        BitFit(targets=("query", "embeddings_norm"), layers=Subset.of_layers(min_size=0)),
+        Maybe(LoRA(rank=Integer(1, 64), alpha=Integer(1, 64))),
+    ),
+    "sites in no layer": SearchSpace(
+        BitFit(
+            targets=Subset("query", "embeddings_norm", min_size=1),
+            layers=Choice((), (1,), Subset.of_layers(min_size=1)),
+        ),
+        Maybe(LoRA(rank=Integer(1, 64), alpha=Integer(1, 64))),
+    ),
+}
+
 
 @pytest.mark.parametrize("anatomy", [BERT, LLAMA], ids=["bert", "llama"])
 @pytest.mark.parametrize("name", LARGE)
@@ -68,6 +92,15 @@ def test_samples_of_large_spaces_are_inside(name, anatomy):
         assert bound.why_not(architecture) is None, architecture
         again = bound.decode(bound.encode(architecture)).architecture
         assert bound.train_key(again) == bound.train_key(architecture)
+
+
+@pytest.mark.parametrize("name", IDLE_LAYERS)
+def test_layers_that_change_nothing_deny_no_draw(name):
+    bound = IDLE_LAYERS[name].bind(BERT)
+    for seed in range(100):
+        assert bound.why_not(bound.sample(seed)) is None, bound.sample(seed)
+    for architecture in bound.uniform(100, seed=0):
+        assert bound.why_not(architecture) is None, architecture
 
 
 @given(st.integers(1, 300), st.none() | st.floats(1e-3, 1e4) | st.integers(1, 300), st.booleans())
