@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from peftnas.search.cluster.faults import FaultPolicy, GiveUp
+from peftnas.search.cluster.faults import RULES, FaultPolicy, GiveUp
 from peftnas.search.jobs import TrialResult
 from peftnas.search.log import EventLog
 from peftnas.search.pareto import minimised, non_dominated
-from peftnas.search.pool_protocol import Finished, Pool
+from peftnas.search.pool_protocol import Finished, Lost, Pool
 from peftnas.search.progress import Board, Progress, value_words
 from peftnas.search.proposals import Proposer
 from peftnas.search.records import Plan, Records, outcome, reason_of, within_limits
@@ -118,7 +118,7 @@ class Driver:
             if isinstance(event, Finished):
                 self._finished(self._running.pop(event.job.folder), event.result)
             elif event is not None:
-                self._lost(self._running.pop(event.job.folder), event.reason)
+                self._lost(self._running.pop(event.job.folder), event)
             elif proposes:
                 self._propose()
             elif not self._running and not any(map(self._may_start, self._waiting)):
@@ -208,13 +208,16 @@ class Driver:
         ending = scores if complete else f"failed, {reason_of(result)}"
         self.progress.note(f"{work.label}: {ending} ({result.timing.get('wall_s', 0):.1f} s)")
 
-    def _lost(self, work: Work, reason: str) -> None:
+    def _lost(self, work: Work, event: Lost) -> None:
         result = self.written(work)
         if result is not None:
             self._finished(work, result)
             return
         self._leave_board(work)
-        decision = self.faults.after(work.records.lost(work.number), reason)
+        reason, losses = event.reason, 0
+        if RULES[event.cause].retries is not None:
+            losses = work.records.lost(work.number)
+        decision = self.faults.after(event.cause, losses, reason)
         self.log.write("lost", trial=work.number, baseline=work.plan.baseline, reason=reason)
         if isinstance(decision, GiveUp):
             work.records.give_up(work.number, decision.reason)

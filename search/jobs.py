@@ -25,6 +25,8 @@ class TrialJob:
         folder: absolute path of the checkpoint to write; empty: none is written.
         measure: costs to measure besides those of every training step, such as
             ``inference_overhead``.
+        memory_bytes: what its worker must have at least, such as the predicted peak; 0: any will
+            do.
     """
 
     number: int
@@ -34,6 +36,7 @@ class TrialJob:
     key: str
     folder: str = ""
     measure: tuple[str, ...] = ()
+    memory_bytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -17,14 +17,12 @@ import torch
 from peftnas.methods import FullFineTuning, LoRA
 from peftnas.methods.lora import LoRA as BaseLoRA
 from peftnas.search.backbone import Backbone
-from peftnas.search.cluster.faults import FaultPolicy, GiveUp, Resubmit
 from peftnas.search.cluster.pool import (
     Event,
     Finished,
     Lost,
     WorkerPool,
     WorkerStartError,
-    gpu_share,
 )
 from peftnas.search.jobs import TrialJob
 from peftnas.search.trial.artifact import finished_result
@@ -204,18 +202,10 @@ def test_at_least_one(option: str, bert: Backbone, spec_of: SpecOf) -> None:
         WorkerPool(options["n_workers"], spec_of(bert), threads=options["threads"])
 
 
-def test_a_trial_is_run_again_until_it_was_lost_too_often() -> None:
-    policy = FaultPolicy(max_losses=3)
-    assert policy.after(1, "killed") == policy.after(2, "killed") == Resubmit()
-    assert policy.after(3, "killed") == GiveUp("its worker died 3 times; the last time: killed")
-    with pytest.raises(ValueError, match="max_losses must be at least 1, got 0"):
-        FaultPolicy(0)
-
-
 def busy_pid(pool: WorkerPool) -> int:
-    (slot,) = [slot for slot in pool._slots if slot.job is not None]
-    assert slot.pid is not None
-    return slot.pid
+    (worker,) = [worker for worker in pool.workers() if worker.state == "busy"]
+    assert worker.pid is not None
+    return worker.pid
 
 
 def is_running(pid: int) -> bool:
@@ -224,12 +214,3 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except FileNotFoundError:
         return False
-
-
-@pytest.mark.parametrize("gpus", range(1, 9))
-def test_gpu_shares_have_room_for_every_worker(gpus: int) -> None:
-    for workers in range(1, 20):
-        share = gpu_share(gpus, workers)
-        assert gpus * int(1 / share + 1e-9) >= workers  # no share spans two GPUs
-        assert 0 < share <= 1
-    assert gpu_share(0, gpus) == 0
