@@ -20,6 +20,7 @@ import os
 import pickle
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ import numpy.typing as npt
 from ray import cloudpickle
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -225,11 +226,10 @@ class _Pickler(cloudpickle.CloudPickler):
         self._alive: list[Any] = []  # keeps addresses from being used again
 
     def persistent_id(self, value: Any) -> tuple[Any, ...] | None:
-        import torch
-
-        if isinstance(value, torch.storage.TypedStorage):
+        torch: Any = sys.modules.get("torch")  # where it is not loaded, nothing is a tensor
+        if torch and isinstance(value, torch.storage.TypedStorage):
             return ("storage", value.dtype, *self._storage(value._untyped_storage))
-        if isinstance(value, torch.UntypedStorage):
+        if torch and isinstance(value, torch.UntypedStorage):
             return ("storage", None, *self._storage(value))
         if type(value) is np.ndarray and not value.dtype.hasobject and value.nbytes:
             return ("array", value.dtype, value.shape, self._array(value))
