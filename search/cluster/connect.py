@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import time
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import peftnas
 from peftnas.search.cluster.room import Node
+from peftnas.search.errors import UsageError
 
 _CLEAN_S = 5.0
 
@@ -26,6 +28,10 @@ def start_ray(address: str, cpus: int, object_store_bytes: int) -> None:
     """Start Ray on this machine ("local") or join a cluster, quietly.
 
     Workers of a cluster get this package as it is here, whatever is installed there.
+
+    Raises:
+        UsageError: if the cluster asks for a token that this process has not got.
+        ConnectionError: if no cluster answers.
     """
     options: dict[str, Any] = {}
     if address == "local":
@@ -36,7 +42,16 @@ def start_ray(address: str, cpus: int, object_store_bytes: int) -> None:
         }
     else:
         options = {"runtime_env": shipped()}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except ConnectionError as error:
+        if "AuthenticationError" not in "".join(traceback.format_exception(error)):
+            raise
+        raise UsageError(
+            f"the Ray cluster at {address} asks for a token; set RAY_AUTH_MODE=token, with the "
+            "cluster's token in RAY_AUTH_TOKEN or in ~/.ray/auth_token, or start it with "
+            "RAY_AUTH_MODE=disabled"
+        ) from error
 
 
 def shipped() -> dict[str, Any]:
