@@ -61,7 +61,7 @@ class WorkerFacts:
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial came to its end, complete or failed by itself.
+    """A worker says what became of a trial: complete, paused, handed back, or failed by itself.
 
     Attributes:
         memory_bytes: of the worker that ran it; a trial that failed with "out_of_memory" may run
@@ -111,7 +111,11 @@ class Pool(Protocol):
         """The next thing that happened; ``None`` when nothing did within ``timeout`` seconds."""
 
     def hand_back(self) -> None:
-        """Ask all running trials to stop between two steps; they come back as ``Lost``."""
+        """Ask all running trials to stop between two steps.
+
+        They come back as ``Finished`` with the status "handed_back", or with their result where
+        that came first.
+        """
 
     def workers(self) -> list[WorkerFacts]:
         """What each worker is and does."""

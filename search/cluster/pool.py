@@ -179,7 +179,7 @@ class WorkerPool:
                 return None
 
     def hand_back(self) -> None:
-        """Ask all running trials to stop between two steps; they come back as ``Lost``."""
+        """Ask all running trials to stop between two steps; they come back "handed_back"."""
         for slot in self._crew.slots:
             self._ask_to_stop(slot)
 
@@ -305,6 +305,4 @@ class WorkerPool:
             self._crew.replace(slot)
         else:
             slot.rest()
-        if result.status == "handed_back":
-            return Lost(job, "it stopped between two steps on request", "handed_back", memory)
         return Finished(job, result, memory)

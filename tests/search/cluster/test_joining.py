@@ -122,7 +122,7 @@ def test_a_driver_joins_is_killed_and_another_goes_on_while_a_node_gives_notice(
     node.send_signal(signal.SIGTERM)
     assert process.wait(timeout=2 * PATIENCE_S) == 0
     check_whole(tmp_path, 14, before)
-    assert "stopped between two steps on request" in (tmp_path / "log.jsonl").read_text()
+    assert '"handed back"' in (tmp_path / "log.jsonl").read_text()
 
 
 def test_a_node_that_has_neither_package_nor_file_nor_backbone(

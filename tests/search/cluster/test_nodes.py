@@ -102,14 +102,15 @@ def test_as_many_workers_as_there_is_room_for(
     wait_until(lambda: all(worker.step for worker in pool.workers()), pool)
     drain(first.node_id)
     event = next_of(pool)
-    assert isinstance(event, Lost) and event.cause == "handed_back"
+    assert isinstance(event, Finished) and event.result.status == "handed_back"
     wait_until(lambda: states(pool) == ["busy"], pool)
 
     # an idle cluster of none has one that waits, for clusters that grow by need
     cluster.remove_node(first, allow_graceful=False)
     pool.hand_back()
     other = next_of(pool)
-    assert isinstance(other, Lost) and other.job.number != event.job.number
+    assert isinstance(other, Finished) and other.result.status == "handed_back"
+    assert other.job.number != event.job.number
     drain(*(row["NodeID"] for row in ray.nodes() if row["Alive"] and row["Resources"].get("CPU")))
     wait_until(lambda: states(pool) == ["waits for room"], pool)
     add_node(cluster, 2)

@@ -50,16 +50,18 @@ def test_notices_requests_and_silence(
     pool.hand_back()
     assert [worker.state for worker in pool.workers()] == ["stopping"]
     event = next_of(pool)
-    assert isinstance(event, Lost) and event.cause == "handed_back" and event.job is long
+    assert isinstance(event, Finished) and event.result.status == "handed_back"
+    assert event.job is long and 3 <= event.result.step < LONG
     assert pool.worker_pids() == [first] and pool.idle == 1
     assert any(Path(folder).iterdir())  # the snapshot
 
     # it goes on from there; SIGTERM stops it again, and its worker ends
-    assert begin(pool, long) == first
+    steps = event.result.step
+    assert begin(pool, long, steps + 3) == first
     os.kill(first, signal.SIGTERM)
     event = next_of(pool)
-    assert isinstance(event, Lost) and event.cause == "handed_back"
-    assert "between two steps" in event.reason
+    assert isinstance(event, Finished) and event.result.status == "handed_back"
+    assert event.result.resumed_from == steps and event.result.step > steps
     wait_gone(first)
     wait_until(lambda: pool.idle == 1, pool)
 
