@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from peftnas.methods import LoRA
-from peftnas.search import UsageError
+from peftnas.search import UsageError, open_results
 from peftnas.search.backbone import Backbone
 from peftnas.search.cluster.placement import sweep
 from peftnas.search.cluster.pool import Finished
+from peftnas.search.storage import sqlite_url
 from peftnas.search.trial.fine_tune import run_trial
 from tests.search import conftest
 from tests.search.cluster.conftest import PATIENCE_S, STORE_BYTES, PoolOf, next_of
@@ -27,8 +28,49 @@ from tests.search.conftest import JobOf, SpecOf
 
 pytestmark = pytest.mark.slow
 
+STUDY = """
+from dataclasses import dataclass
+
+import numpy as np
+
+from peftnas.methods import LoRA
+from peftnas.search import Recipe, Study
+from peftnas.search.task_protocol import Split, TaskData
+from peftnas.spaces import Integer, SearchSpace
+
+
+@dataclass(frozen=True)
+class Parity:
+    name: str = "parity"
+    metrics: tuple[str, ...] = ("accuracy",)
+
+    def to_dict(self):
+        return {{"name": self.name}}
+
+    def open(self, data, base, seed):
+        rows = Split(["good", "bad bad"] * 20, None, np.arange(40, dtype=np.int64) % 2)
+        return TaskData(rows, rows, ("no", "yes"), 2)
+
+    def test(self, data, base, seed):
+        return self.open(data, base, seed).validation
+
+    def score(self, predictions, labels):
+        return {{"accuracy": float((predictions.argmax(1) == labels).mean())}}
+
+
+study = Study(
+    "submitted",
+    "{backbone}",
+    Parity(),
+    SearchSpace(LoRA(rank=Integer(1, 8))),
+    recipe=Recipe(steps=10, batch_size=8, max_length=16),
+)
+"""
+
 BY_VALUE = (sys.modules[__name__], conftest)
 HIDDEN = ("search", "spaces", "methods", "studies", "tests", "src")
+
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
 
 Starts = Callable[..., subprocess.Popen[bytes]]
 
@@ -48,8 +90,7 @@ def ray_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Starts]:
     def start(
         *options: str, before: tuple[str, ...] = (), **variables: str
     ) -> subprocess.Popen[bytes]:
-        ray = Path(sys.executable).with_name("ray")
-        command = [*before, str(ray), "start", "--block", *options]
+        command = [*before, *RAY, "start", "--block", *options]
         running.append(
             subprocess.Popen(
                 [*command, "--object-store-memory", str(STORE_BYTES)],
@@ -171,3 +212,36 @@ def test_a_cluster_that_asks_for_a_token_is_named(
     wait_for_port(port)
     with pytest.raises(UsageError, match="asks for a token; set RAY_AUTH_MODE=token"):
         pool_of(1, spec_of(bert), address=f"127.0.0.1:{port}")
+
+
+def test_a_submitted_job(ray_start: Starts, bert: Backbone, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp", reason="Ray's job server needs pip install 'ray[default]'")
+    port, jobs = free_port(), free_port()
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    ray_start(
+        "--head", "--port", str(port), "--num-cpus", "2", "--temp-dir", folder,
+        "--dashboard-host", "127.0.0.1", "--dashboard-port", str(jobs),
+        "--dashboard-agent-listen-port", str(free_port()),
+    )  # fmt: skip
+    wait_for_port(jobs)
+    # the folder of the study's file travels with the job; the repository is on no path there
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    (sent / "my_study.py").write_text(STUDY.format(backbone=bert.folder))
+    # what the script that pip installs does
+    (sent / "script.py").write_text(
+        "from peftnas.studies.cli import main\nraise SystemExit(main())"
+    )
+    out = tmp_path / "out"
+    command = [
+        *RAY, "job", "submit", "--address", f"http://127.0.0.1:{jobs}",
+        "--working-dir", str(sent), "--",
+        sys.executable, "script.py", "run", "my_study.py",
+        "--address", "auto", "--workers", "2", "--trials", "3", "--no-baselines",
+        "--out", str(out),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "succeeded" in done.stdout
+    results = open_results(sqlite_url(out), "submitted")
+    assert results.counts()["complete"] == 3 and results.counts()["running"] == 0

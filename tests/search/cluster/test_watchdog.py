@@ -43,7 +43,7 @@ def test_a_report_that_says_nothing_new_is_no_sign_of_life() -> None:
     watch.seen(5, 4, 0.1, now=50.0)
     assert watch.since == 1.0
     why = watch.hangs(Patience(), 0.0, 62.0)
-    assert why == "hangs: no sign of life for 61 s after step 4, allowed are 60 s"
+    assert why == "hangs: no sign of life for 61 s after step 4, where 60 s are allowed"
 
 
 def test_a_timeout_is_above_zero() -> None:
