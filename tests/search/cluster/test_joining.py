@@ -222,6 +222,7 @@ def test_a_submitted_job(ray_start: Starts, bert: Backbone, tmp_path: Path) -> N
         "--head", "--port", str(port), "--num-cpus", "2", "--temp-dir", folder,
         "--dashboard-host", "127.0.0.1", "--dashboard-port", str(jobs),
         "--dashboard-agent-listen-port", str(free_port()),
+        PYTHONPATH=str(ROOT / "src"),
     )  # fmt: skip
     wait_for_port(jobs)
     # the folder of the study's file travels with the job; the repository is on no path there
@@ -240,7 +241,12 @@ def test_a_submitted_job(ray_start: Starts, bert: Backbone, tmp_path: Path) -> N
         "--address", "auto", "--workers", "2", "--trials", "3", "--no-baselines",
         "--out", str(out),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE_S)
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE_S)
+        if "No available agent" not in done.stderr or time.monotonic() > end:
+            break  # the job server is up before what runs jobs
+        time.sleep(2.0)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "succeeded" in done.stdout
     results = open_results(sqlite_url(out), "submitted")
