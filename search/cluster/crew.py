@@ -138,6 +138,7 @@ class Crew:
         for slot in self.slots:
             self._kill(slot)
         self.slots = []
+        self._parcels.close()
         connect.clean(self._homes)
         self._homes = {}
 

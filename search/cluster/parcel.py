@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +25,15 @@ class Parcels:
         spec: of the bench.
         modules: the user's own, whose classes workers cannot import.
         check_backbone: see ``worker.Sent``.
+        out: folder of the study, which workers have to see; ``None``: not looked at.
     """
 
     def __init__(
-        self, spec: BenchSpec, modules: Sequence[ModuleType], check_backbone: bool
+        self,
+        spec: BenchSpec,
+        modules: Sequence[ModuleType],
+        check_backbone: bool,
+        out: Path | None,
     ) -> None:
         from peftnas.search.cluster.placement import pack
 
@@ -37,6 +44,9 @@ class Parcels:
         self._folder = spec.backbone.folder
         self._backbone: Any = None
         self._check = check_backbone
+        self._mark = None if out is None else out / f".seen-by-workers-{uuid.uuid4().hex}"
+        if self._mark is not None:
+            self._mark.touch()
 
     def of(self, device: str, gpu_share: float) -> Sent:
         """What a worker on this device gets."""
@@ -47,8 +57,14 @@ class Parcels:
             device,
             gpu_share,
             self._check,
+            "" if self._mark is None else str(self._mark),
             self._backbone,
         )
+
+    def close(self) -> None:
+        """Remove the mark from the folder of the study."""
+        if self._mark is not None:
+            self._mark.unlink(missing_ok=True)
 
     def add_backbone(self) -> None:
         """Send the backbone's files along from here on, for machines that lack its folder."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class WorkerPool:
             trials have room on the smallest one; 0: workers are spread evenly.
         step_timeout_s: silence after which a trial hangs; see ``watchdog.Patience``.
         check_backbone: whether each trial is followed by a look at the backbone's weights.
+        out: folder of the study; a node that does not see it is refused; ``None``: not looked at.
         object_store_bytes: of a local Ray.
         start_timeout_s: how long to wait for the first worker.
         waits: told in words what the start waits for, before it does.
@@ -71,6 +73,7 @@ class WorkerPool:
         trial_bytes: int = 0,
         step_timeout_s: float | None = None,
         check_backbone: bool = False,
+        out: Path | None = None,
         object_store_bytes: int = OBJECT_STORE_BYTES,
         start_timeout_s: float = START_TIMEOUT_S,
         waits: Callable[[str], None] = lambda what: None,
@@ -89,7 +92,7 @@ class WorkerPool:
         try:
             self._crew = Crew(
                 n_workers,
-                Parcels(spec, modules_by_value, check_backbone),
+                Parcels(spec, modules_by_value, check_backbone, out),
                 threads=threads,
                 devices=devices,
                 trial_bytes=trial_bytes,

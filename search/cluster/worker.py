@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # torch is imported inside methods: the numbers of threads below must be set before
 
 
+class NotSharedError(RuntimeError):
+    """A machine does not see the folder of the study."""
+
+
 @dataclass(frozen=True)
 class Sent:
     """What a worker makes its bench of; references to Ray's object store, fetched once a machine.
@@ -31,6 +35,8 @@ class Sent:
         device: "cpu" or "cuda".
         gpu_share: part of one GPU that trials may use; 0 without one.
         check_backbone: whether each trial is followed by a look at the backbone's weights.
+        mark: file in the folder of the study; a machine that does not see it has another folder of
+            that name; "": not looked at.
         backbone: reference to the files of the backbone; ``None``: not sent along.
     """
 
@@ -40,6 +46,7 @@ class Sent:
     device: str
     gpu_share: float
     check_backbone: bool
+    mark: str = ""
     backbone: Any = None
 
 
@@ -82,6 +89,12 @@ class Worker:
         from peftnas.search.cluster import placed_bench
         from peftnas.search.cluster.placement import sweep
 
+        if sent.mark and not os.path.exists(sent.mark):
+            folder = os.path.dirname(sent.mark)
+            raise NotSharedError(
+                f"the folder of the study must be one that all nodes see, but {folder!r} on "
+                f"{socket.gethostname()} is not the driver's; give --out on a shared file system"
+            )
         torch.set_num_threads(self.threads)
         for kind in sent.kinds:
             kind.__init_subclass__()  # makes its name known here; travelling did not
