@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -251,6 +251,12 @@ class WorkerPool:
         if slot.ping is None:
             if now - slot.pinged >= PING_S:
                 slot.ping, slot.pinged = slot.actor.ping.remote(), now
+        elif ray.wait([slot.ping], timeout=0)[0]:
+            try:
+                ray.get(slot.ping)
+                slot.ping = None
+            except RayError:
+                self._crew.replace(slot)
         elif now - slot.pinged > PING_TIMEOUT_S:
             self._crew.replace_deaf(slot)
 
@@ -258,11 +264,7 @@ class WorkerPool:
 
     def _wait(self, timeout: float) -> bool:
         """Wait for one worker, and take its answer in; whether it came up."""
-        waiting: dict[Any, Slot] = {}
-        for slot in self._crew.slots:
-            reference = slot.waits_for if slot.waits_for is not None else slot.ping
-            if reference is not None:
-                waiting[reference] = slot
+        waiting = {slot.waits_for: slot for slot in self._crew.slots if slot.waits_for is not None}
         if not waiting:
             time.sleep(timeout)
             return False
@@ -270,20 +272,10 @@ class WorkerPool:
         if not ready:
             return False
         slot = waiting[ready[0]]
-        if slot.job is not None:
-            self._events.append(self._ended(slot, slot.job))
-        elif slot.state == "idle":
-            self._pinged(slot)
-        else:
+        if slot.job is None:
             return self._crew.started(slot)
+        self._events.append(self._ended(slot, slot.job))
         return False
-
-    def _pinged(self, slot: Slot) -> None:
-        try:
-            ray.get(slot.ping)
-            slot.ping = None
-        except RayError:
-            self._crew.replace(slot)
 
     def _ended(self, slot: Slot, job: TrialJob) -> Event:
         """A worker gave a result, or is gone."""
