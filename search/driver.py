@@ -135,6 +135,9 @@ class Driver:
             self._waiting.remove(work)
             return work
         work = self.standing.promote(last=not self._running and not self._takes_proposals())
+        if work is not None or self._needed(self._running.values()) <= 0:
+            return work
+        work = self.intake.enqueued()
         if work is None and not self._failing():
             work = self.intake.take(_ASK_POLL_S)
             self.board.refused = self.intake.refused
@@ -157,7 +160,9 @@ class Driver:
 
     def _takes_proposals(self) -> bool:
         """Whether some are on their way and will be trained."""
-        return self.intake.requested > 0 and not (self._failing() or self._out_of_time())
+        if not self.intake.requested or self._failing() or self._out_of_time():
+            return False
+        return self._needed(self._running.values()) > 0
 
     def _wants_proposal(self) -> bool:
         if self.intake.exhausted or self._out_of_time() or self._failing():

@@ -83,6 +83,30 @@ class Records:
             )
         )
 
+    def enqueue(self, plan: Plan, answers: Answers) -> int:
+        """Have a trial trained before the next proposal, by whoever runs the study; its number."""
+        return self._add(
+            create_trial(
+                state=TrialState.WAITING,
+                params=dict(answers.parameters),
+                distributions=dict(answers.distributions),
+                user_attrs=plan.attributes(),
+            )
+        )
+
+    def enqueued(self) -> list[tuple[int, Plan, Answers]]:
+        """The trials that were enqueued and not begun, oldest first."""
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        planned = [(trial, plan_of(trial)) for trial in waiting]
+        return [
+            (trial.number, plan, Answers.of(trial)) for trial, plan in planned if plan is not None
+        ]
+
+    def begin(self, number: int) -> None:
+        """An enqueued trial is trained from here on."""
+        trial_id = self.trials()[number]._trial_id
+        self.study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+
     def refused(self, answers: Answers, reason: str, **attributes: Any) -> int:
         """Record a proposal that is not trained, and why; its number."""
         return self._add(
@@ -162,12 +186,11 @@ class Records:
         """
         again = {}
         for trial in self.trials():
-            if trial.state == TrialState.WAITING:
-                # Optuna ends running trials only
-                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+            plan = plan_of(trial)
+            if trial.state == TrialState.WAITING and plan is None:
+                self.begin(trial.number)  # Optuna ends running trials only
             elif trial.state != TrialState.RUNNING:
                 continue
-            plan = plan_of(trial)
             if plan is None:
                 self.refuse(trial.number, DIED_INSIDE_ASK)
                 continue

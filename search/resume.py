@@ -26,7 +26,7 @@ def retell(proposer: Proposer, records: Records, top: int) -> dict[int, int]:
     tickets = {}
     for trial in records.trials():
         ended, plan = outcome(trial), plan_of(trial)
-        if plan is None or ended == "refused":
+        if plan is None or ended in ("refused", "enqueued"):
             continue
         ticket = tickets[trial.number] = proposer.know(plan, Answers.of(trial))
         rungs = rungs_of(trial)

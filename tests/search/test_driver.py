@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -372,3 +373,38 @@ def test_the_line_of_a_failed_trial_says_why(tmp_path: Path) -> None:
     assert f"failed, {reason} (0.0 s)" in failed
     [row] = [trial for trial in run.records.trials() if trial.number == 1]
     assert row.user_attrs["reason"] == reason
+
+
+def test_what_is_enqueued_is_trained_before_the_next_proposal(tmp_path: Path) -> None:
+    first = Run(tmp_path, Workers(1, well), target=2)
+    first()
+    trial = first.records.trials()[0]
+    plan = plan_of(trial)
+    assert plan is not None
+    wished = replace(plan, recipe=plan.recipe | {"learning_rate": 0.02})
+    number = first.records.enqueue(wished, Answers.of(trial))
+
+    workers = Workers(1, well)
+    run = Run(tmp_path, workers, target=4)
+    assert run() == "done"
+    assert workers.starts[0] == number
+    assert outcome(run.records.trials()[number]) == "complete"
+    assert len(run.records.numbers("complete")) == 4
+
+
+def test_what_is_enqueued_while_it_runs_is_trained(tmp_path: Path) -> None:
+    def end(job: TrialJob, attempt: int) -> TrialResult:
+        if job.number == 1:
+            trial = run.records.trials()[0]
+            plan = plan_of(trial)
+            assert plan is not None
+            wished = replace(plan, recipe=plan.recipe | {"learning_rate": 0.02})
+            numbers.append(run.records.enqueue(wished, Answers.of(trial)))
+        return train(job)
+
+    numbers: list[int] = []
+    run = Run(tmp_path, Workers(1, end), target=6)
+    run.driver.intake._look_every_s = 0.0
+    assert run() == "done"
+    assert outcome(run.records.trials()[numbers[0]]) == "complete"
+    assert len(run.records.numbers("complete")) == 6
