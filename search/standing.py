@@ -55,9 +55,9 @@ class Standing:
         """The rung of a whole training."""
         return max(0, len(self._rungs) - 1)
 
-    def until(self, rung: int) -> int:
+    def until(self, rung: int) -> int | None:
         """Optimiser steps of a rung; ``None``: the whole training."""
-        return self._rungs[rung] if self._rungs else 0
+        return self._rungs[rung] if rung < self.top else None
 
     def work(self, number: int, plan: Plan, ticket: int | None, rung: int = 0) -> Work:
         """The training of a trial of the search up to a rung."""
