@@ -31,7 +31,7 @@ from peftnas.search.resume import left_over, written
 from peftnas.search.retention import baseline_folder, checkpoint_folder, sweep
 from peftnas.search.run_summary import RunSummary
 from peftnas.search.samplers import make_sampler, startup_trials
-from peftnas.search.storage import FACTS, only_writer, open_storage, open_study, sqlite_url
+from peftnas.search.storage import FACTS, only_writer, open_study, open_to_write, sqlite_url
 from peftnas.search.study import Study
 
 DEFAULT_TRIALS = 50
@@ -88,9 +88,9 @@ def run_study(
         trials = DEFAULT_TRIALS
     prepared = prepare(study, data=data, base=base, sampler=sampler)
     url = storage_url or sqlite_url(out)
-    storage = open_storage(url, create=True)
+    storage = open_to_write(url)
     out = out.absolute()
-    with only_writer(url, out, study.name):
+    with only_writer(storage, out, study.name):
         directions = [known.direction for known in prepared.objectives]
         searched = open_study(storage, study.name, directions=directions, content=prepared.content)
         untuned = open_study(
