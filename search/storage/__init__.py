@@ -12,7 +12,7 @@ from peftnas.search.storage.failures import (
 )
 from peftnas.search.storage.opening import open_storage, open_to_write
 from peftnas.search.storage.patience import Patience, on_stderr
-from peftnas.search.storage.patient_storage import PatientStorage
+from peftnas.search.storage.patient_storage import PatientStorage, together
 from peftnas.search.storage.quiet import quiet_optuna
 from peftnas.search.storage.studies import (
     CONTENT,
@@ -48,6 +48,7 @@ __all__ = [
     "sqlite_url",
     "stored_content",
     "study_names",
+    "together",
     "untested_note",
     "writer_of",
 ]

@@ -12,12 +12,7 @@ Failure = Literal["busy", "away", "full", "lasting"]
 """``busy``: somebody holds it; ``away``: not reached; ``full``: no room; ``lasting``: the rest."""
 
 
-class UnfinishedError(Exception):
-    """Raised from the failure of one try, where Optuna would try again without a word."""
-
-
 ERRORS: tuple[type[Exception], ...] = (
-    UnfinishedError,
     sqlalchemy.exc.SQLAlchemyError,
     sqlite3.Error,
     optuna.exceptions.StorageInternalError,

@@ -8,24 +8,25 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import optuna
 import sqlalchemy
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.storages._rdb.models import StudyModel
+from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from peftnas.search.storage.failures import ERRORS, UnfinishedError
+from peftnas.search.storage.later import Writes
 from peftnas.search.storage.patience import Answer, Patience
 from peftnas.search.storage.study_storage import StudyStorage
-from peftnas.search.storage.tables import SYSTEM_ATTRIBUTES
+from peftnas.search.storage.tokens import TOKEN, asked_for, made_by
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-
-TOKEN = "peftnas_token"  # system attribute of a trial: which call made it
 
 
 def _repeated(name: str, *, writes: bool = False) -> Any:
@@ -40,6 +41,14 @@ def _repeated(name: str, *, writes: bool = False) -> Any:
         return self._write(act) if writes else self.patience.call(act)
 
     return method
+
+
+_get_trial = _repeated("get_trial")
+_get_system_attributes = _repeated("get_trial_system_attrs")
+_set_user_attribute = _repeated("set_trial_user_attr", writes=True)
+_set_system_attribute = _repeated("set_trial_system_attr", writes=True)
+# the first value stays, and it is the same one: Optuna ignores a second row of one parameter
+_set_parameter = _repeated("_set_trial_param", writes=True)
 
 
 class PatientStorage(StudyStorage):
@@ -64,7 +73,6 @@ class PatientStorage(StudyStorage):
         super().__init__(url, engine_kwargs)
         self.patience = patience
         self.confirm: Callable[[sqlalchemy.Connection], None] | None = None
-        self._tried: set[str] = set()  # tokens of trials that may be there already
         self._here = threading.local()
         sessions = self.scoped_session.session_factory
         sqlalchemy.event.listen(sessions, "before_commit", self._before_commit)
@@ -98,34 +106,110 @@ class PatientStorage(StudyStorage):
     def _create_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None = None
     ) -> FrozenTrial:
-        # the trial carries the token of its call from the first: _get_prepared_new_trial finds it
-        trial = _asked_for() if template_trial is None else copy.deepcopy(template_trial)
-        token = uuid.uuid4().hex
-        trial.system_attrs[TOKEN] = token
-        try:
-            return self._write(
-                lambda _: super(PatientStorage, self)._create_new_trial(study_id, trial)
-            )
-        finally:
-            self._tried.discard(token)
+        # the trial carries the token of this call from the first, by which it is found again;
+        # Optuna's own way tries five times without a word, and knows no token
+        trial = asked_for() if template_trial is None else copy.deepcopy(template_trial)
+        token = trial.system_attrs[TOKEN] = uuid.uuid4().hex
 
-    def _get_prepared_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None, session: Session
-    ) -> Any:
-        """Optuna's step inside the transaction, which it repeats by itself too."""
-        assert template_trial is not None
-        token = template_trial.system_attrs[TOKEN]
-        if token in self._tried and (made := _made_by(token, session)) is not None:
-            return made
-        self._tried.add(token)
+        def act(again: bool) -> FrozenTrial:
+            with _create_scoped_session(self.scoped_session) as session:
+                # locked, so that two trials do not get one number
+                StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+                made = made_by(token, session) if again else None
+                if made is None:
+                    made = self._get_prepared_new_trial(study_id, trial, session)
+                record: Any = made
+                trial.number, trial._trial_id = record.number, record.trial_id
+                trial.datetime_start = record.datetime_start
+            return trial
+
+        return self._write(act)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write the parameters and attributes that are set meanwhile in one transaction.
+
+        It is made at the end, or before a trial ends or is read by itself. Until then only this
+        thread knows of them; where the block raises, nothing of them is written.
+        """
+        if self._later is not None or not Writes.understood_by(self.engine.name):
+            yield
+            return
+        self._here.later = Writes()
         try:
-            return super()._get_prepared_new_trial(study_id, template_trial, session)
-        except ERRORS as error:
-            raise UnfinishedError from error  # past Optuna's own five tries, which tell nobody
+            yield
+            self._write_later()
+        finally:
+            self._here.later = None
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if self._later is None:
+            _set_user_attribute(self, trial_id, key, value)
+        else:
+            self._later.user_attributes[trial_id, key] = json.dumps(value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if self._later is None:
+            _set_system_attribute(self, trial_id, key, value)
+        else:
+            self._later.system_attributes[trial_id, key] = json.dumps(value)
+
+    def _set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+        previous_distribution: BaseDistribution | None,
+    ) -> None:
+        # an unknown parameter is compared with what is stored, in Optuna's way
+        if self._later is None or previous_distribution is None:
+            _set_parameter(
+                self,
+                trial_id,
+                param_name,
+                param_value_internal,
+                distribution,
+                previous_distribution,
+            )
+        else:
+            check_distribution_compatibility(previous_distribution, distribution)
+            self._later.params[trial_id, param_name] = (param_value_internal, distribution)
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        kept: dict[str, Any] = _get_system_attributes(self, trial_id)
+        return kept if self._later is None else kept | self._later.system_attributes_of(trial_id)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        if self._later is not None and self._later.of_trial(trial_id):
+            self._write_later()
+        trial: FrozenTrial = _get_trial(self, trial_id)
+        return trial
+
+    @property
+    def _later(self) -> Writes | None:
+        return getattr(self._here, "later", None)
+
+    def _write_later(self) -> None:
+        """Write what was collected; repeating it renews the same rows."""
+        later = self._later
+        if not later:
+            return
+
+        def act(again: bool) -> None:
+            with self.engine.begin() as connection:
+                later.write(connection)
+                if self.confirm is not None:
+                    self.confirm(connection)
+
+        self._write(act)
+        later.clear()
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
+        self._write_later()
+
         # a trial that has ended as it should has been told; one that waited and runs was taken
         # by us, as nobody else takes trials of this study
         def act(again: bool) -> bool:
@@ -169,45 +253,18 @@ class PatientStorage(StudyStorage):
     get_study_user_attrs = _repeated("get_study_user_attrs")
     get_study_system_attrs = _repeated("get_study_system_attrs")
     get_trial_id_from_study_id_trial_number = _repeated("get_trial_id_from_study_id_trial_number")
-    get_trial = _repeated("get_trial")
     get_trial_param = _repeated("get_trial_param")
     get_trial_user_attrs = _repeated("get_trial_user_attrs")
-    get_trial_system_attrs = _repeated("get_trial_system_attrs")
     _get_trials = _repeated("_get_trials")
     _get_best_trial_id = _repeated("_get_best_trial_id")
     # the last value stays, and it is the same one
     set_study_user_attr = _repeated("set_study_user_attr", writes=True)
     set_study_system_attr = _repeated("set_study_system_attr", writes=True)
-    set_trial_user_attr = _repeated("set_trial_user_attr", writes=True)
-    set_trial_system_attr = _repeated("set_trial_system_attr", writes=True)
     set_trial_intermediate_value = _repeated("set_trial_intermediate_value", writes=True)
-    # the first value stays, and it is the same one: Optuna ignores a second row of one parameter
-    _set_trial_param = _repeated("_set_trial_param", writes=True)
 
 
-def _asked_for() -> FrozenTrial:
-    """A trial as ``study.ask`` makes it: running, with nothing in it."""
-    return FrozenTrial(
-        number=-1,
-        state=TrialState.RUNNING,
-        value=None,
-        datetime_start=datetime.now(),
-        datetime_complete=None,
-        params={},
-        distributions={},
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-        trial_id=-1,
-    )
-
-
-def _made_by(token: str, session: Session) -> Any:
-    """Optuna's record of the trial that carries a token; ``None`` where there is none."""
-    from optuna.storages._rdb.models import TrialModel
-
-    carries = sqlalchemy.select(SYSTEM_ATTRIBUTES.c.trial_id).where(
-        SYSTEM_ATTRIBUTES.c.key == TOKEN, SYSTEM_ATTRIBUTES.c.value_json == json.dumps(token)
-    )
-    trial_id = session.execute(carries).scalar()
-    return None if trial_id is None else session.get(TrialModel, trial_id)
+def together(study: optuna.Study) -> AbstractContextManager[None]:
+    """:meth:`PatientStorage.together` of a study's storage; nothing for another storage."""
+    storage = study._storage
+    backend = getattr(storage, "_backend", storage)  # below Optuna's cache
+    return backend.together() if isinstance(backend, PatientStorage) else nullcontext()

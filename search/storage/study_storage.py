@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Container
 from typing import Any
 
@@ -25,6 +26,8 @@ class StudyStorage(RDBStorage):
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any] | None = None) -> None:
         super().__init__(url, engine_kwargs)
+        # drivers complain of connections that are left to the garbage collector
+        weakref.finalize(self, self.engine.dispose)
         version = self.get_current_version()
         self._known_tables = version in KNOWN_VERSIONS
         if not self._known_tables:

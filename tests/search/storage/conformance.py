@@ -11,8 +11,9 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from peftnas.search.errors import UsageError
 from peftnas.search.storage import (
@@ -25,8 +26,10 @@ from peftnas.search.storage import (
     open_to_write,
     quiet_optuna,
     study_names,
+    together,
     writer_of,
 )
+from peftnas.studies.benchmarks.bulk import add_trials
 from tests.search.storage.lost_answers import answers_lost
 from tests.search.storage.places import Place
 from tests.search.storage.scenes import (
@@ -34,6 +37,7 @@ from tests.search.storage.scenes import (
     LARGE,
     comparable,
     fill,
+    finished,
     in_background,
     in_own_process,
     pretend,
@@ -74,7 +78,9 @@ class StorageConformance:
     def test_trials_are_read_as_optuna_reads_them(self, place: Place) -> None:
         study = open_study(open_to_write(place.url), "a", directions=DIRECTIONS, content=CONTENT)
         fill(study)
-        kept = optuna.load_study(study_name="a", storage=RDBStorage(place.url)).trials
+        plain = RDBStorage(place.url)
+        kept = optuna.load_study(study_name="a", storage=plain).trials
+        plain.engine.dispose()
         found = optuna.load_study(study_name="a", storage=open_storage(place.url)).trials
         assert [comparable(trial) for trial in found] == [comparable(trial) for trial in kept]
         assert found[0].user_attrs["words"] == "größe → 模型 \U0001f600"
@@ -98,22 +104,22 @@ class StorageConformance:
         assert [trial.number for trial in running_only] == [2]
 
     def test_a_thousand_trials(self, place: Place) -> None:
-        study = open_study(open_to_write(place.url), "a", directions=DIRECTIONS, content=CONTENT)
+        storage = open_to_write(place.url)
+        study = open_study(storage, "a", directions=DIRECTIONS, content=CONTENT)
         values = [[number / 1000, -float(number)] for number in range(1000)]
-        study.add_trials(
-            [create_trial(values=pair, user_attrs={"number": -pair[1]}) for pair in values]
-        )
+        add_trials(storage, "a", [finished(*pair) for pair in values])
+        tell(study, 1000)
         found = optuna.load_study(study_name="a", storage=open_storage(place.url))
         read = found.get_trials(deepcopy=False)
-        assert [trial.number for trial in read] == list(range(1000))
-        assert [trial.values for trial in read] == values
-        assert all(trial.user_attrs["number"] == trial.number for trial in read)
+        assert [trial.number for trial in read] == list(range(1001))
+        assert [trial.values for trial in read[:-1]] == values
+        assert all(trial.user_attrs["result"] == {"score": trial.values[0]} for trial in read[:-1])
 
     def test_a_reader_beside_a_writer_sees_whole_trials(
         self, place: Place, tmp_path: Path
     ) -> None:
         seen = set()
-        with begin("write", place.url, tmp_path / "out", "a", 60) as writer:
+        with begin("write", place.url, tmp_path / "out", "a", 25) as writer:
             reader = open_storage(place.url)
             while writer.poll() is None:
                 for trial in optuna.load_study(study_name="a", storage=reader).trials:
@@ -122,6 +128,44 @@ class StorageConformance:
                         assert trial.constraints == {"feasible": 0.0} and len(trial.params) == 1
                         seen.add(trial.number)
         assert writer.returncode == 0 and seen
+
+    def test_what_is_written_together_is_written_as_one_by_one(self, place: Place) -> None:
+        storage = open_to_write(place.url, SOON)
+        study = open_study(storage, "a", directions=DIRECTIONS, content=CONTENT)
+        tell(study, 0)
+        with answers_lost(storage), together(study):
+            fill(study)
+            late = study.ask()
+            late.suggest_float("rate", 1e-4, 1e-2, log=True)
+            late.set_user_attr("words", "later")
+            late.set_user_attr("words", "last")
+            late.set_constraint("feasible", 1.0)
+            with pytest.warns(UserWarning, match="already set"):
+                late.set_constraint("feasible", 0.0)
+            with pytest.raises(ValueError, match="dynamic value space"):
+                study.ask().suggest_categorical("gate", ("other",))
+        calm = optuna.create_study(directions=DIRECTIONS)
+        tell(calm, 0)
+        fill(calm)
+        found = optuna.load_study(study_name="a", storage=open_storage(place.url)).trials
+        assert [comparable(t) for t in found[:-2]] == [comparable(t) for t in calm.trials]
+        assert found[-2].params == late.params and found[-2].constraints == {"feasible": 1.0}
+        assert found[-2].user_attrs == {"words": "last"}
+
+    def test_of_what_is_written_together_all_or_nothing_is_there(self, place: Place) -> None:
+        storage = open_to_write(place.url)
+        study = open_study(storage, "a", directions=DIRECTIONS, content=CONTENT)
+        tell(study, 0)
+        trial = study.ask()
+        with pytest.raises(RuntimeError, match="the sampler broke"), together(study):
+            trial.suggest_float("rate", 1e-4, 1e-2, log=True)
+            trial.set_user_attr("ready", True)
+            raise RuntimeError("the sampler broke")
+        found = optuna.load_study(study_name="a", storage=open_storage(place.url)).trials
+        assert found[1].params == {} and found[1].user_attrs == {}
+        study.tell(trial, state=TrialState.FAIL)
+        with pytest.raises(UpdateFinishedTrialError), together(study):
+            trial.set_user_attr("late", True)
 
     # a storage that is away
 

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from peftnas.search.storage import open_to_write
 from peftnas.search.storage.holder import Holder
 from peftnas.search.storage.lease import LEASES, Lease, make_table
-from peftnas.search.storage.patient_storage import TOKEN
+from peftnas.search.storage.tokens import TOKEN
 from tests.search.storage.places import Place
 from tests.search.storage.writing_process import ROOT
 
@@ -43,7 +43,7 @@ def fill(study: optuna.Study) -> None:
     study.tell(trial, [0.1 + 0.2, 1e-17])
     study.tell(study.ask(), [-math.inf, math.inf])
     study.tell(study.ask(), state=TrialState.FAIL)
-    study.add_trial(finished(3))
+    study.add_trial(finished(3.0, 0.5))
     study.ask().suggest_int("rank", 1, 64, log=True)
 
 
@@ -55,12 +55,12 @@ def tell(study: optuna.Study, number: int) -> None:
     study.tell(trial, [float(number), 1.0])
 
 
-def finished(number: int) -> FrozenTrial:
+def finished(*values: float) -> FrozenTrial:
     return create_trial(
-        values=[number / 1000, float(number)],
+        values=values,
         params={"rate": 1e-3},
         distributions={"rate": FloatDistribution(1e-4, 1e-2, log=True)},
-        user_attrs={"number": number, "result": {"losses": [0.25] * 60}},
+        user_attrs={"result": {"score": values[0]}},
     )
 
 
