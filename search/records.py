@@ -19,6 +19,7 @@ from peftnas.search.objectives import Objective
 from peftnas.search.outcomes import RUNGS, Outcome, outcome, rungs_of
 from peftnas.search.plans import Plan, plan_of
 from peftnas.search.scores import Score, Scorer, reason_of
+from peftnas.search.storage import together
 
 DIED_INSIDE_ASK = "died inside ask"
 SAMPLER = "peftnas_sampler"  # user attribute of a study: what its sampler keeps of it
@@ -73,26 +74,20 @@ class Records:
 
     def start(self, plan: Plan, answers: Answers) -> int:
         """Record that a trial will be trained as ``plan`` says; its number."""
-        return self._add(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=dict(answers.parameters),
-                distributions=dict(answers.distributions),
-                user_attrs=plan.attributes(),
-                system_attrs=dict(answers.system_attributes),
-            )
-        )
+        return self._begin(answers, plan.attributes())
 
     def enqueue(self, plan: Plan, answers: Answers) -> int:
         """Have a trial trained before the next proposal, by whoever runs the study; its number."""
-        return self._add(
-            create_trial(
-                state=TrialState.WAITING,
-                params=dict(answers.parameters),
-                distributions=dict(answers.distributions),
-                user_attrs=plan.attributes(),
-            )
+        storage = self.study._storage
+        trial = create_trial(
+            state=TrialState.WAITING,
+            params=dict(answers.parameters),
+            distributions=dict(answers.distributions),
+            user_attrs=plan.attributes(),
         )
+        # Study.add_trial does the same and does not say the number
+        trial_id = storage.create_new_trial(self.study._study_id, template_trial=trial)
+        return storage.get_trial_number_from_id(trial_id)
 
     def enqueued(self) -> list[tuple[int, Plan, Answers]]:
         """The trials that were enqueued and not begun, oldest first."""
@@ -109,14 +104,9 @@ class Records:
 
     def refused(self, answers: Answers, reason: str, **attributes: Any) -> int:
         """Record a proposal that is not trained, and why; its number."""
-        return self._add(
-            create_trial(
-                state=TrialState.FAIL,
-                params=dict(answers.parameters),
-                distributions=dict(answers.distributions),
-                user_attrs={"reason": reason, **attributes},
-            )
-        )
+        number = self._begin(answers, {"reason": reason, **attributes})
+        self._end(number, None, TrialState.FAIL)
+        return number
 
     def refuse(self, number: int, reason: str) -> None:
         """End a trial that was started and is not trained."""
@@ -137,8 +127,9 @@ class Records:
             "constraints": score.constraints,
             "over": score.over,
         }
-        trial.set_user_attr("result", score.result.to_dict())
-        trial.set_user_attr(RUNGS, [*trial.user_attrs.get(RUNGS, []), entry])
+        with together(self.study):
+            trial.set_user_attr("result", score.result.to_dict())
+            trial.set_user_attr(RUNGS, [*trial.user_attrs.get(RUNGS, []), entry])
 
     def stop(self, number: int, reason: str) -> None:
         """End a trial that waits at a rung and is trained no more."""
@@ -153,15 +144,16 @@ class Records:
         """
         score = self.scorer.score(result)
         trial = self._trial(number)
-        trial.set_user_attr("result", score.result.to_dict())
-        if score.failed:
-            trial.set_user_attr("reason", reason_of(score.result))
-        if score.over:
-            trial.set_user_attr("over", score.over)
-        for key, value in score.constraints.items():
-            # only the first value counts for Optuna, and a killed driver may have written it
-            if key not in trial.constraints:
-                trial.set_constraint(key, value)
+        with together(self.study):
+            trial.set_user_attr("result", score.result.to_dict())
+            if score.failed:
+                trial.set_user_attr("reason", reason_of(score.result))
+            if score.over:
+                trial.set_user_attr("over", score.over)
+            for key, value in score.constraints.items():
+                # only the first value counts for Optuna, and a killed driver may have written it
+                if key not in trial.constraints:
+                    trial.set_constraint(key, value)
         self._end(number, score.values, TrialState.COMPLETE)
         return score
 
@@ -174,8 +166,9 @@ class Records:
 
     def give_up(self, number: int, reason: str) -> None:
         """End a trial that was lost too often; see ``cluster/faults.py``."""
-        self._trial(number).set_user_attr("given_up", True)
-        self._trial(number).set_user_attr("reason", reason)
+        with together(self.study):
+            self._trial(number).set_user_attr("given_up", True)
+            self._trial(number).set_user_attr("reason", reason)
         self._end(number, None, TrialState.FAIL)
 
     def recover(self) -> dict[int, Plan]:
@@ -205,12 +198,23 @@ class Records:
                 self.tell(trial.number, result)
         return again
 
-    def _add(self, trial: FrozenTrial) -> int:
-        """Write a trial in one transaction; its number."""
-        study = self.study
-        # Study.add_trial does the same and does not say the number
-        trial_id = study._storage.create_new_trial(study._study_id, template_trial=trial)
-        return study._storage.get_trial_number_from_id(trial_id)
+    def _begin(self, answers: Answers, attributes: Mapping[str, Any]) -> int:
+        """A new running trial with its point and attributes; its number.
+
+        Optuna's own way to write a trial at once asks the database about each parameter.
+        """
+        storage = self.study._storage
+        trial_id = storage.create_new_trial(self.study._study_id)
+        with together(self.study):
+            for name, value in answers.parameters.items():
+                distribution = answers.distributions[name]
+                internal = distribution.to_internal_repr(value)
+                storage.set_trial_param(trial_id, name, internal, distribution)
+            for name, noted in answers.system_attributes.items():
+                storage.set_trial_system_attr(trial_id, name, noted)
+            for name, value in attributes.items():
+                storage.set_trial_user_attr(trial_id, name, value)
+        return storage.get_trial_number_from_id(trial_id)
 
     def _trial(self, number: int) -> Trial:
         if number not in self._live:

@@ -37,7 +37,7 @@ from peftnas.search.run_summary import RunSummary
 from peftnas.search.samplers import make_sampler, startup_trials
 from peftnas.search.sampling.view import SamplerView
 from peftnas.search.standing import Standing
-from peftnas.search.storage import FACTS, only_writer, open_storage, open_study, sqlite_url
+from peftnas.search.storage import FACTS, only_writer, open_study, open_to_write, sqlite_url
 from peftnas.search.study import Study
 from peftnas.search.work import Work
 
@@ -95,9 +95,9 @@ def run_study(
         trials = DEFAULT_TRIALS
     prepared = prepare(study, data=data, base=base, sampler=sampler)
     url = storage_url or sqlite_url(out)
-    storage = open_storage(url, create=True)
+    storage = open_to_write(url)
     out = out.absolute()
-    with only_writer(url, out, study.name):
+    with only_writer(storage, out, study.name):
         directions = [known.direction for known in prepared.objectives]
         searched = open_study(storage, study.name, directions=directions, content=prepared.content)
         untuned = open_study(

@@ -29,7 +29,7 @@ from peftnas.search.resume import retell
 from peftnas.search.samplers import make_sampler
 from peftnas.search.sampling.view import SamplerView
 from peftnas.search.standing import Standing
-from peftnas.search.storage import open_storage, open_study, quiet_optuna, sqlite_url
+from peftnas.search.storage import open_study, open_to_write, quiet_optuna, sqlite_url
 from tests.search.toys import (
     BACKBONE,
     RECIPE,
@@ -88,7 +88,7 @@ class Run:
         rungs: tuple[Any, ...] = (),
     ) -> None:
         space, recipe = (finite_space(), Recipe()) if finite else (conditional_space(), RECIPE)
-        storage = open_storage(sqlite_url(out), create=True)
+        storage = open_to_write(sqlite_url(out))
         study = open_study(
             storage, "toy", directions=["maximize", "minimize"], content={"toy": finite}
         )
