@@ -24,7 +24,7 @@ from peftnas.search.interrupt import StopRequest
 from peftnas.search.log import EventLog
 from peftnas.search.machine import machine_words, versions
 from peftnas.search.out_folder import claim
-from peftnas.search.outcomes import outcome
+from peftnas.search.outcomes import outcome, rungs_of
 from peftnas.search.pool_protocol import Pool
 from peftnas.search.preflight import Prepared, prepare
 from peftnas.search.progress import Board, show
@@ -145,14 +145,14 @@ class _Run:
         self.baselines = Records(untuned, goals, parameters, limits)
         sweep(out / "checkpoints")
         sweep(out / "checkpoints" / "baselines")
-        self.kept = len(self.records.numbers("complete", "stopped"))
+        self.kept = self._scored()
         left = [
             Work(self.records, number, plan, checkpoint_folder(out, number))
             for number, plan in self.records.recover().items()
         ]
         self.left = finish_written(left)
         # told at once from what workers had written, or trained again
-        finished = len(self.records.numbers("complete", "stopped"))
+        finished = self._scored()
         self.told = finished - self.kept
         self.board = Board(prepared.study.name, prepared.objectives, finished=finished)
 
@@ -199,6 +199,14 @@ class _Run:
                 )
                 return driver.run(), driver
 
+    def _scored(self) -> int:
+        """Trials that count: with a score, of a whole training or at a rung."""
+        return sum(
+            outcome(trial) in ("complete", "stopped")
+            or (outcome(trial) == "running" and bool(rungs_of(trial)))
+            for trial in self.records.trials()
+        )
+
     def _proposer(self, top: int) -> Proposer:
         """A new proposer of the study, which knows no trial yet."""
         study, prepared = self.prepared.study, self.prepared
@@ -230,6 +238,7 @@ class _Run:
             stopped=stopped,
             kept=self.kept,
             trained=self.board.finished - self.kept,
+            whole=len(self.records.numbers("complete")),
             resumed=self.told + len(self.left),
             failed=self.board.failed,
             refused=self.board.refused,
