@@ -39,6 +39,7 @@ from peftnas.search.sampling.view import SamplerView
 from peftnas.search.standing import Standing
 from peftnas.search.storage import FACTS, only_writer, open_study, open_to_write, sqlite_url
 from peftnas.search.study import Study
+from peftnas.search.wishes import AskedToStop, either
 from peftnas.search.work import Work
 
 DEFAULT_TRIALS = 50
@@ -97,14 +98,14 @@ def run_study(
     url = storage_url or sqlite_url(out)
     storage = open_to_write(url)
     out = out.absolute()
-    with only_writer(storage, out, study.name):
+    with only_writer(storage, out, study.name) as lease:
         directions = [known.direction for known in prepared.objectives]
         searched = open_study(storage, study.name, directions=directions, content=prepared.content)
         untuned = open_study(
             storage, study.name + BASELINES, directions=directions, content=prepared.content
         )
         claim(out, study.name, prepared.content)
-        run = _Run(prepared, out, searched, untuned, sampler)
+        run = _Run(prepared, out, searched, untuned, sampler, lease.token)
         run.board.target = trials
         if minutes is not None:
             run.board.deadline = started + 60.0 * minutes
@@ -135,10 +136,12 @@ class _Run:
         searched: optuna.Study,
         untuned: optuna.Study,
         sampler: str,
+        token: str,
     ) -> None:
         parameters = prepared.bound.anatomy.backbone_parameters
         self.prepared = prepared
         self.sampler = sampler
+        self.token = token
         self.out = out
         goals, limits = prepared.objectives, prepared.constraints
         self.records = Records(searched, goals, parameters, limits)
@@ -183,7 +186,7 @@ class _Run:
             intake = Intake(asker, self.records, standing, log, numbers)
             workers = pool()
             self.board.wait("")
-            with closing(workers), StopRequest(progress.note) as stop:
+            with closing(workers), StopRequest(progress.note) as signalled:
                 driver = Driver(
                     workers,
                     self.records,
@@ -192,7 +195,7 @@ class _Run:
                     self.board,
                     progress,
                     log,
-                    stop,
+                    either(signalled, AskedToStop(self.records.study, self.token)),
                     ahead=n_workers,
                     first=work,
                     written=written,
