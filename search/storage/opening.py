@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy.engine import make_url
 
-from peftnas.search.errors import UsageError
-from peftnas.search.storage.failures import ERRORS, StorageError, failure_of, reason_of
+from peftnas.search.errors import StorageError, UsageError
+from peftnas.search.storage.failures import ERRORS, failure_of, reason_of
 from peftnas.search.storage.patience import Patience
 from peftnas.search.storage.patient_storage import PatientStorage
 from peftnas.search.storage.study_storage import StudyStorage
