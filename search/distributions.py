@@ -7,12 +7,19 @@ over the space, once answered by Optuna and once by the parameters that it store
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
-from optuna.trial import Trial
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, Trial
 
 from peftnas.search.recipe import Recipe
+from peftnas.search.storage.tokens import TOKEN
 from peftnas.spaces import Architecture
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.dimensions import Dimension, field_dimensions
@@ -20,6 +27,7 @@ from peftnas.spaces.domains import Integer, Real
 from peftnas.spaces.tree import Ask, Choose, Primitive, draw_fields
 
 RECIPE = "recipe"
+_CONSTRAINT = "constraints:"  # how Optuna's own attributes on constraints begin
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,31 @@ class Draw:
     values: dict[str, Primitive]
     architecture: Architecture
     recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What Optuna keeps of a point: the answers to all active dimensions.
+
+    Attributes:
+        parameters: answers by path.
+        distributions: what each was drawn from, by the same paths.
+        system_attributes: what a sampler notes of its own trial, such as a generation.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    distributions: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    system_attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> Answers:
+        """Those of a stored trial."""
+        noted = {
+            name: value
+            for name, value in trial.system_attrs.items()
+            if not name.startswith((_CONSTRAINT, TOKEN))
+        }
+        return cls(trial.params, trial.distributions, noted)
 
 
 def dimensions(bound: BoundSpace, recipe: Recipe) -> tuple[Dimension, ...]:
@@ -47,13 +80,13 @@ def suggest(bound: BoundSpace, recipe: Recipe, trial: Trial) -> Draw:
     """Let the study's sampler answer; the answers become the trial's parameters."""
 
     def choose(path: str, domain: Ask) -> Primitive:
-        options = _labels(domain)
         match domain:
             case Integer(low, high, log, step):
                 return trial.suggest_int(path, low, high, step=step, log=log)
             case Real(low, high, log):
                 return trial.suggest_float(path, low, high, log=log)
             case _:
+                options = _labels(domain)
                 return options[trial.suggest_categorical(path, list(options))]
 
     return draw(bound, recipe, choose)
@@ -80,14 +113,27 @@ def replay(bound: BoundSpace, recipe: Recipe, params: Mapping[str, Any]) -> Draw
     return found
 
 
-def parameters(values: Mapping[str, Primitive], known: Mapping[str, Ask]) -> dict[str, Primitive]:
-    """The Optuna parameters that stand for raw values, to enqueue a chosen point.
+def answers(values: Mapping[str, Primitive], known: Mapping[str, Ask]) -> Answers:
+    """What Optuna keeps of a chosen point.
 
     Args:
         values: raw values by path, as a :class:`Draw` holds them.
         known: the domain of each path.
     """
-    return {path: _parameter(value, known[path]) for path, value in values.items()}
+    return Answers(
+        {path: _parameter(value, known[path]) for path, value in values.items()},
+        {path: distribution(known[path]) for path in values},
+    )
+
+
+def distribution(domain: Ask) -> BaseDistribution:
+    """The Optuna distribution of one dimension; :func:`suggest` draws from the same."""
+    match domain:
+        case Integer(low, high, log, step):
+            return IntDistribution(low, high, log=log, step=step)
+        case Real(low, high, log):
+            return FloatDistribution(low, high, log=log)
+    return CategoricalDistribution(list(_labels(domain)))
 
 
 def _parameter(value: Primitive, domain: Ask) -> Primitive:

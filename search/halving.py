@@ -130,15 +130,18 @@ class Ladder:
         for rung in self._rungs:
             rung.retired.add(trial)
 
-    def promote(self) -> Promotion | None:
+    def promote(self, last: bool = False) -> Promotion | None:
         """The next trial to train on, the highest rung first; it counts as promoted from here on.
 
+        Args:
+            last: whether no more results will come unless somebody is promoted: then the best of
+                each rung goes on even where they are too few for a share.
         Returns:
             ``None`` when more results are needed first.
         """
         for number in range(self.top - 1, -1, -1):
             rung = self._rungs[number]
-            chosen = rung.best(self._places(rung))
+            chosen = rung.best(max(int(last), self._places(rung)))
             if chosen is not None:
                 rung.promoted.add(chosen)
                 return Promotion(chosen, number + 1)

@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial
 
 from peftnas.search.errors import UsageError
 from peftnas.search.objectives import MEASURED, Objective, costs, known_objective
+from peftnas.search.outcomes import Outcome, outcome
 from peftnas.search.pareto import hypervolume, hypervolumes, minimised, non_dominated
-from peftnas.search.records import Outcome, outcome
 from peftnas.search.storage import (
     CONTENT,
     FACTS,

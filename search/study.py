@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from peftnas.search.constraints import Constraint, parse_constraint
 from peftnas.search.errors import UsageError
+from peftnas.search.halving import Halving
 from peftnas.search.objectives import Objective, objective
 from peftnas.search.recipe import Recipe
 from peftnas.search.task_check import check_task
-from peftnas.spaces.fields import settings
+from peftnas.spaces.domains import Domain
+from peftnas.spaces.fields import held, settings
 from peftnas.spaces.serial import to_json
 from peftnas.spaces.space import SearchSpace
 
@@ -55,6 +57,9 @@ class Study:
             8GB"``, ``"train_step_s <= 50ms"``, ``"inference_overhead <= 5%"``. A proposal that is
             known or predicted to be beyond one is not trained; a trial that is measured to be is
             on no front, and the sampler learns it.
+        halving: stops trials early, such as ``Halving(min_steps=20)``; ``None``: every trial is
+            trained whole. ``recipe.steps`` then is one number, the steps of a trial that is never
+            stopped.
         seed: all random numbers of the study derive from it; at least 0.
     Raises:
         UsageError: if one of these is broken.
@@ -67,6 +72,7 @@ class Study:
     recipe: Recipe = field(default_factory=Recipe)
     objectives: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
+    halving: Halving | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -95,6 +101,7 @@ class Study:
                 f"a study's seed must be a whole number >= 0, got {self.seed!r}; take such as 0"
             )
         check_task(self.task)
+        self._check_halving()
         for name, kind, example in _TEXTS:
             given = getattr(self, name)
             if not isinstance(given, str | list | tuple):
@@ -113,6 +120,31 @@ class Study:
         self.named_objectives(backbone_parameters=1)  # all names are known
         metrics = self.task.metrics
         _check_room(tuple(parse_constraint(text, metrics) for text in self.constraints))
+
+    def rungs(self) -> tuple[()] | tuple[tuple[int, ...], int]:
+        """Optimiser steps of each rung, the whole training last, and the reduction factor.
+
+        Returns:
+            An empty tuple without halving.
+        """
+        if self.halving is None:
+            return ()
+        return self.halving.rungs(held(self.recipe.steps)), self.halving.reduction_factor
+
+    def _check_halving(self) -> None:
+        if self.halving is None:
+            return
+        if not isinstance(self.halving, Halving):
+            raise UsageError(
+                f"a study's halving must be a Halving, got {self.halving!r}; write "
+                "Halving(min_steps=20)"
+            )
+        if isinstance(self.recipe.steps, Domain):
+            raise UsageError(
+                f"recipe.steps must be one number beside halving, got {self.recipe.steps!r}; "
+                "name the steps of a whole training"
+            )
+        self.rungs()
 
     def named_objectives(self, backbone_parameters: int) -> tuple[Objective, ...]:
         """The objectives with directions and bounds.
@@ -142,6 +174,7 @@ class Study:
 
             backbone = find_backbone(self.backbone)
         parameters = backbone.anatomy().backbone_parameters
+        halving = {} if self.halving is None else {"halving": asdict(self.halving)}
         return {
             "space": self.space.to_dict(),
             "recipe": {name: to_json(getattr(self.recipe, name)) for name in settings(Recipe)},
@@ -153,6 +186,7 @@ class Study:
             ],
             "constraints": list(self.constraints),
             "seed": self.seed,
+            **halving,
         }
 
 

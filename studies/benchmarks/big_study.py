@@ -18,13 +18,16 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.samplers import RandomSampler
 from transformers import BertConfig
 
 from peftnas.methods import describe
 from peftnas.search.jobs import TrialResult
 from peftnas.search.objectives import objective
+from peftnas.search.plans import Plan
 from peftnas.search.proposals import Proposer
-from peftnas.search.records import Plan, Records
+from peftnas.search.records import Records
+from peftnas.search.sampling.view import SamplerView
 from peftnas.search.storage import open_study, open_to_write, sqlite_url
 from peftnas.studies.benchmarks import record
 from peftnas.studies.benchmarks.bulk import add_trials
@@ -64,16 +67,16 @@ def build(url: str, trials: int) -> None:
     parameters = anatomy.backbone_parameters
     objectives = [objective(name, (_METRIC,), parameters) for name in study.objectives]
     directions = [known.direction for known in objectives]
-    drawn = optuna.create_study(
-        directions=directions, sampler=optuna.samplers.RandomSampler(seed=0)
-    )
+    drawn = optuna.create_study(directions=directions)
     records = Records(drawn, objectives, parameters)
-    proposer = Proposer(records, study.space.bind(anatomy), study.recipe, seed=study.seed)
+    view = SamplerView(RandomSampler(seed=0), directions)
+    proposer = Proposer(view, study.space.bind(anatomy), study.recipe, seed=study.seed)
     chance = np.random.default_rng(0)
     for _ in range(trials):
-        proposal = proposer.next()
+        proposal = proposer.next().proposal
         assert proposal is not None, "the space holds that many"
-        records.tell(proposal.number, _result(proposal.plan, chance))
+        number = records.start(proposal.plan, proposal.answers)
+        records.tell(number, _result(proposal.plan, chance))
     content = {
         "backbone": {"parameters": parameters},
         "objectives": [known.to_dict() for known in objectives],

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
-from peftnas.search.driver import FAILED_AT_FIRST, Driver, Stopped, Work
+from peftnas.search.asking import Asker
+from peftnas.search.distributions import Answers
+from peftnas.search.driver import FAILED_AT_FIRST, Driver, Stopped
 from peftnas.search.inline_pool import InlinePool
+from peftnas.search.intake import Intake
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.log import EventLog
+from peftnas.search.outcomes import outcome
+from peftnas.search.plans import plan_of
 from peftnas.search.pool_protocol import Event, Finished, Lost, Pool
 from peftnas.search.progress import Board, Silent
 from peftnas.search.proposals import Proposer
 from peftnas.search.recipe import Recipe
-from peftnas.search.records import Records, outcome
+from peftnas.search.records import Records
+from peftnas.search.resume import retell
 from peftnas.search.samplers import make_sampler
-from peftnas.search.storage import open_storage, open_study, quiet_optuna, sqlite_url
+from peftnas.search.sampling.view import SamplerView
+from peftnas.search.standing import Standing
+from peftnas.search.storage import open_study, open_to_write, quiet_optuna, sqlite_url
 from tests.search.toys import (
     BACKBONE,
     RECIPE,
@@ -69,38 +79,47 @@ class Run:
     """A study in a folder, as one process would open it."""
 
     def __init__(
-        self, out: Path, pool: Pool, *, target: int | None = 5, finite: bool = False
+        self,
+        out: Path,
+        pool: Pool,
+        *,
+        target: int | None = 5,
+        finite: bool = False,
+        rungs: tuple[Any, ...] = (),
     ) -> None:
         space, recipe = (finite_space(), Recipe()) if finite else (conditional_space(), RECIPE)
-        storage = open_storage(sqlite_url(out), create=True)
+        storage = open_to_write(sqlite_url(out))
         study = open_study(
             storage, "toy", directions=["maximize", "minimize"], content={"toy": finite}
         )
-        study.sampler = make_sampler("random", 0, len(study.get_trials(deepcopy=False)))
         self.records = Records(study, objectives(), BACKBONE)
-        left = [
-            Work(self.records, number, plan, out / "checkpoints" / str(number))
-            for number, plan in self.records.recover().items()
-        ]
+        self.records.recover()
+        self.standing = Standing(self.records, out, *rungs)
+        sampler = make_sampler("random", 0, len(self.records.trials()))
+        view = SamplerView(sampler, ["maximize", "minimize"], self.standing.top + 1)
+        proposer = Proposer(view, space.bind(ToyAnatomy()), recipe)
+        tickets = retell(proposer, self.records, self.standing.top)
+        left = self.standing.restore(tickets)
+        numbers = {ticket: number for number, ticket in tickets.items()}
         self.board = Board("toy", objectives(), target=target)
-        self.board.finished = len(self.records.numbers("complete"))
         self.stop = False
         self.log = EventLog(out / "log.jsonl")
-        proposer = Proposer(self.records, space.bind(ToyAnatomy()), recipe)
+        self.asker = Asker(proposer)
+        intake = Intake(self.asker, self.records, self.standing, self.log, numbers)
         self.driver = Driver(
             pool,
             self.records,
-            proposer,
-            out,
+            intake,
+            self.standing,
             self.board,
             Silent(),
             self.log,
             lambda: self.stop,
-            left,
+            first=left,
         )
 
     def __call__(self) -> Stopped:
-        with self.log:
+        with self.log, self.asker:
             return self.driver.run()
 
 
@@ -244,11 +263,11 @@ def test_what_died_inside_ask_or_between_result_and_tell_is_put_in_order(tmp_pat
     run()
     study = run.records.study
     study.ask().suggest_categorical("toy_knob", [False, True])  # and the process dies
-    proposer = run.driver.proposer
-    proposal = proposer.next()
-    assert proposal is not None
-    trial = optuna.trial.Trial(study, run.records.trials()[proposal.number]._trial_id)
-    trial.set_user_attr("result", train(proposal.plan.job(proposal.number, "")).to_dict())
+    plan = plan_of(run.records.trials()[0])
+    assert plan is not None
+    number = run.records.start(plan, Answers.of(run.records.trials()[0]))
+    trial = optuna.trial.Trial(study, run.records.trials()[number]._trial_id)
+    trial.set_user_attr("result", train(plan.job(number, "")).to_dict())
     trial.set_constraint("feasible", 0.0)  # and the process dies before tell
 
     workers = Workers(1, well)
@@ -256,7 +275,7 @@ def test_what_died_inside_ask_or_between_result_and_tell_is_put_in_order(tmp_pat
     assert again() == "done"
     assert workers.starts == []
     assert again.records.trials()[2].user_attrs["reason"] == "died inside ask"
-    assert outcome(again.records.trials()[proposal.number]) == "complete"
+    assert outcome(again.records.trials()[number]) == "complete"
 
 
 def test_what_is_left_and_no_longer_needed_is_ended(tmp_path: Path) -> None:
@@ -354,3 +373,38 @@ def test_the_line_of_a_failed_trial_says_why(tmp_path: Path) -> None:
     assert f"failed, {reason} (0.0 s)" in failed
     [row] = [trial for trial in run.records.trials() if trial.number == 1]
     assert row.user_attrs["reason"] == reason
+
+
+def test_what_is_enqueued_is_trained_before_the_next_proposal(tmp_path: Path) -> None:
+    first = Run(tmp_path, Workers(1, well), target=2)
+    first()
+    trial = first.records.trials()[0]
+    plan = plan_of(trial)
+    assert plan is not None
+    wished = replace(plan, recipe=plan.recipe | {"learning_rate": 0.02})
+    number = first.records.enqueue(wished, Answers.of(trial))
+
+    workers = Workers(1, well)
+    run = Run(tmp_path, workers, target=4)
+    assert run() == "done"
+    assert workers.starts[0] == number
+    assert outcome(run.records.trials()[number]) == "complete"
+    assert len(run.records.numbers("complete")) == 4
+
+
+def test_what_is_enqueued_while_it_runs_is_trained(tmp_path: Path) -> None:
+    def end(job: TrialJob, attempt: int) -> TrialResult:
+        if job.number == 1:
+            trial = run.records.trials()[0]
+            plan = plan_of(trial)
+            assert plan is not None
+            wished = replace(plan, recipe=plan.recipe | {"learning_rate": 0.02})
+            numbers.append(run.records.enqueue(wished, Answers.of(trial)))
+        return train(job)
+
+    numbers: list[int] = []
+    run = Run(tmp_path, Workers(1, end), target=6)
+    run.driver.intake._look_every_s = 0.0
+    assert run() == "done"
+    assert outcome(run.records.trials()[numbers[0]]) == "complete"
+    assert len(run.records.numbers("complete")) == 6

@@ -12,15 +12,12 @@ from optuna.trial import TrialState
 
 from peftnas.search.errors import UsageError
 from peftnas.search.jobs import TrialResult
-from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records
 from peftnas.search.results import StudyResults, open_results
-from peftnas.search.samplers import make_sampler
 from peftnas.search.storage import open_storage, open_study, sqlite_url
 from tests.search.toys import (
     BACKBONE,
-    RECIPE,
-    ToyAnatomy,
+    Exploration,
     conditional_space,
     objectives,
     train,
@@ -38,19 +35,17 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = sqlite_url(tmp_path_factory.mktemp("stored"))
     storage = open_storage(url, create=True)
     study = open_study(storage, "toy", directions=["maximize", "minimize"], content=CONTENT)
-    study.sampler = make_sampler("random", 0, 0)
     records = Records(study, objectives(), BACKBONE)
-    bound = conditional_space(max_parameters=20).bind(ToyAnatomy())
-    proposer = Proposer(records, bound, RECIPE)
+    exploration = Exploration(records, conditional_space(max_parameters=20))
     for i in range(10):
-        proposal = proposer.next()
-        assert proposal is not None
-        result = train(proposal.plan.job(proposal.number, ""))
+        work = exploration.next()
+        assert work is not None
+        result = train(work.job())
         if i in (1, 4):
             error = "Traceback\n  line\nValueError: broken"
             result = TrialResult("failed", cause="error", error=error)
-        records.tell(proposal.number, result)
-    assert proposer.next() is not None
+        exploration.end(work, result)
+    assert exploration.next() is not None
     return url
 
 

@@ -6,13 +6,11 @@ import optuna
 import pytest
 
 from peftnas.search.jobs import TrialResult
-from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records
 from peftnas.search.results import open_results
-from peftnas.search.samplers import make_sampler
-from peftnas.search.storage import only_writer, open_study, open_to_write, sqlite_url, together
+from peftnas.search.storage import only_writer, open_study, open_to_write, sqlite_url
 from tests.search.storage.writing_process import CONTENT, DIRECTIONS
-from tests.search.toys import BACKBONE, RECIPE, ToyAnatomy, conditional_space, objectives, train
+from tests.search.toys import BACKBONE, Exploration, conditional_space, objectives, train
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +20,16 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     storage = open_to_write(sqlite_url(folder))
     with only_writer(storage, folder, "toy"):
         study = open_study(storage, "toy", directions=DIRECTIONS, content=CONTENT)
-        study.sampler = make_sampler("random", 0, 0)
         records = Records(study, objectives(), BACKBONE)
-        bound = conditional_space(max_parameters=40).bind(ToyAnatomy())
-        proposer = Proposer(records, bound, RECIPE)
+        exploration = Exploration(records, conditional_space(max_parameters=40))
         for number in range(20):
-            with together(study):
-                proposal = proposer.next()
-            assert proposal is not None
-            result = train(proposal.plan.job(proposal.number, ""))
+            work = exploration.next()
+            assert work is not None
+            result = train(work.job())
             if number % 7 == 3:
                 result = TrialResult("failed", cause="diverged", error="it diverged")
-            with together(study):
-                records.tell(proposal.number, result)
-        proposer.next()
+            exploration.end(work, result)
+        exploration.next()
     return sqlite_url(folder)
 
 
