@@ -3,11 +3,11 @@
 ``open_storage`` reads, ``open_to_write`` and ``only_writer`` are what a driver goes through.
 """
 
+from peftnas.search.errors import StorageError
 from peftnas.search.storage.differences import differences
 from peftnas.search.storage.failures import (
     LeaseLostError,
     StorageAwayError,
-    StorageError,
     StorageFullError,
 )
 from peftnas.search.storage.opening import open_storage, open_to_write

@@ -8,6 +8,8 @@ from typing import Literal
 import optuna
 import sqlalchemy
 
+from peftnas.search.errors import StorageError
+
 Failure = Literal["busy", "away", "full", "lasting"]
 """``busy``: somebody holds it; ``away``: not reached; ``full``: no room; ``lasting``: the rest."""
 
@@ -18,10 +20,6 @@ ERRORS: tuple[type[Exception], ...] = (
     optuna.exceptions.StorageInternalError,
 )
 """What Optuna, SQLAlchemy and SQLite raise when a storage fails."""
-
-
-class StorageError(RuntimeError):
-    """The storage cannot be written any more; what was finished is kept in it."""
 
 
 class StorageAwayError(StorageError):

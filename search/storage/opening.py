@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy.engine import make_url
 
-from peftnas.search.errors import UsageError
+from peftnas.search.errors import StorageError, UsageError
 from peftnas.search.storage.failures import ERRORS, failure_of, reason_of
 from peftnas.search.storage.patience import Patience
 from peftnas.search.storage.patient_storage import PatientStorage
@@ -30,8 +30,6 @@ def open_storage(url: str, *, create: bool = False) -> StudyStorage:
         create: whether a SQLite file that is not there may be made, its folder included.
     Raises:
         UsageError: if it cannot be opened, with the reason.
-    Warns:
-        UserWarning: of a database that this package is not tested on.
     """
     _prepare(url, create=create)
     try:
@@ -60,9 +58,12 @@ def open_to_write(url: str, patience: Patience | None = None) -> PatientStorage:
         return PatientStorage(_optuna_url(url), options, patience=patience)
 
     try:
-        return patience.call(connect, kinds=("busy",))
+        storage = patience.call(connect, kinds=("busy",))
     except _OPENING as error:
         raise UsageError(_cannot(url, error)) from error
+    if note := untested_note(url):
+        warnings.warn(note, stacklevel=2)
+    return storage
 
 
 _OPENING: tuple[type[Exception], ...] = (
@@ -75,7 +76,7 @@ _OPENING: tuple[type[Exception], ...] = (
 
 
 def _prepare(url: str, *, create: bool) -> None:
-    """Refuse what no database is needed to refuse; warn of what is not tested."""
+    """Refuse what no database is needed to refuse, and make the folder of a new file."""
     file = sqlite_file(url)
     if file is not None:
         if not file.exists() and not create:
@@ -94,8 +95,6 @@ def _prepare(url: str, *, create: bool) -> None:
                 raise UsageError(_cannot(url, error)) from error
         if file.is_dir():
             raise UsageError(f"storage {url!r} cannot be opened: it is a folder; name a file")
-    if note := untested_note(url):
-        warnings.warn(note, stacklevel=3)
 
 
 def _optuna_url(url: str) -> str:
@@ -129,7 +128,7 @@ def _cannot(url: str, error: Exception) -> str:
             remedy = "pip install 'peftnas[postgres]' and name it postgresql+psycopg://..."
     elif sqlite_file(url) is None:
         remedy = "check the address, the name and the password"
-    elif isinstance(error, ERRORS) and failure_of(error) == "busy":
+    elif isinstance(error, (StorageError, *ERRORS)) and failure_of(error) == "busy":
         remedy = "see which process holds it"
     else:
         remedy = "check the path and its permissions, and that it is a database of Optuna's"

@@ -7,6 +7,7 @@ import functools
 import json
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,14 @@ class PatientStorage(StudyStorage):
         self.patience = patience
         self.confirm: Callable[[sqlalchemy.Connection], None] | None = None
         self._here = threading.local()
+        mine = weakref.ref(self)  # SQLAlchemy keeps what listens for ever
+
+        def before_commit(session: Session) -> None:
+            if (storage := mine()) is not None:
+                storage._confirm_write(session)
+
         sessions = self.scoped_session.session_factory
-        sqlalchemy.event.listen(sessions, "before_commit", self._before_commit)
+        sqlalchemy.event.listen(sessions, "before_commit", before_commit)
 
     def create_new_study(
         self, directions: Sequence[StudyDirection], study_name: str | None = None
@@ -241,7 +248,7 @@ class PatientStorage(StudyStorage):
         finally:
             self._here.writes = before
 
-    def _before_commit(self, session: Session) -> None:
+    def _confirm_write(self, session: Session) -> None:
         if self.confirm is not None and getattr(self._here, "writes", False):
             self.confirm(session.connection())
 

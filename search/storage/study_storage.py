@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Container
+from collections.abc import Collection, Container
 from typing import Any
 
 from optuna.storages import RDBStorage
@@ -37,6 +37,27 @@ class StudyStorage(RDBStorage):
                 "install the Optuna that constraints.txt names to read them fast",
                 stacklevel=2,
             )
+
+    def read_trials(
+        self,
+        study_id: int,
+        *,
+        only: Collection[str] | None = None,
+        numbers: Collection[int] | None = None,
+    ) -> list[FrozenTrial]:
+        """Trials of a study by number, past Optuna's cache.
+
+        Args:
+            study_id: Optuna's id of the study.
+            only: read of user attributes these alone, and no parameters, where it is faster;
+                ``None``: everything.
+            numbers: of the trials to read; ``None``: all.
+        """
+        if not self._known_tables:
+            trials = self.get_all_trials(study_id, deepcopy=False)
+            return [one for one in trials if numbers is None or one.number in numbers]
+        with self.engine.connect() as connection:
+            return read_trials(connection, study_id, only=only, numbers=numbers)
 
     def _get_trials(
         self,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
-from peftnas.search.errors import UsageError
-from peftnas.search.storage.failures import ERRORS, LeaseLostError, StorageError
+from peftnas.search.errors import StorageError, UsageError
+from peftnas.search.storage.failures import ERRORS, LeaseLostError
 from peftnas.search.storage.holder import Holder, this_process
 from peftnas.search.storage.lease import Lease, Seen, look, make_table, take
 from peftnas.search.storage.patience import Patience

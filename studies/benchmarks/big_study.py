@@ -45,11 +45,11 @@ results.front(), results.hypervolume()
 print(read - start, time.perf_counter() - read)
 """
 _OPTUNA = """
-import sys, time
+import sys
 import optuna
-start = time.perf_counter()
-trials = optuna.load_study(study_name=sys.argv[2], storage=sys.argv[1]).get_trials(deepcopy=False)
-print(time.perf_counter() - start, len(trials))
+from peftnas.search.storage import open_to_write
+storage = sys.argv[1] if sys.argv[3] == "optuna" else open_to_write(sys.argv[1])
+optuna.load_study(study_name=sys.argv[2], storage=storage).get_trials(deepcopy=False)
 """
 _COMMAND = "import sys; from peftnas.studies.cli import main; main(sys.argv[1:])"
 _PEAK = """
@@ -140,10 +140,11 @@ def measure(url: str, repeats: int, *, with_optuna: bool) -> dict[str, Any]:
         "open_results": [_READ, url, study.name],
         "status": [_COMMAND, "status", "quickstart", "--storage", url],
         "front": [_COMMAND, "front", "quickstart", "--storage", url],
-        "methods (reads no study)": [_COMMAND, "space", "--help"],
+        "space --help": [_COMMAND, "space", "--help"],  # what any command takes
     }
+    ways["trials of a driver"] = [_OPTUNA, url, study.name, "ours"]
     if with_optuna:
-        ways["optuna.load_study"] = [_OPTUNA, url, study.name]
+        ways["trials by optuna alone"] = [_OPTUNA, url, study.name, "optuna"]
     found = {}
     for name, command in ways.items():
         runs = [run(*command) for _ in range(repeats)]

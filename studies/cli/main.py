@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from peftnas import __version__
-from peftnas.search.errors import UsageError
+from peftnas.search.errors import StorageError, UsageError
 from peftnas.studies.cli import (
     doctor,
     export_evaluate,
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"peftnas: {' '.join(str(error).split())}", file=sys.stderr)
         return WRONG_USAGE
-    except WorkFailedError as error:
+    except (WorkFailedError, StorageError) as error:
         print(f"peftnas: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
     except OSError as error:
