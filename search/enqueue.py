@@ -3,87 +3,90 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
-import optuna
-
-from peftnas.search.constraints import Constraint
 from peftnas.search.distributions import RECIPE, Draw
-from peftnas.search.errors import UsageError
+from peftnas.search.errors import UsageError, about
 from peftnas.search.limits import Limits
 from peftnas.search.outcomes import outcome
 from peftnas.search.planner import Planner
 from peftnas.search.plans import plan_of
-from peftnas.search.predictions import Predicts
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Records
+from peftnas.search.storage import open_study, open_to_write
 from peftnas.spaces.architecture import Architecture
-from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.domains import Choice, Integer, Real
 from peftnas.spaces.tree import Ask, Primitive, draw_fields
+
+if TYPE_CHECKING:
+    from peftnas.search.preflight import Prepared
+
+_UNKNOWN = object()
 
 
 class Wanted:
     """Makes trials of chosen architectures.
 
     Args:
-        bound: the space of the study on its backbone.
-        recipe: of the study, holding values or domains.
-        constraints: of the study.
-        seed: of the study.
-        predictions: of what a trial will take.
+        prepared: the checked study that is to train them.
     """
 
-    def __init__(
-        self,
-        bound: BoundSpace,
-        recipe: Recipe,
-        constraints: Sequence[Constraint],
-        seed: int,
-        predictions: Predicts | None = None,
-    ) -> None:
-        self._bound, self._recipe = bound, recipe
-        self._limits = Limits(bound, recipe, constraints, predictions)
-        self._planner = Planner(bound, recipe, seed)
+    def __init__(self, prepared: Prepared) -> None:
+        study = prepared.study
+        self._bound, self._recipe = prepared.bound, study.recipe
+        self._limits = Limits(
+            prepared.bound, study.recipe, prepared.constraints, prepared.predictions
+        )
+        self._planner = Planner(prepared.bound, study.recipe, study.seed)
 
-    def draw(self, architecture: Architecture, values: Mapping[str, Any] | None = None) -> Draw:
+    def draw(
+        self,
+        architecture: Architecture,
+        suggested: Mapping[str, Any] | None = None,
+        required: Mapping[str, Any] | None = None,
+    ) -> Draw:
         """The point of the study that trains an architecture.
 
         Args:
             architecture: of the study's space, in any spelling.
-            values: of the recipe's fields, by name; a field with a domain that is left out takes
-                the middle of it, or its first choice.
+            suggested: values of the recipe's fields by name, taken where the study searches the
+                field and holds the value; otherwise it is the middle of the domain, or its first
+                choice.
+            required: the same, and refused where the study does not hold them.
         Raises:
-            UsageError: if the space does not hold the architecture, or the recipe a value, or the
-                point is over a limit of the study.
+            UsageError: if the space does not hold the architecture, or the recipe a required
+                value, or the point is over a limit of the study.
         """
-        given = dict(values or {})
-        try:
+        with about("architecture"):
             why_not = self._bound.why_not(architecture)
             point = None if why_not else self._bound.find(architecture)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
         if point is None:
             raise UsageError(
                 f"an architecture must be of the study's space to be enqueued: {why_not}; "
                 "widen the space, or choose another"
             )
+        hopes, musts = dict(suggested or {}), dict(required or {})
 
         def choose(path: str, domain: Ask) -> Primitive:
             name = path.removeprefix(f"{RECIPE}.").split(".")[0]
-            if name not in given:
-                return _middle(domain)
-            if given[name] not in domain:
-                raise UsageError(
-                    f"{RECIPE}.{name} must be of {domain!r}, got {given[name]!r}; leave it out "
-                    "to take the middle"
-                )
-            value: Primitive = given[name]
-            return value
+            for values in (musts, hopes):
+                value = values.get(name)
+                if name in values and value in domain:
+                    musts.pop(name, None)
+                    taken: Primitive = value
+                    return taken
+            return _middle(domain)
 
         drawn, recipe = draw_fields(self._recipe, RECIPE, choose)
-        draw = Draw({**point.values, **drawn}, point.architecture, recipe)  # type: ignore[arg-type]
+        for name, value in musts.items():
+            if getattr(recipe, name, _UNKNOWN) != value:
+                held = getattr(self._recipe, name, "no such field")
+                raise UsageError(
+                    f"{RECIPE}.{name} must be of what the study holds, {held!r}, got {value!r}; "
+                    "leave it out"
+                )
+        draw = Draw({**point.values, **drawn}, point.architecture, cast(Recipe, recipe))
         broken = self._limits.broken(draw)
         if broken is not None:
             raise UsageError(f"the architecture cannot be enqueued: {broken}; choose another")
@@ -106,10 +109,23 @@ class Wanted:
         return records.enqueue(plan, self._planner.answers(draw))
 
 
-def architectures_on_front(study: optuna.Study) -> list[tuple[Architecture, dict[str, Any]]]:
-    """The architectures on the front of a stored study, with their recipes."""
-    plans = [plan_of(trial) for trial in study.best_trials]
-    return [(Architecture.from_dict(plan.architecture), plan.recipe) for plan in plans if plan]
+def in_study(prepared: Prepared, storage_url: str) -> Records:
+    """The records of the study to enqueue into, which some process may be running.
+
+    Args:
+        prepared: the checked study.
+        storage_url: where it is stored, or will be.
+    Raises:
+        UsageError: if the study is stored with other content.
+    """
+    study = open_study(
+        open_to_write(storage_url),
+        prepared.study.name,
+        directions=[goal.direction for goal in prepared.objectives],
+        content=prepared.content,
+    )
+    parameters = prepared.bound.anatomy.backbone_parameters
+    return Records(study, prepared.objectives, parameters, prepared.constraints)
 
 
 def _middle(domain: Ask) -> Primitive:
