@@ -167,7 +167,9 @@ class Crew:
         return (self._wanted, 0) if self._share > 0 else (0, self._wanted)
 
     def _prepare(self, slot: Slot) -> None:
-        device, share = ("cuda", self._share) if slot.on_gpu else ("cpu", 0.0)
+        # a machine may have a GPU that its torch cannot use, which matters where one is asked for
+        on_gpu = "auto" if self._devices == "auto" else "cuda"
+        device, share = (on_gpu, self._share) if slot.on_gpu else ("cpu", 0.0)
         slot.waits_for = slot.actor.prepare.remote(self._parcels.of(device, share))
 
     def _kill(self, slot: Slot) -> None:

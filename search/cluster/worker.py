@@ -32,7 +32,7 @@ class Sent:
         name: of the packed spec; equal names, equal content.
         spec: reference to the packed ``BenchSpec``.
         kinds: methods that the user's file defines, which travel by value.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda", or "auto": "cuda" where torch finds one.
         gpu_share: part of one GPU that trials may use; 0 without one.
         check_backbone: whether each trial is followed by a look at the backbone's weights.
         mark: file in the folder of the study; a machine that does not see it has another folder of
@@ -105,12 +105,11 @@ class Worker:
             spec, held = placed_bench.open_spec(parcel)
         except placed_bench.BackboneMissingError as error:
             return {"lacks": str(error)}
-        self.bench = placed_bench.PlacedBench(
-            spec, sent.device, held=held, watched=sent.check_backbone
-        )
+        device = _found(sent.device)
+        self.bench = placed_bench.PlacedBench(spec, device, held=held, watched=sent.check_backbone)
         self._check = sent.check_backbone
+        name, memory = _about(device, sent.gpu_share)
         self._warm_up(spec)
-        name, memory = _device(sent.device, sent.gpu_share)
         return {"device": name, "memory_bytes": memory, "weights": self.bench.weights_words}
 
     def _warm_up(self, spec: BenchSpec) -> None:
@@ -156,7 +155,25 @@ class Worker:
             raise SystemExit(128 + number)
 
 
-def _device(device: str, gpu_share: float) -> tuple[str, int]:
+def _found(device: str) -> str:
+    """The device to use: "cpu" or "cuda".
+
+    Raises:
+        RuntimeError: if a GPU is asked for and torch finds none.
+    """
+    import torch
+
+    if torch.cuda.is_available() or device == "cpu":
+        return "cpu" if device == "cpu" else "cuda"
+    if device == "auto":
+        return "cpu"
+    raise RuntimeError(
+        f"Ray counts a GPU on {socket.gethostname()}, but torch finds none there; install a CUDA "
+        "build of torch, or let workers use CPUs"
+    )
+
+
+def _about(device: str, gpu_share: float) -> tuple[str, int]:
     """Name of a device, and bytes of it that a trial may use."""
     import torch
 

@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 import peftnas
 from peftnas.methods import LoRA
 from peftnas.search.backbone import Backbone
-from peftnas.search.cluster.pool import Finished, Lost, WorkerPool
+from peftnas.search.cluster.pool import Finished, Lost, WorkerPool, WorkerStartError
 from tests.search import conftest
 from tests.search.cluster.conftest import STORE_BYTES, PoolOf, next_of, wait_until
 from tests.search.cluster.test_notices import begin
@@ -42,14 +42,19 @@ def cluster() -> Iterator[Cluster]:
     found.shutdown()
 
 
-def add_node(cluster: Cluster, cpus: int) -> Any:
+def add_node(cluster: Cluster, cpus: int, gpus: int = 0) -> Any:
     return cluster.add_node(
-        num_cpus=cpus, object_store_memory=STORE_BYTES, include_dashboard=False
+        num_cpus=cpus,
+        num_gpus=gpus,
+        object_store_memory=STORE_BYTES,
+        include_dashboard=False,
     )
 
 
-def join(pool_of: PoolOf, workers: int | None, cluster: Cluster, spec: Any) -> WorkerPool:
-    return pool_of(workers, spec, address=cluster.address, modules_by_value=BY_VALUE)
+def join(
+    pool_of: PoolOf, workers: int | None, cluster: Cluster, spec: Any, **options: Any
+) -> WorkerPool:
+    return pool_of(workers, spec, address=cluster.address, modules_by_value=BY_VALUE, **options)
 
 
 def states(pool: WorkerPool) -> list[str]:
@@ -141,3 +146,33 @@ def test_a_node_that_goes_while_its_worker_starts_is_no_failure(
     assert pool.idle == 1
     add_node(cluster, 1)
     wait_until(lambda: pool.idle == 2, pool)
+
+
+@pytest.mark.slow
+def test_gpus_as_ray_counts_them(
+    cluster: Cluster, bert: Backbone, spec_of: SpecOf, job_of: JobOf, pool_of: PoolOf
+) -> None:
+    """No GPU is here: what is tested is who goes where, on GPUs that exist in Ray's books only."""
+    add_node(cluster, 4, gpus=1)
+    add_node(cluster, 1)
+    spec = spec_of(bert)
+    with pytest.raises(WorkerStartError, match="Ray counts a GPU on .*, but torch finds none"):
+        join(pool_of, 1, cluster, spec, devices="gpu")
+    ray.shutdown()
+
+    # two share the GPU; nobody is on the node without one
+    pool = join(pool_of, 2, cluster, spec, trial_bytes=10**9)
+    wait_until(lambda: pool.idle == 2, pool)
+    assert ray.available_resources().get("GPU", 0) == 0
+    assert ray.available_resources()["CPU"] == 3
+    for number in range(2):
+        pool.submit(job_of(number=number))
+    assert all(isinstance(next_of(pool), Finished) for _ in range(2))
+    pool.close()
+
+    # as many as there is room for: one a GPU, unless the size of a trial is known
+    pool = join(pool_of, None, cluster, spec)
+    assert pool.size == 1
+    pool.close()
+    pool = join(pool_of, None, cluster, spec, devices="cpu")
+    assert pool.size == 5
