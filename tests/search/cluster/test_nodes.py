@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +14,14 @@ from ray.cluster_utils import Cluster
 
 import peftnas
 from peftnas.methods import LoRA
+from peftnas.search import open_results
 from peftnas.search.backbone import Backbone
 from peftnas.search.cluster.pool import Finished, Lost, WorkerPool, WorkerStartError
+from peftnas.search.storage import sqlite_url
 from tests.search import conftest
 from tests.search.cluster.conftest import STORE_BYTES, PoolOf, next_of, wait_until
+from tests.search.cluster.study_files import STUDY
+from tests.search.cluster.test_kills import ROOT
 from tests.search.cluster.test_notices import begin
 from tests.search.conftest import JobOf, SpecOf
 
@@ -176,3 +182,17 @@ def test_gpus_as_ray_counts_them(
     pool.close()
     pool = join(pool_of, None, cluster, spec, devices="cpu")
     assert pool.size == 5
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page(cluster: Cluster, bert: Backbone, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- example: pool -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    space: dict[str, Any] = {}
+    exec(found[1].replace("trials=200", "trials=2"), space)
+    file = tmp_path / "my_study.py"
+    file.write_text(STUDY.format(backbone=bert.folder))
+    add_node(cluster, 2)
+    space["search"](str(file), tmp_path / "out", cluster.address)
+    assert open_results(sqlite_url(tmp_path / "out"), "submitted").counts()["complete"] == 2
