@@ -30,7 +30,7 @@ from peftnas.search.results import BASELINES
 from peftnas.search.resume import left_over, written
 from peftnas.search.retention import baseline_folder, checkpoint_folder, sweep
 from peftnas.search.run_summary import RunSummary
-from peftnas.search.samplers import make_sampler, startup_trials
+from peftnas.search.sampling.samplers import make_sampler, startup_trials
 from peftnas.search.storage import FACTS, only_writer, open_storage, open_study, sqlite_url
 from peftnas.search.study import Study
 
@@ -72,7 +72,7 @@ def run_study(
         minutes: no trial starts later than so many minutes after this call; what runs then is
             finished.
         workers: processes that train, at least 1.
-        sampler: see ``samplers.SAMPLERS``.
+        sampler: see ``sampling.samplers.SAMPLERS``.
         address: "local" starts Ray here; "auto" or an address joins a cluster.
         progress: whether to show what happens, on stderr.
         baselines: whether to train the untuned baselines first, once a study.

@@ -86,7 +86,7 @@ def open_study(
         name: of the study.
         directions: "maximize" or "minimize", one an objective.
         content: what the study explores; JSON values. Kept with the study.
-        sampler: proposes its points; see ``samplers.py``.
+        sampler: proposes its points; see ``sampling/samplers.py``.
     Raises:
         UsageError: if a study of this name explores something else, listing what differs.
     """

@@ -25,7 +25,7 @@ from peftnas.search.report import report_html
 from peftnas.search.results import StudyResults, open_results
 from peftnas.search.run_summary import RunSummary
 from peftnas.search.runner import run_study
-from peftnas.search.samplers import SAMPLERS, make_sampler
+from peftnas.search.sampling.samplers import SAMPLERS, make_sampler
 from peftnas.search.storage import quiet_optuna
 from peftnas.search.trial.fine_tune import run_trial
 from peftnas.spaces import (

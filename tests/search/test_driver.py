@@ -18,7 +18,7 @@ from peftnas.search.progress import Board, Silent
 from peftnas.search.proposals import Proposer
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Records, outcome
-from peftnas.search.samplers import make_sampler
+from peftnas.search.sampling.samplers import make_sampler
 from peftnas.search.storage import open_storage, open_study, quiet_optuna, sqlite_url
 from tests.search.toys import (
     BACKBONE,

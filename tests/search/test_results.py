@@ -15,7 +15,7 @@ from peftnas.search.jobs import TrialResult
 from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records
 from peftnas.search.results import StudyResults, open_results
-from peftnas.search.samplers import make_sampler
+from peftnas.search.sampling.samplers import make_sampler
 from peftnas.search.storage import open_storage, open_study, sqlite_url
 from tests.search.toys import (
     BACKBONE,
