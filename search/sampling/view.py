@@ -7,11 +7,11 @@ and ``tell`` of all trials.
 What is told to the sampler:
 
 - a trial under way: RUNNING.
-- a result at the top rung: COMPLETE with its values; at a lower rung: COMPLETE with the values that
-  :mod:`extrapolation` predicts for the top, renewed as more trials reach it.
-- a failure by the trial's own fault: COMPLETE, the constraint ``feasible`` violated, with the worst
-  values seen so far. Samplers learn nothing from a failed state, and rank what is not feasible by
-  its violation before they look at values.
+- a result at the top rung: COMPLETE with its values; at a lower rung: COMPLETE with the values
+  that :mod:`extrapolation` predicts for the top, renewed as more trials reach it.
+- a failure by the trial's own fault: COMPLETE, the constraint ``feasible`` violated, with the
+  worst values seen so far. Samplers learn nothing from a failed state, and rank what is not
+  feasible by its violation before they look at values.
 - a refusal with a violation: the same, but only the first one after each accepted trial. So there
   are never more of them than trials, however rarely a draw fits.
 - a duplicate: FAIL, which every sampler leaves out.
