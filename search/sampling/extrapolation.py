@@ -81,5 +81,5 @@ class _Line:
 
 def _columns(histories: Array) -> Array:
     """Everything that the rungs show, shape (n, rungs * m); counts by their logarithm."""
-    flat = histories.reshape(len(histories), -1)
+    flat = histories.reshape(len(histories), histories.shape[1] * histories.shape[2])
     return np.asarray(np.sign(flat) * np.log1p(np.abs(flat)))
