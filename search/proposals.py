@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peftnas.search import distributions
-from peftnas.search.arms import arms_beside
 from peftnas.search.constraints import Constraint
 from peftnas.search.distributions import Answers, Draw
 from peftnas.search.initial_design import InitialDesign
 from peftnas.search.limits import Limits
-from peftnas.search.plans import Plan
+from peftnas.search.plans import Plan, make_plan
 from peftnas.search.predictions import Predicts
 from peftnas.search.recipe import Recipe
 from peftnas.search.sampling.view import SamplerView
-from peftnas.search.seeds import child_seed, derive_seed
+from peftnas.search.seeds import child_seed
 from peftnas.spaces.bound_space import BoundSpace
 
 REFUSALS_IN_A_ROW = 5
@@ -194,13 +193,7 @@ class Proposer:
         return ticket
 
     def _plan(self, draw: Draw) -> Plan:
-        canonical = self._bound.canonical(draw.architecture)
-        train_key = self._bound.train_key(canonical)
-        recipe = draw.recipe.to_dict()
-        arms = arms_beside(canonical, self._bound.anatomy, recipe)
-        seed = derive_seed(self._seed, train_key, recipe, arms=arms)
-        words = canonical.words()
-        return Plan(canonical.to_dict(), recipe, train_key, seed, words, arms=arms)
+        return make_plan(self._bound, draw, self._seed)
 
     def _trainable(self, draw: Draw) -> bool:
         return self._new(draw) and self._limits.broken(draw) is None
