@@ -111,7 +111,7 @@ def replay(
         if path not in params:
             raise ValueError(f"no value for {path}; these parameters are of another space")
         asked.add(path)
-        value = params[path]
+        value: Primitive = params[path]
         if isinstance(domain, Integer | Real):
             return value
         labels = _labels(domain)

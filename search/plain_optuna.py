@@ -124,5 +124,7 @@ def _keep(trial: BaseTrial, score: Score) -> None:
 
 
 def _keep_constraints(trial: BaseTrial, score: Score) -> None:
+    known = getattr(trial, "constraints", {})
     for key, value in score.constraints.items():
-        trial.set_constraint(key, value)
+        if key not in known:  # a finished trial has them, and Optuna keeps the first value
+            trial.set_constraint(key, value)

@@ -202,7 +202,7 @@ class StudyTrainable(tune.Trainable):
 
 def _flat(config: dict[str, Any], before: str = "") -> dict[str, Any]:
     """The config by Optuna's names; OptunaSearch nests a name at each slash in it."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, dict):
             found |= _flat(value, f"{before}{name}/")

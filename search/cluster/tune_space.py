@@ -58,7 +58,8 @@ class TuneSpace:
         trial.set_constraint(FEASIBLE, 0.0 if broken is None else 1.0)
 
     def __reduce__(self) -> tuple[Callable[[bytes], TuneSpace], tuple[bytes]]:
-        return _revive, (cloudpickle.dumps(self._held),)
+        held: bytes = cloudpickle.dumps(self._held)  # type: ignore[no-untyped-call]
+        return _revive, (held,)
 
     def _hold(
         self,
