@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from types import TracebackType
 from typing import Self
 
+from peftnas.search.distributions import Answers
+from peftnas.search.plans import Plan
 from peftnas.search.proposals import Found, Proposer
 
 
@@ -32,7 +35,7 @@ class Asker:
         self.wanted = 0
         self.ask_s, self.asks = 0.0, 0
         self._proposer = proposer
-        self._commands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._commands: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._found: SimpleQueue[Found | BaseException] = SimpleQueue()
         self._over = False
         self._thread = Thread(target=self._work, name="asker", daemon=True)
@@ -50,7 +53,11 @@ class Asker:
         constraints: Mapping[str, float],
     ) -> None:
         """As ``Proposer.tell``; known to every proposal that is requested later."""
-        self._commands.put(lambda: self._proposer.tell(ticket, rung, values, constraints))
+        self._commands.put(partial(self._proposer.tell, ticket, rung, values, constraints))
+
+    def know(self, plan: Plan, answers: Answers, ticket: int) -> None:
+        """As ``Proposer.know``; known to every proposal that is requested later."""
+        self._commands.put(partial(self._proposer.know, plan, answers, ticket))
 
     def take(self, timeout: float = 0.0) -> Found | None:
         """The answer to the oldest open request.

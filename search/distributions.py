@@ -19,6 +19,7 @@ from optuna.distributions import (
 from optuna.trial import BaseTrial, FrozenTrial
 
 from peftnas.search.recipe import Recipe
+from peftnas.search.storage.tokens import TOKEN
 from peftnas.spaces import Architecture
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.dimensions import Dimension, field_dimensions
@@ -58,7 +59,7 @@ class Answers:
         noted = {
             name: value
             for name, value in trial.system_attrs.items()
-            if not name.startswith(_CONSTRAINT)
+            if not name.startswith((_CONSTRAINT, TOKEN))
         }
         return cls(trial.params, trial.distributions, noted)
 

@@ -16,7 +16,8 @@ from peftnas.search.distributions import Draw
 from peftnas.search.errors import UsageError
 from peftnas.search.jobs import TrialResult
 from peftnas.search.limits import Limits
-from peftnas.search.plans import Plan, make_plan
+from peftnas.search.planner import Planner
+from peftnas.search.plans import Plan
 from peftnas.search.preflight import Prepared
 from peftnas.search.scores import Score, Scorer
 
@@ -45,6 +46,7 @@ class Evaluator:
         self.scorer = Scorer(prepared.objectives, parameters, prepared.constraints)
         self.rungs = prepared.rungs[0] if prepared.rungs else ()
         self._spec = prepared.spec
+        self._planner = Planner(prepared.bound, prepared.study.recipe, prepared.study.seed)
         self._limits = Limits(
             prepared.bound, prepared.study.recipe, prepared.constraints, prepared.predictions
         )
@@ -80,7 +82,7 @@ class Evaluator:
 
     def plan(self, draw: Draw) -> Plan:
         """How the point is trained."""
-        return make_plan(self.bound, draw, self.study.seed)
+        return self._planner.plan(draw)
 
     def train(self, plan: Plan, folder: Path | None = None, rung: int | None = None) -> Score:
         """Train to a rung, and score.

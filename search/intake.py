@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections import deque
 from collections.abc import Mapping
 
 from peftnas.search.asking import Asker
+from peftnas.search.distributions import Answers
 from peftnas.search.log import EventLog
+from peftnas.search.plans import Plan
 from peftnas.search.proposals import Refusal
 from peftnas.search.records import Records
 from peftnas.search.scores import Score
@@ -22,6 +27,7 @@ class Intake:
         standing: of its trials.
         log: keeps every event.
         numbers: of the trials that are known already, by ticket.
+        look_every_s: seconds between two looks at what was enqueued by others.
 
     Attributes:
         refused: proposals that were not trained.
@@ -35,11 +41,16 @@ class Intake:
         standing: Standing,
         log: EventLog,
         numbers: Mapping[int, int],
+        look_every_s: float = 2.0,
     ) -> None:
         self.refused = 0
         self.exhausted = False
         self._asker, self._records, self._standing, self._log = asker, records, standing, log
         self._numbers = dict(numbers)
+        self._look_every_s = look_every_s
+        self._looked = -math.inf
+        self._begun: dict[str, int] = {}
+        self._enqueued: deque[tuple[int, Plan, Answers]] = deque()
 
     @property
     def requested(self) -> int:
@@ -68,9 +79,29 @@ class Intake:
                 self.exhausted = True
                 self._log.write("exhausted")
             return None
+        if new.plan.key in self._begun:
+            # proposed before it was enqueued by somebody
+            self._refuse(Refusal(new.answers, "duplicate of trial", self._begun[new.plan.key]))
+            return None
         number = self._records.start(new.plan, new.answers)
         self._numbers[new.ticket] = number
         return self._standing.work(number, new.plan, new.ticket)
+
+    def enqueued(self) -> Work | None:
+        """A trial that somebody enqueued; ``None`` without one."""
+        now = time.monotonic()
+        if not self._enqueued and now - self._looked >= self._look_every_s:
+            self._looked = now
+            self._enqueued.extend(self._records.enqueued())
+        if not self._enqueued:
+            return None
+        number, plan, answers = self._enqueued.popleft()
+        self._records.begin(number)
+        ticket = -1 - number
+        self._numbers[ticket] = number
+        self._begun[plan.key] = ticket
+        self._asker.know(plan, answers, ticket)
+        return self._standing.work(number, plan, ticket)
 
     def tell(self, work: Work, score: Score) -> None:
         """Let the sampler know what a trial reached; every later request knows it too."""

@@ -9,6 +9,7 @@
   possible values and ``feasible`` violated, since samplers learn nothing from FAIL. The same word
   for a trial given up after its worker died again and again: FAIL, with ``given_up``.
 - refused: FAIL, with a ``reason``: over budget, a duplicate, died inside ask. It cost nothing.
+- enqueued: WAITING; somebody asked for it, and it trains before the next proposal.
 - running: none of these; it trains, or waits at a rung.
 """
 
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-Outcome = Literal["complete", "stopped", "failed", "refused", "running"]
+Outcome = Literal["complete", "stopped", "failed", "refused", "enqueued", "running"]
 
 FEASIBLE = "feasible"
 RUNGS = "rungs"
@@ -33,6 +34,8 @@ def outcome(trial: FrozenTrial) -> Outcome:
             return "stopped"
         case TrialState.FAIL:
             return "failed" if trial.user_attrs.get("given_up") else "refused"
+        case TrialState.WAITING:
+            return "enqueued"
     return "running"
 
 

@@ -10,11 +10,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from peftnas.search.arms import arms_beside
-from peftnas.search.distributions import Draw
 from peftnas.search.jobs import TrialJob
-from peftnas.search.seeds import derive_seed
-from peftnas.spaces.bound_space import BoundSpace
 
 
 def trial_key(train_key: str, recipe: Mapping[str, Any], arms: str = "") -> str:
@@ -87,22 +83,6 @@ class Plan:
             measure,
             until,
         )
-
-
-def make_plan(bound: BoundSpace, draw: Draw, seed: int) -> Plan:
-    """How a point of a study is trained, whoever proposed it.
-
-    Args:
-        bound: the space on its backbone.
-        draw: the point.
-        seed: of the study.
-    """
-    canonical = bound.canonical(draw.architecture)
-    train_key = bound.train_key(canonical)
-    recipe = draw.recipe.to_dict()
-    arms = arms_beside(canonical, bound.anatomy, recipe)
-    derived = derive_seed(seed, train_key, recipe, arms=arms)
-    return Plan(canonical.to_dict(), recipe, train_key, derived, canonical.words(), arms=arms)
 
 
 def plan_of(trial: FrozenTrial) -> Plan | None:

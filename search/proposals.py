@@ -15,7 +15,8 @@ from peftnas.search.constraints import Constraint
 from peftnas.search.distributions import Answers, Draw
 from peftnas.search.initial_design import InitialDesign
 from peftnas.search.limits import Limits
-from peftnas.search.plans import Plan, make_plan
+from peftnas.search.planner import Planner
+from peftnas.search.plans import Plan
 from peftnas.search.predictions import Predicts
 from peftnas.search.recipe import Recipe
 from peftnas.search.sampling.view import SamplerView
@@ -99,12 +100,9 @@ class Proposer:
         self._bound = bound
         self._recipe = recipe
         self._limits = Limits(bound, recipe, constraints, predictions)
+        self._planner = Planner(bound, recipe, seed)
         self._seed = seed
         self._design = InitialDesign(bound, self._limits, seed, spread)
-        self._domains = {
-            dimension.path: dimension.domain
-            for dimension in distributions.dimensions(bound, recipe)
-        }
         self._seen: dict[str, int] = {}
         self._tickets = 0
         self._refused: list[Refusal] = []
@@ -113,13 +111,20 @@ class Proposer:
         """Hand the sampler what it had noted of the study before, when all trials are known."""
         self._view.system_attrs = dict(sampler)
 
-    def know(self, plan: Plan, answers: Answers) -> int:
+    def know(self, plan: Plan, answers: Answers, ticket: int | None = None) -> int:
         """Take in a trial that was not proposed here, such as one of an earlier run.
 
+        Args:
+            plan: of the trial.
+            answers: of its point.
+            ticket: below 0, what the caller calls it; by default it gets one as others do.
         Returns:
             Its ticket.
         """
-        ticket = self._ticket(plan)
+        if ticket is None:
+            ticket = self._ticket(plan)
+        else:
+            self._seen.setdefault(plan.key, ticket)
         self._view.add(
             ticket, answers.parameters, answers.distributions, answers.system_attributes
         )
@@ -165,8 +170,7 @@ class Proposer:
 
     def _take(self, chosen: Draw) -> Proposal:
         """The trial of a point that can be trained and was not."""
-        answers = distributions.answers(chosen.values, self._domains)
-        plan = self._plan(chosen)
+        answers, plan = self._planner.answers(chosen), self._planner.plan(chosen)
         return Proposal(self.know(plan, answers), plan, answers)
 
     def _ask(self) -> Proposal | None:
@@ -178,7 +182,7 @@ class Proposer:
             self._view.refuse(trial, violation=1.0)
             self._refused.append(Refusal(answers, broken))
             return None
-        plan = self._plan(draw)
+        plan = self._planner.plan(draw)
         twin = self._seen.get(plan.key)
         if twin is not None:
             self._view.refuse(trial)
@@ -192,11 +196,8 @@ class Proposer:
         self._seen.setdefault(plan.key, ticket)
         return ticket
 
-    def _plan(self, draw: Draw) -> Plan:
-        return make_plan(self._bound, draw, self._seed)
-
     def _trainable(self, draw: Draw) -> bool:
         return self._new(draw) and self._limits.broken(draw) is None
 
     def _new(self, draw: Draw) -> bool:
-        return self._plan(draw).key not in self._seen
+        return self._planner.plan(draw).key not in self._seen

@@ -26,7 +26,7 @@ def retell(proposer: Proposer, records: Records, top: int) -> dict[int, int]:
     tickets = {}
     for trial in records.trials():
         ended, plan = outcome(trial), plan_of(trial)
-        if plan is None or ended == "refused":
+        if plan is None or ended in ("refused", "enqueued"):
             continue
         ticket = tickets[trial.number] = proposer.know(plan, Answers.of(trial))
         rungs = rungs_of(trial)
@@ -63,5 +63,8 @@ def finish_written(work: list[Work], *, keep: bool = True) -> list[Work]:
 def written(work: Work) -> TrialResult | None:
     """The result that a worker wrote for this work, told or not; ``None`` without one."""
     from peftnas.search.trial.artifact import finished_result
+    from peftnas.search.trial.record import paused_result
 
-    return finished_result(work.folder, work.plan.key)
+    if work.until is None:
+        return finished_result(work.folder, work.plan.key)
+    return paused_result(work.folder, work.plan.key, work.plan.seed, work.until)

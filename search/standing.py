@@ -109,7 +109,7 @@ class Standing:
         under_way = []
         for trial in self._records.trials():
             ended, plan = outcome(trial), plan_of(trial)
-            if plan is None or ended == "refused":
+            if plan is None or ended in ("refused", "enqueued"):
                 continue
             number, rungs = trial.number, rungs_of(trial)
             for rung, entry in enumerate(rungs[: len(self._rungs)]):

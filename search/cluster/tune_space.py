@@ -13,7 +13,7 @@ from peftnas.search import distributions
 from peftnas.search.constraints import parse_constraint
 from peftnas.search.limits import Limits
 from peftnas.search.outcomes import FEASIBLE
-from peftnas.search.plans import make_plan
+from peftnas.search.planner import Planner
 from peftnas.search.study import Study
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TuneSpace:
     def __call__(self, trial: BaseTrial) -> None:
         """Suggest a value for everything that is active at one point."""
         draw = distributions.suggest(self._bound, self._recipe, trial)
-        plan = make_plan(self._bound, draw, self._seed)
+        plan = self._planner.plan(draw)
         trial.set_user_attr("words", plan.words)
         trial.set_user_attr("architecture", plan.architecture)
         broken = self._limits.broken_exactly(draw)
@@ -70,9 +70,10 @@ class TuneSpace:
         seed: int,
     ) -> None:
         self._held = space, recipe, anatomy, constraints, seed
-        self._recipe, self._seed = recipe, seed
+        self._recipe = recipe
         # memory is predicted where trials run: there the data are
         self._bound = space.bind(anatomy, train_memory_bytes=lambda architecture: 0.0)
+        self._planner = Planner(self._bound, recipe, seed)
         self._limits = Limits(self._bound, recipe, tuple(map(parse_constraint, constraints)))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ class Training:
         )
         owned = owned_by(classifier.base, attached, head)
         self._meter = StepMeter(owned, self._learner.optimiser, bench.device)
-        self._prunes = attached.steps.needs_pruning
+        self._prunes = attached.steps.needs_pruning  # which takes a batch of its own
         self._written = (0, 0)  # step of the snapshot on disk, and of its last evaluation
         self._writing_s = 0.0
         self._since = time.perf_counter()
@@ -142,8 +141,8 @@ class Training:
     def _run(self, until: int, stop: Callable[[], bool]) -> bool:
         record, recipe = self._record, self._recipe
         marks = {*evaluation_steps(self._steps, held(recipe.evaluations)), until}
-        batches = self._batches()
         self._classifier.train()
+        batches = self._batches()
         while not stop():
             if record.step in marks and record.evaluated < record.step:
                 with record.timed("evaluate_s"):
@@ -161,16 +160,14 @@ class Training:
 
     def _batches(self) -> Iterator[npt.NDArray[np.int64]]:
         """Row numbers of the batches from this step on; prunes by the first one of all."""
-        size, job = held(self._recipe.batch_size), self._job
-        order = training_order(self._examples.train.lengths, size, job.seed)
-        if self._prunes:
-            first = next(order)
-            if self._classifier.attached.steps.needs_pruning:
-                with self._record.timed("train_s"):
-                    self._seed_draws("pruning", 0)
-                    self._classifier.train()
-                    prune(self._classifier, self._examples.train.batch(first, self._bench.device))
-        return islice(order, self._record.step, None)
+        lengths, size = self._examples.train.lengths, held(self._recipe.batch_size)
+        seed, step, extra = self._job.seed, self._record.step, self._classifier.attached.steps
+        if extra.needs_pruning:
+            with self._record.timed("train_s"):
+                first = next(training_order(lengths, size, seed))
+                self._seed_draws("pruning", 0)
+                prune(self._classifier, self._examples.train.batch(first, self._bench.device))
+        return training_order(lengths, size, seed, step + self._prunes)
 
     def _step(self, rows: npt.NDArray[np.int64]) -> None:
         extra, record, steps = self._classifier.attached.steps, self._record, self._steps

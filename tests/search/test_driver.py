@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from peftnas.search.resume import retell
 from peftnas.search.samplers import make_sampler
 from peftnas.search.sampling.view import SamplerView
 from peftnas.search.standing import Standing
-from peftnas.search.storage import open_storage, open_study, quiet_optuna, sqlite_url
+from peftnas.search.storage import open_study, open_to_write, quiet_optuna, sqlite_url
+from peftnas.search.wishes import Wish
 from tests.search.toys import (
     BACKBONE,
     RECIPE,
@@ -87,7 +89,7 @@ class Run:
         rungs: tuple[Any, ...] = (),
     ) -> None:
         space, recipe = (finite_space(), Recipe()) if finite else (conditional_space(), RECIPE)
-        storage = open_storage(sqlite_url(out), create=True)
+        storage = open_to_write(sqlite_url(out))
         study = open_study(
             storage, "toy", directions=["maximize", "minimize"], content={"toy": finite}
         )
@@ -101,7 +103,7 @@ class Run:
         left = self.standing.restore(tickets)
         numbers = {ticket: number for number, ticket in tickets.items()}
         self.board = Board("toy", objectives(), target=target)
-        self.stop = False
+        self.wish: Wish = "go on"
         self.log = EventLog(out / "log.jsonl")
         self.asker = Asker(proposer)
         intake = Intake(self.asker, self.records, self.standing, self.log, numbers)
@@ -113,7 +115,7 @@ class Run:
             self.board,
             Silent(),
             self.log,
-            lambda: self.stop,
+            lambda: self.wish,
             first=left,
         )
 
@@ -237,7 +239,7 @@ def test_after_the_deadline_nothing_starts_and_what_runs_is_finished(tmp_path: P
 
 def test_an_interrupted_run_is_resumed_without_loss_or_repetition(tmp_path: Path) -> None:
     def end(job: TrialJob, attempt: int) -> TrialResult:
-        first.stop = len(pool.starts) >= 4
+        first.wish = "now" if len(pool.starts) >= 4 else "go on"
         return train(job)
 
     pool = Workers(2, end)
@@ -282,7 +284,7 @@ def test_what_is_left_and_no_longer_needed_is_ended(tmp_path: Path) -> None:
     first = Run(tmp_path, pool, target=8)
 
     def end(job: TrialJob, attempt: int) -> TrialResult:
-        first.stop = len(first.records.numbers("complete")) >= 2
+        first.wish = "now" if len(first.records.numbers("complete")) >= 2 else "go on"
         return train(job)
 
     pool._end = end
@@ -372,3 +374,38 @@ def test_the_line_of_a_failed_trial_says_why(tmp_path: Path) -> None:
     assert f"failed, {reason} (0.0 s)" in failed
     [row] = [trial for trial in run.records.trials() if trial.number == 1]
     assert row.user_attrs["reason"] == reason
+
+
+def test_what_is_enqueued_is_trained_before_the_next_proposal(tmp_path: Path) -> None:
+    first = Run(tmp_path, Workers(1, well), target=2)
+    first()
+    trial = first.records.trials()[0]
+    plan = plan_of(trial)
+    assert plan is not None
+    wished = replace(plan, recipe=plan.recipe | {"learning_rate": 0.02})
+    number = first.records.enqueue(wished, Answers.of(trial))
+
+    workers = Workers(1, well)
+    run = Run(tmp_path, workers, target=4)
+    assert run() == "done"
+    assert workers.starts[0] == number
+    assert outcome(run.records.trials()[number]) == "complete"
+    assert len(run.records.numbers("complete")) == 4
+
+
+def test_what_is_enqueued_while_it_runs_is_trained(tmp_path: Path) -> None:
+    def end(job: TrialJob, attempt: int) -> TrialResult:
+        if job.number == 1:
+            trial = run.records.trials()[0]
+            plan = plan_of(trial)
+            assert plan is not None
+            wished = replace(plan, recipe=plan.recipe | {"learning_rate": 0.02})
+            numbers.append(run.records.enqueue(wished, Answers.of(trial)))
+        return train(job)
+
+    numbers: list[int] = []
+    run = Run(tmp_path, Workers(1, end), target=6)
+    run.driver.intake._look_every_s = 0.0
+    assert run() == "done"
+    assert outcome(run.records.trials()[numbers[0]]) == "complete"
+    assert len(run.records.numbers("complete")) == 6

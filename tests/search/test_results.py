@@ -96,6 +96,20 @@ def test_hypervolume_grows_with_finished_trials_only(results: StudyResults) -> N
     assert growth == sorted(growth) and 0 < growth[-1] < 1
 
 
+def test_read_in_brief_the_front_is_whole_and_the_rest_says_how_it_ended(
+    stored: str, results: StudyResults
+) -> None:
+    brief = open_results(stored, "toy", whole=False)
+    assert brief.front() == results.front() and brief.counts() == results.counts()
+    assert brief.hypervolume_reached() == results.hypervolume_reached()
+    assert results.hypervolume_reached() == results.hypervolume()[-1]
+    on_front = {row.number for row in results.front()}
+    for row, known in zip(brief.trials, results.trials, strict=True):
+        assert (row.values, row.reason, row.over) == (known.values, known.reason, known.over)
+        assert (row.started, row.finished) == (known.started, known.finished)
+        assert row == known or row.number not in on_front
+
+
 def test_all_of_it_is_json(results: StudyResults) -> None:
     data = json.loads(json.dumps(results.to_dict()))
     assert data["trials"][0]["number"] == 0
@@ -114,6 +128,8 @@ def test_an_empty_study_has_an_empty_front(tmp_path: Path) -> None:
     open_study(storage, "toy", directions=["maximize", "minimize"], content=CONTENT)
     found = open_results(sqlite_url(tmp_path), "toy")
     assert found.front() == () and found.hypervolume() == []
+    assert found.hypervolume_reached() == 0.0
+    assert open_results(sqlite_url(tmp_path), "toy", whole=False).trials == ()
     with pytest.raises(UsageError, match="has no trials yet"):
         found.trial(0)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from peftnas.methods import (
     IA3,
@@ -35,6 +36,7 @@ from peftnas.search.trial.bench import Bench
 from peftnas.search.trial.fine_tune import run_trial
 from peftnas.search.trial.record import paused_result
 from peftnas.search.trial.snapshot import SNAPSHOT, BadSnapshotError, read_snapshot
+from tests.backbones import save_backbone
 from tests.methods.test_conformance import EXAMPLES, Example
 from tests.search.conftest import JobOf
 from tests.search.trial.stops import OFTEN, in_rungs, killed_on_the_way, spec_on, tensors_of
@@ -129,9 +131,26 @@ def refused_by_llama(example: Example) -> bool:
     return example.needs_bias or example.encoder
 
 
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    """Of three layers, as the examples of methods want them."""
+    config = LlamaConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        pad_token_id=None,
+        bos_token_id=None,
+        eos_token_id=4,
+    )
+    return Backbone(save_backbone(tmp_path_factory.mktemp("decoder"), config, pad=False))
+
+
 EVERY = [
     pytest.param(name, example, dtype, id=f"{name}-{number}-{example.method.kind}-{dtype}")
-    for name in ("bert", "llama")
+    for name in ("bert", "decoder")
     for number, example in enumerate(EXAMPLES)
     if name == "bert" or not refused_by_llama(example)
     for dtype in ("float32", "bfloat16")
@@ -296,6 +315,21 @@ def test_beats_come_with_every_step_and_through_evaluations(bert: Backbone, job_
     assert set(beats) == set(range(13))
     assert beats.count(3) == 1, "the 12th is that of the evaluation at the end"
     assert len(bench.model()._forward_pre_hooks) == hooks
+
+
+@pytest.mark.parametrize(("every", "expected"), [(0.0, {0}), (3600.0, {0}), (OFTEN, {0, 1})])
+def test_snapshots_on_the_way_come_as_often_as_asked(
+    bert: Backbone, job_of: JobOf, tmp_path: Path, every: float, expected: set[int]
+) -> None:
+    job = job_of(folder=str(tmp_path / "4"), **RECIPE)
+    found = []
+    run_trial(
+        spec_on(bert).build(),
+        dataclasses.replace(job, snapshot_every_s=every),
+        beat=lambda step: found.append(step_on_disk(job.folder)),
+    )
+    assert found == sorted(found)
+    assert set(found[:4]) == expected
 
 
 @pytest.mark.parametrize("until", [0, 13])
