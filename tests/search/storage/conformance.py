@@ -239,7 +239,6 @@ class StorageConformance:
     def test_of_many_that_come_at_once_one_gets_the_study(
         self, place: Place, tmp_path: Path
     ) -> None:
-        open_to_write(place.url).engine.dispose()
         several = [
             in_own_process("hold", place.url, tmp_path / str(number), "a") for number in range(4)
         ]
