@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -19,6 +21,7 @@ from peftnas.search.errors import UsageError
 from peftnas.search.storage import (
     LeaseLostError,
     Patience,
+    PatientStorage,
     holder,
     only_writer,
     open_storage,
@@ -66,6 +69,19 @@ class StorageConformance:
             assert study.metric_names == ["accuracy", "trainable_parameters"]
             storage.engine.dispose()
         assert study_names(open_storage(place.url)) == ["a"]
+
+    def test_many_open_an_empty_database_at_once(self, place: Place) -> None:
+        at_once = threading.Barrier(6)
+
+        def open_it(_: int) -> PatientStorage:
+            at_once.wait()
+            return open_to_write(place.url, SOON)
+
+        with ThreadPoolExecutor(6) as pool:
+            opened = list(pool.map(open_it, range(6)))
+        for number, storage in enumerate(opened):
+            open_study(storage, f"s{number}", directions=DIRECTIONS, content=CONTENT)
+        assert study_names(open_storage(place.url)) == [f"s{number}" for number in range(6)]
 
     def test_other_content_is_refused_with_what_differs(self, place: Place) -> None:
         storage = open_to_write(place.url)
