@@ -23,6 +23,7 @@ from peftnas.search.records import Records
 from peftnas.search.scores import Score, reason_of
 from peftnas.search.standing import Standing
 from peftnas.search.timing import Timing
+from peftnas.search.wishes import Wish
 from peftnas.search.work import Work
 
 Stopped = Literal["done", "time", "interrupted", "exhausted", "failing"]
@@ -50,7 +51,7 @@ class Driver:
         board: renewed at each event; holds the target and the deadline.
         progress: shows the board.
         log: keeps every event.
-        stop: whether somebody wants the run to end now.
+        wish: what somebody wants of the run; see ``wishes.py``.
         ahead: so many trials are proposed before a worker is free for them.
         first: work that comes before proposals: what an earlier run left, baselines.
         faults: what happens to a trial whose worker died.
@@ -65,7 +66,7 @@ class Driver:
     board: Board
     progress: Progress
     log: EventLog
-    stop: Callable[[], bool]
+    wish: Callable[[], Wish]
     ahead: int = 1
     first: Sequence[Work] = ()
     faults: FaultPolicy = field(default_factory=FaultPolicy)
@@ -76,6 +77,7 @@ class Driver:
         self._waiting = deque(self.first)
         self._running: dict[str, Work] = {}
         self._failed_in_a_row = 0
+        self._closing = False
         self._renew_board()
 
     def run(self) -> Stopped:
@@ -87,7 +89,8 @@ class Driver:
         Returns:
             Why it ended.
         """
-        while not self.stop():
+        while (wish := self.wish()) != "now":
+            self._closing = wish == "finish"
             self._request()
             self._submit()
             event = self.pool.next_event(0.0 if self._asks_for_idle() else _POLL_S)
@@ -268,6 +271,9 @@ class Driver:
     # how it ends
 
     def _out_of_time(self) -> bool:
+        """Whether nothing may start any more, by the clock or by a wish."""
+        if self._closing:
+            return True
         return self.board.deadline is not None and self.board.clock() >= self.board.deadline
 
     def _failing(self) -> bool:
@@ -280,7 +286,7 @@ class Driver:
         for work in self._waiting:
             if work.records is not self.records:
                 work.records.refuse(work.number, "time was up before it started")
-            elif why != "time":
+            elif why not in ("time", "interrupted"):
                 work.records.refuse(work.number, NOT_NEEDED)
         self._waiting.clear()
         if why in ("done", "exhausted"):
@@ -290,10 +296,16 @@ class Driver:
 
     def _why_ended(self) -> Stopped:
         if self.board.target is not None and self.board.finished >= self.board.target:
-            return "time" if self._out_of_time() and self.standing.waiting else "done"
+            early = self._out_of_time() and self.standing.waiting
+            return self._by_time() if early else "done"
         if self._failing():
             return "failing"
-        return "exhausted" if self.intake.exhausted else "time"
+        if self.intake.exhausted and not self._closing:
+            return "exhausted"
+        return self._by_time()
+
+    def _by_time(self) -> Stopped:
+        return "interrupted" if self._closing else "time"
 
 
 def _ending(work: Work, score: Score) -> str:

@@ -6,11 +6,13 @@ train it again. ``outcomes.py`` says how its end is read back.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from peftnas.search.constraints import Constraint
 from peftnas.search.distributions import Answers
@@ -45,8 +47,12 @@ class Records:
         self.study = study
         self.scorer = Scorer(objectives, backbone_parameters, constraints)
         self.objectives = self.scorer.objectives
-        self._live: dict[int, Trial] = {}
         self._sampler: dict[str, Any] = {}
+        # of the trials that are not over, by number
+        self._ids: dict[int, int] = {}
+        self._losses: Counter[int] = Counter()
+        self._constrained: dict[int, dict[str, float]] = {}
+        self._rungs: dict[int, list[dict[str, Any]]] = {}
 
     @property
     def measure(self) -> tuple[str, ...]:
@@ -91,7 +97,12 @@ class Records:
 
     def enqueued(self) -> list[tuple[int, Plan, Answers]]:
         """The trials that were enqueued and not begun, oldest first."""
-        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        storage = self.study._storage
+        # below Optuna's cache, which would read every trial that is not over
+        backend = getattr(storage, "_backend", storage)
+        waiting = backend.get_all_trials(
+            self.study._study_id, deepcopy=False, states=(TrialState.WAITING,)
+        )
         planned = [(trial, plan_of(trial)) for trial in waiting]
         return [
             (trial.number, plan, Answers.of(trial)) for trial, plan in planned if plan is not None
@@ -99,8 +110,7 @@ class Records:
 
     def begin(self, number: int) -> None:
         """An enqueued trial is trained from here on."""
-        trial_id = self.trials()[number]._trial_id
-        self.study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        self.study._storage.set_trial_state_values(self._id(number), TrialState.RUNNING)
 
     def refused(self, answers: Answers, reason: str, **attributes: Any) -> int:
         """Record a proposal that is not trained, and why; its number."""
@@ -110,16 +120,15 @@ class Records:
 
     def refuse(self, number: int, reason: str) -> None:
         """End a trial that was started and is not trained."""
-        self._trial(number).set_user_attr("reason", reason)
+        self._note(number, reason=reason)
         self._end(number, None, TrialState.FAIL)
 
     def promoted(self, number: int, rung: int) -> None:
         """Record that a trial trains on to this rung, so that it goes on after a restart."""
-        self._trial(number).set_user_attr("under_way", rung)
+        self._note(number, under_way=rung)
 
     def reached(self, number: int, score: Score) -> None:
         """Record what a trial reached at a rung below the top."""
-        trial = self._trial(number)
         entry = {
             "step": score.result.step,
             "values": score.values,
@@ -127,13 +136,14 @@ class Records:
             "constraints": score.constraints,
             "over": score.over,
         }
+        rungs = self._rungs.setdefault(number, [])
+        rungs.append(entry)
         with together(self.study):
-            trial.set_user_attr("result", score.result.to_dict())
-            trial.set_user_attr(RUNGS, [*trial.user_attrs.get(RUNGS, []), entry])
+            self._note(number, result=score.result.to_dict(), **{RUNGS: rungs})
 
     def stop(self, number: int, reason: str) -> None:
         """End a trial that waits at a rung and is trained no more."""
-        self._trial(number).set_user_attr("reason", reason)
+        self._note(number, reason=reason)
         self._end(number, None, TrialState.PRUNED)
 
     def tell(self, number: int, result: TrialResult) -> Score:
@@ -143,32 +153,30 @@ class Records:
             The result as it was recorded: failed, if the task did not measure every objective.
         """
         score = self.scorer.score(result)
-        trial = self._trial(number)
+        known = self._constrained.get(number, {})
         with together(self.study):
-            trial.set_user_attr("result", score.result.to_dict())
+            self._note(number, result=score.result.to_dict())
             if score.failed:
-                trial.set_user_attr("reason", reason_of(score.result))
+                self._note(number, reason=reason_of(score.result))
             if score.over:
-                trial.set_user_attr("over", score.over)
+                self._note(number, over=score.over)
             for key, value in score.constraints.items():
                 # only the first value counts for Optuna, and a killed driver may have written it
-                if key not in trial.constraints:
-                    trial.set_constraint(key, value)
+                if key not in known:
+                    self._constrain(number, key, value)
         self._end(number, score.values, TrialState.COMPLETE)
         return score
 
     def lost(self, number: int) -> int:
         """Count that a machine took the trial down; how often it has happened now."""
-        trial = self._trial(number)
-        losses = int(trial.user_attrs.get("losses_machine", 0)) + 1
-        trial.set_user_attr("losses_machine", losses)
-        return losses
+        self._losses[number] += 1
+        self._note(number, losses_machine=self._losses[number])
+        return self._losses[number]
 
     def give_up(self, number: int, reason: str) -> None:
         """End a trial that was lost too often; see ``cluster/faults.py``."""
         with together(self.study):
-            self._trial(number).set_user_attr("given_up", True)
-            self._trial(number).set_user_attr("reason", reason)
+            self._note(number, given_up=True, reason=reason)
         self._end(number, None, TrialState.FAIL)
 
     def recover(self) -> dict[int, Plan]:
@@ -179,23 +187,25 @@ class Records:
         """
         again = {}
         for trial in self.trials():
-            plan = plan_of(trial)
-            if trial.state == TrialState.WAITING and plan is None:
-                self.begin(trial.number)  # Optuna ends running trials only
-            elif trial.state != TrialState.RUNNING:
+            if trial.state.is_finished():
                 continue
+            number, plan = trial.number, plan_of(trial)
+            self._take_up(trial)
             if plan is None:
-                self.refuse(trial.number, DIED_INSIDE_ASK)
+                if trial.state == TrialState.WAITING:
+                    self.begin(number)  # Optuna ends running trials only
+                self.refuse(number, DIED_INSIDE_ASK)
+                continue
+            if trial.state == TrialState.WAITING:
                 continue
             result = _recorded(trial)
-            if result is None:
-                again[trial.number] = plan
-            elif result.status == "paused":
-                if len(rungs_of(trial)) == 0 or rungs_of(trial)[-1]["step"] < result.step:
-                    self.reached(trial.number, self.scorer.score(result))
-                again[trial.number] = plan
+            if result is None or result.status == "paused":
+                rungs = rungs_of(trial)
+                if result is not None and (not rungs or rungs[-1]["step"] < result.step):
+                    self.reached(number, self.scorer.score(result))
+                again[number] = plan
             else:
-                self.tell(trial.number, result)
+                self.tell(number, result)
         return again
 
     def _begin(self, answers: Answers, attributes: Mapping[str, Any]) -> int:
@@ -214,17 +224,40 @@ class Records:
                 storage.set_trial_system_attr(trial_id, name, noted)
             for name, value in attributes.items():
                 storage.set_trial_user_attr(trial_id, name, value)
-        return storage.get_trial_number_from_id(trial_id)
+        number = storage.get_trial_number_from_id(trial_id)
+        self._ids[number] = trial_id
+        return number
 
-    def _trial(self, number: int) -> Trial:
-        if number not in self._live:
-            # Optuna has no public way to a trial that another process had asked for
-            self._live[number] = Trial(self.study, self.trials()[number]._trial_id)
-        return self._live[number]
+    def _take_up(self, trial: FrozenTrial) -> None:
+        """Know what an earlier run wrote of a trial that is not over."""
+        number, kept = trial.number, trial.user_attrs
+        self._ids[number] = trial._trial_id
+        self._losses[number] = int(kept.get("losses_machine", 0))
+        self._constrained[number] = dict(trial.constraints)
+        self._rungs[number] = list(rungs_of(trial))
+
+    def _note(self, number: int, **attributes: Any) -> None:
+        """Set user attributes of a trial."""
+        trial_id = self._id(number)
+        for name, value in attributes.items():
+            self.study._storage.set_trial_user_attr(trial_id, name, value)
+
+    def _constrain(self, number: int, key: str, value: float) -> None:
+        """As ``Trial.set_constraint``, which reads the trial each time."""
+        name = f"{_CONSTRAINTS_KEY}:{key}"
+        self.study._storage.set_trial_system_attr(self._id(number), name, value)
+
+    def _id(self, number: int) -> int:
+        """Optuna's id of a trial."""
+        if number not in self._ids:
+            self._ids[number] = self.trials()[number]._trial_id
+        return self._ids[number]
 
     def _end(self, number: int, values: list[float] | None, state: TrialState) -> None:
-        self.study.tell(number, values, state=state)
-        self._live.pop(number, None)
+        # Study.tell reads the trial twice, and has the study's own sampler look at it
+        self.study._storage.set_trial_state_values(self._id(number), state, values)
+        for kept in (self._ids, self._losses, self._constrained, self._rungs):
+            kept.pop(number, None)
 
 
 def _recorded(trial: FrozenTrial) -> TrialResult | None:

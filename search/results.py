@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
 from peftnas.search.errors import UsageError
 from peftnas.search.objectives import MEASURED, Objective, costs, known_objective
-from peftnas.search.outcomes import Outcome, outcome
+from peftnas.search.outcomes import Outcome, outcome, rungs_of
 from peftnas.search.pareto import hypervolume, hypervolumes, minimised, non_dominated
 from peftnas.search.storage import (
     CONTENT,
@@ -35,7 +35,8 @@ class TrialRow:
 
     Attributes:
         number: of the trial in its study.
-        state: "complete", "failed" (its training failed), "refused" (never trained), "running".
+        state: "complete", "stopped" (by halving, at a rung), "failed" (its training failed),
+            "refused" (never trained), "enqueued" (by hand), "running".
         values: each objective by name; empty unless complete.
         words: the architecture in one readable line; "" when refused.
         architecture: canonical, as ``Architecture.to_dict``; ``None`` when refused.
@@ -61,6 +62,8 @@ class TrialRow:
         over: a sentence for each constraint that it was measured to break; with any, it is on no
             front.
         arms: key of the training settings of its methods; "" where all train by the recipe.
+        rungs: what it reached at each rung below the whole training, lowest first: ``step``,
+            ``values`` of the objectives by name.
     """
 
     number: int
@@ -88,6 +91,7 @@ class TrialRow:
     costs: dict[str, float] = field(default_factory=dict)
     over: tuple[str, ...] = ()
     arms: str = ""
+    rungs: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -116,13 +120,13 @@ class StudyResults:
 
     @property
     def finished(self) -> tuple[TrialRow, ...]:
-        """The trials that count: trained and measured."""
+        """The trials that were trained whole and measured."""
         return tuple(row for row in self.trials if row.state == "complete")
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state; every state is named."""
         found = Counter(row.state for row in self.trials)
-        return {state: found[state] for state in ("complete", "failed", "refused", "running")}
+        return {state: found[state] for state in get_args(Outcome)}
 
     def front(self) -> tuple[TrialRow, ...]:
         """The finished trials that no other dominates, by the last objective, then by number.
@@ -256,8 +260,8 @@ def _row(
     result = kept.get("result") or {}
     state = outcome(trial)
     values: dict[str, float] = {}
+    names = [objective.name for objective in objectives]
     if state == "complete":
-        names = [objective.name for objective in objectives]
         values = dict(zip(names, trial.values, strict=True))
     started, finished = trial.datetime_start, trial.datetime_complete
     return TrialRow(
@@ -286,6 +290,13 @@ def _row(
         costs=_costs(result, backbone_parameters),
         over=tuple(kept.get("over", ())),
         arms=kept.get("arms", ""),
+        rungs=tuple(
+            {
+                "step": entry["step"],
+                "values": dict(zip(names, entry["values"], strict=True)),
+            }
+            for entry in rungs_of(trial)
+        ),
     )
 
 

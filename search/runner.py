@@ -24,7 +24,7 @@ from peftnas.search.interrupt import StopRequest
 from peftnas.search.log import EventLog
 from peftnas.search.machine import machine_words, versions
 from peftnas.search.out_folder import claim
-from peftnas.search.outcomes import outcome
+from peftnas.search.outcomes import outcome, rungs_of
 from peftnas.search.pool_protocol import Pool
 from peftnas.search.preflight import Prepared, prepare
 from peftnas.search.progress import Board, show
@@ -39,6 +39,7 @@ from peftnas.search.sampling.view import SamplerView
 from peftnas.search.standing import Standing
 from peftnas.search.storage import FACTS, only_writer, open_study, open_to_write, sqlite_url
 from peftnas.search.study import Study
+from peftnas.search.wishes import AskedToStop, either
 from peftnas.search.work import Work
 
 DEFAULT_TRIALS = 50
@@ -97,14 +98,14 @@ def run_study(
     url = storage_url or sqlite_url(out)
     storage = open_to_write(url)
     out = out.absolute()
-    with only_writer(storage, out, study.name):
+    with only_writer(storage, out, study.name) as lease:
         directions = [known.direction for known in prepared.objectives]
         searched = open_study(storage, study.name, directions=directions, content=prepared.content)
         untuned = open_study(
             storage, study.name + BASELINES, directions=directions, content=prepared.content
         )
         claim(out, study.name, prepared.content)
-        run = _Run(prepared, out, searched, untuned, sampler)
+        run = _Run(prepared, out, searched, untuned, sampler, lease.token)
         run.board.target = trials
         if minutes is not None:
             run.board.deadline = started + 60.0 * minutes
@@ -135,24 +136,26 @@ class _Run:
         searched: optuna.Study,
         untuned: optuna.Study,
         sampler: str,
+        token: str,
     ) -> None:
         parameters = prepared.bound.anatomy.backbone_parameters
         self.prepared = prepared
         self.sampler = sampler
+        self.token = token
         self.out = out
         goals, limits = prepared.objectives, prepared.constraints
         self.records = Records(searched, goals, parameters, limits)
         self.baselines = Records(untuned, goals, parameters, limits)
         sweep(out / "checkpoints")
         sweep(out / "checkpoints" / "baselines")
-        self.kept = len(self.records.numbers("complete", "stopped"))
+        self.kept = self._scored()
         left = [
             Work(self.records, number, plan, checkpoint_folder(out, number))
             for number, plan in self.records.recover().items()
         ]
         self.left = finish_written(left)
         # told at once from what workers had written, or trained again
-        finished = len(self.records.numbers("complete", "stopped"))
+        finished = self._scored()
         self.told = finished - self.kept
         self.board = Board(prepared.study.name, prepared.objectives, finished=finished)
 
@@ -183,7 +186,7 @@ class _Run:
             intake = Intake(asker, self.records, standing, log, numbers)
             workers = pool()
             self.board.wait("")
-            with closing(workers), StopRequest(progress.note) as stop:
+            with closing(workers), StopRequest(progress.note) as signalled:
                 driver = Driver(
                     workers,
                     self.records,
@@ -192,12 +195,20 @@ class _Run:
                     self.board,
                     progress,
                     log,
-                    stop,
+                    either(signalled, AskedToStop(self.records.study, self.token)),
                     ahead=n_workers,
                     first=work,
                     written=written,
                 )
                 return driver.run(), driver
+
+    def _scored(self) -> int:
+        """Trials that count: with a score, of a whole training or at a rung."""
+        return sum(
+            outcome(trial) in ("complete", "stopped")
+            or (outcome(trial) == "running" and bool(rungs_of(trial)))
+            for trial in self.records.trials()
+        )
 
     def _proposer(self, top: int) -> Proposer:
         """A new proposer of the study, which knows no trial yet."""
@@ -230,6 +241,7 @@ class _Run:
             stopped=stopped,
             kept=self.kept,
             trained=self.board.finished - self.kept,
+            whole=len(self.records.numbers("complete")),
             resumed=self.told + len(self.left),
             failed=self.board.failed,
             refused=self.board.refused,

@@ -77,9 +77,11 @@ def show_status(arguments: argparse.Namespace) -> int:
         return 0
     console = output.console()
     # a stopped run hands back what it had begun, and the next one goes on with it
-    words = {"running": "begun and not finished"}
+    words = {"running": "begun and not finished", "stopped": "stopped early"}
     counts = ", ".join(
-        f"{count} {words.get(state, state)}" for state, count in facts["trials"].items()
+        f"{count} {words.get(state, state)}"
+        for state, count in facts["trials"].items()
+        if count or state not in ("stopped", "enqueued")
     )
     console.print(f"{results.name}: {counts}")
     points = output.several(len(facts["front"]), "point")

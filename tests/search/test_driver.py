@@ -30,6 +30,7 @@ from peftnas.search.samplers import make_sampler
 from peftnas.search.sampling.view import SamplerView
 from peftnas.search.standing import Standing
 from peftnas.search.storage import open_study, open_to_write, quiet_optuna, sqlite_url
+from peftnas.search.wishes import Wish
 from tests.search.toys import (
     BACKBONE,
     RECIPE,
@@ -102,7 +103,7 @@ class Run:
         left = self.standing.restore(tickets)
         numbers = {ticket: number for number, ticket in tickets.items()}
         self.board = Board("toy", objectives(), target=target)
-        self.stop = False
+        self.wish: Wish = "go on"
         self.log = EventLog(out / "log.jsonl")
         self.asker = Asker(proposer)
         intake = Intake(self.asker, self.records, self.standing, self.log, numbers)
@@ -114,7 +115,7 @@ class Run:
             self.board,
             Silent(),
             self.log,
-            lambda: self.stop,
+            lambda: self.wish,
             first=left,
         )
 
@@ -238,7 +239,7 @@ def test_after_the_deadline_nothing_starts_and_what_runs_is_finished(tmp_path: P
 
 def test_an_interrupted_run_is_resumed_without_loss_or_repetition(tmp_path: Path) -> None:
     def end(job: TrialJob, attempt: int) -> TrialResult:
-        first.stop = len(pool.starts) >= 4
+        first.wish = "now" if len(pool.starts) >= 4 else "go on"
         return train(job)
 
     pool = Workers(2, end)
@@ -283,7 +284,7 @@ def test_what_is_left_and_no_longer_needed_is_ended(tmp_path: Path) -> None:
     first = Run(tmp_path, pool, target=8)
 
     def end(job: TrialJob, attempt: int) -> TrialResult:
-        first.stop = len(first.records.numbers("complete")) >= 2
+        first.wish = "now" if len(first.records.numbers("complete")) >= 2 else "go on"
         return train(job)
 
     pool._end = end

@@ -94,7 +94,7 @@ def test_interrupted_anywhere_it_goes_on_without_repetition(tmp_path: Path, seed
             pool: Workers = pool,
             stop_after: int = stop_after,
         ) -> TrialResult:
-            run.stop = len(pool.starts) >= stop_after
+            run.wish = "now" if len(pool.starts) >= stop_after else "go on"
             return train(job)
 
         pool._end = end
@@ -139,7 +139,7 @@ def test_a_worker_lost_at_a_rung_trains_it_again(tmp_path: Path) -> None:
 
 def test_a_waiting_trial_whose_checkpoint_is_gone_is_stopped(tmp_path: Path) -> None:
     run = Run(tmp_path, Workers(1, well), target=30, rungs=RUNGS)
-    run.driver.stop = lambda: run.standing.finished >= 8
+    run.driver.wish = lambda: "now" if run.standing.finished >= 8 else "go on"
     assert run() == "interrupted"
     running = [trial for trial in run.records.trials() if outcome(trial) == "running"]
     gone = next(trial.number for trial in running if len(rungs_of(trial)) == 1)
