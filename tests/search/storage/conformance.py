@@ -118,6 +118,10 @@ class StorageConformance:
         assert reader.trials[0].user_attrs["late"] == 1
         running_only = reader.get_trials(states=(TrialState.RUNNING,))
         assert [trial.number for trial in running_only] == [2]
+        beside_the_cache = open_storage(place.url).get_all_trials(
+            study._study_id, states=(TrialState.RUNNING, TrialState.FAIL)
+        )
+        assert [trial.number for trial in beside_the_cache] == [2]
 
     def test_a_thousand_trials(self, place: Place) -> None:
         storage = open_to_write(place.url)
