@@ -137,7 +137,8 @@ class Driver:
         if work is not None:
             self._waiting.remove(work)
             return work
-        work = self.standing.promote(last=not self._running and not self._takes_proposals())
+        last = not self._running and not self._takes_proposals()
+        work = self.standing.promote(self.intake.forecast, last)
         if work is not None or self._needed(self._running.values()) <= 0:
             return work
         work = self.intake.enqueued()
