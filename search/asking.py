@@ -15,9 +15,14 @@ from threading import Thread
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from peftnas.search.distributions import Answers
 from peftnas.search.plans import Plan
 from peftnas.search.proposals import Found, Proposer
+
+Array = NDArray[np.float64]
 
 
 class Asker:
@@ -58,6 +63,26 @@ class Asker:
     def know(self, plan: Plan, answers: Answers, ticket: int) -> None:
         """As ``Proposer.know``; known to every proposal that is requested later."""
         self._commands.put(partial(self._proposer.know, plan, answers, ticket))
+
+    def forecast(self, tickets: Sequence[int]) -> tuple[Array, Array]:
+        """As ``Proposer.forecast``, from all that was told before; waits for what was requested.
+
+        Raises:
+            Exception: whatever the proposer raised.
+        """
+        answer: SimpleQueue[tuple[Array, Array] | BaseException] = SimpleQueue()
+
+        def work() -> None:
+            try:
+                answer.put(self._proposer.forecast(tickets))
+            except BaseException as error:  # raised again in the thread that asked
+                answer.put(error)
+
+        self._commands.put(work)
+        found = answer.get()
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
     def take(self, timeout: float = 0.0) -> Found | None:
         """The answer to the oldest open request.

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from peftnas.search.cluster.faults import FaultPolicy, GiveUp
+from peftnas.search.cluster.faults import RULES, FaultPolicy, GiveUp
 from peftnas.search.intake import Intake
 from peftnas.search.jobs import TrialResult
 from peftnas.search.log import EventLog
-from peftnas.search.pool_protocol import Finished, Pool
+from peftnas.search.pool_protocol import Finished, Lost, Pool
 from peftnas.search.progress import Board, Progress, value_words
 from peftnas.search.records import Records
 from peftnas.search.scores import Score, reason_of
@@ -97,7 +97,7 @@ class Driver:
             if isinstance(event, Finished):
                 self._finished(self._running.pop(event.job.folder), event.result)
             elif event is not None:
-                self._lost(self._running.pop(event.job.folder), event.reason)
+                self._lost(self._running.pop(event.job.folder), event)
             elif not self._running and not self._may_go_on():
                 return self._end()
         return "interrupted"
@@ -137,7 +137,8 @@ class Driver:
         if work is not None:
             self._waiting.remove(work)
             return work
-        work = self.standing.promote(last=not self._running and not self._takes_proposals())
+        last = not self._running and not self._takes_proposals()
+        work = self.standing.promote(self.intake.forecast, last)
         if work is not None or self._needed(self._running.values()) <= 0:
             return work
         work = self.intake.enqueued()
@@ -227,13 +228,16 @@ class Driver:
             timing=result.timing,
         )
 
-    def _lost(self, work: Work, reason: str) -> None:
+    def _lost(self, work: Work, event: Lost) -> None:
         result = self.written(work)
         if result is not None:
             self._finished(work, result)
             return
         self._leave_board(work)
-        decision = self.faults.after(work.records.lost(work.number), reason)
+        reason, losses = event.reason, 0
+        if RULES[event.cause].retries is not None:
+            losses = work.records.lost(work.number)
+        decision = self.faults.after(event.cause, losses, reason)
         self.log.write("lost", trial=work.number, baseline=work.plan.baseline, reason=reason)
         if isinstance(decision, GiveUp):
             work.records.give_up(work.number, decision.reason)

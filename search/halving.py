@@ -2,9 +2,10 @@
 
 Every trial trains to the first rung. Of the results at a rung the best ``1 / reduction_factor``
 are promoted: they train on to the next rung as soon as their place is certain, without waiting for
-others (asynchronous). Best means: on the first of the fronts that are peeled off one after the
-other; of the front that only partly fits, the point farthest from those promoted so far comes
-first, so that no part of the front is starved.
+others (asynchronous). Best means: by the rank of fronts peeled off one after the other, within the
+share; among those, the one that is expected to add most to the hypervolume of all that were
+promoted so far, so that no part of the front is starved and none is crowded. Points are what the
+rung shows, or better what it predicts for the top (:mod:`sampling.forecasts`).
 
 Sources: Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020 (asynchronous
 halving); Schmucker et al., Multi-objective Asynchronous Successive Halving, 2021 (ranks and nets).
@@ -13,7 +14,7 @@ halving); Schmucker et al., Multi-objective Asynchronous Successive Halving, 202
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,16 @@ from numpy.typing import NDArray
 
 from peftnas.search.errors import UsageError
 from peftnas.search.pareto import ranks
+from peftnas.search.sampling.gain import ExpectedGain
 
 Array = NDArray[np.float64]
+Forecast = Callable[[Sequence[int]], tuple[Array, Array]]
+"""Of trials by number: predicted points at the top, minimised, and their standard deviations."""
+
+import os
+NOCUT=bool(int(os.environ.get("NOCUT","0")))
+_MARGIN = 0.1
+"""How far the reference lies beyond the worst point, as a part of the range."""
 
 
 @dataclass(frozen=True)
@@ -130,18 +139,20 @@ class Ladder:
         for rung in self._rungs:
             rung.retired.add(trial)
 
-    def promote(self, last: bool = False) -> Promotion | None:
+    def promote(self, forecast: Forecast | None = None, last: bool = False) -> Promotion | None:
         """The next trial to train on, the highest rung first; it counts as promoted from here on.
 
         Args:
             last: whether no more results will come unless somebody is promoted: then the best of
                 each rung goes on even where they are too few for a share.
+            forecast: asked about all trials of a rung when a place is free there; without it,
+                trials are compared by the points that were recorded.
         Returns:
             ``None`` when more results are needed first.
         """
         for number in range(self.top - 1, -1, -1):
             rung = self._rungs[number]
-            chosen = rung.best(max(int(last), self._places(rung)))
+            chosen = rung.best(max(int(last), self._places(rung)), forecast)
             if chosen is not None:
                 rung.promoted.add(chosen)
                 return Promotion(chosen, number + 1)
@@ -176,7 +187,6 @@ class _Rung:
         self.failed: set[int] = set()
         self.promoted: set[int] = set()
         self.retired: set[int] = set()
-        self._ranked: tuple[list[int], Array, NDArray[np.int64]] | None = None
 
     def add(self, trial: int, point: Sequence[float] | None) -> None:
         if trial in self.points or trial in self.failed:
@@ -185,49 +195,40 @@ class _Rung:
             self.failed.add(trial)
         else:
             self.points[trial] = tuple(map(float, point))
-            self._ranked = None
 
-    def best(self, places: int) -> int | None:
+    def best(self, places: int, forecast: Forecast | None) -> int | None:
         """Who of the first ``places`` in the order goes up next; ``None`` when nobody does."""
         if len(self.promoted) >= places or not self.points:
             return None
-        if self._ranked is None:
-            trials = sorted(self.points)
-            points = np.asarray([self.points[trial] for trial in trials])
-            self._ranked = trials, points, ranks(points)
-        trials, points, rank = self._ranked
+        trials = sorted(self.points)
         taken = np.asarray([trial in self.promoted for trial in trials])
         free = np.asarray([trial not in self.retired for trial in trials]) & ~taken
+        if not free.any():
+            return None
+        if forecast is None:
+            points = np.asarray([self.points[trial] for trial in trials])
+            deviations = np.zeros_like(points)
+        else:
+            points, deviations = forecast(trials)
+        rank = ranks(points)
         # those before in the order, whether they were promoted or not
         cut = np.sort(rank)[min(places, len(rank)) - 1]
-        eligible = free & (rank <= cut)
-        if not eligible.any():
+        eligible = np.flatnonzero(free & ((rank <= cut) | NOCUT))
+        if not len(eligible):
             return None
-        first = np.flatnonzero(eligible & (rank == rank[eligible].min()))
-        return trials[int(first[farthest(points, first, np.flatnonzero(taken))])]
+        best = np.lexsort(
+            (rank[eligible], -_gains(points, deviations, eligible, np.flatnonzero(taken)))
+        )
+        return trials[int(eligible[best[0]])]
 
 
-def farthest(points: Array, candidates: NDArray[np.int64], taken: NDArray[np.int64]) -> int:
-    """Which candidate is farthest from all points that are taken; with none taken, the first.
-
-    Distances are Chebyshev's between places in the order of each objective, so that neither units
-    nor logarithms matter.
-
-    Args:
-        points: shape (n, m), minimised.
-        candidates: indices into them, at least one.
-        taken: indices into them, perhaps none.
-    Returns:
-        An index into ``candidates``.
-    """
-    if not len(taken):
-        return 0
-    place = np.stack([_places(column) for column in points.T], axis=1)
-    gaps = np.abs(place[candidates][:, None] - place[taken][None]).max(axis=2)
-    return int(np.argmax(gaps.min(axis=1)))
-
-
-def _places(values: Array) -> Array:
-    """Where each value stands among the distinct ones, from 0 to 1."""
-    distinct, where = np.unique(values, return_inverse=True)
-    return where / max(1, len(distinct) - 1)
+def _gains(
+    points: Array, deviations: Array, candidates: NDArray[np.int64], taken: NDArray[np.int64]
+) -> Array:
+    """Expected gain of hypervolume of each candidate over those taken, on scales from 0 to 1."""
+    low, width = points.min(axis=0), np.ptp(points, axis=0)
+    width = np.where(width > 0, width, 1.0)
+    scaled, deviations = (points - low) / width, deviations / width
+    ends = np.full(points.shape[1], -_MARGIN), np.full(points.shape[1], 1 + _MARGIN)
+    gain = ExpectedGain(scaled[taken], *ends)
+    return gain(scaled[candidates], deviations[candidates])

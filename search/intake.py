@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from peftnas.search.asking import Asker
 from peftnas.search.distributions import Answers
@@ -16,6 +19,8 @@ from peftnas.search.records import Records
 from peftnas.search.scores import Score
 from peftnas.search.standing import Standing
 from peftnas.search.work import Work
+
+Array = NDArray[np.float64]
 
 
 class Intake:
@@ -47,6 +52,7 @@ class Intake:
         self.exhausted = False
         self._asker, self._records, self._standing, self._log = asker, records, standing, log
         self._numbers = dict(numbers)
+        self._tickets = {number: ticket for ticket, number in numbers.items()}
         self._look_every_s = look_every_s
         self._looked = -math.inf
         self._begun: dict[str, int] = {}
@@ -84,7 +90,7 @@ class Intake:
             self._refuse(Refusal(new.answers, "duplicate of trial", self._begun[new.plan.key]))
             return None
         number = self._records.start(new.plan, new.answers)
-        self._numbers[new.ticket] = number
+        self._name(new.ticket, number)
         return self._standing.work(number, new.plan, new.ticket)
 
     def enqueued(self) -> Work | None:
@@ -98,16 +104,24 @@ class Intake:
         number, plan, answers = self._enqueued.popleft()
         self._records.begin(number)
         ticket = -1 - number
-        self._numbers[ticket] = number
+        self._name(ticket, number)
         self._begun[plan.key] = ticket
         self._asker.know(plan, answers, ticket)
         return self._standing.work(number, plan, ticket)
+
+    def forecast(self, numbers: Sequence[int]) -> tuple[Array, Array]:
+        """What trials are expected to reach at the top; see ``Proposer.forecast``."""
+        return self._asker.forecast([self._tickets[number] for number in numbers])
 
     def tell(self, work: Work, score: Score) -> None:
         """Let the sampler know what a trial reached; every later request knows it too."""
         if work.ticket is not None:
             values = None if score.failed else score.values
             self._asker.tell(work.ticket, work.rung, values, score.constraints)
+
+    def _name(self, ticket: int, number: int) -> None:
+        self._numbers[ticket] = number
+        self._tickets[number] = ticket
 
     def _refuse(self, refusal: Refusal) -> None:
         reason = refusal.reason

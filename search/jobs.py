@@ -32,6 +32,8 @@ class TrialJob:
         until: optimiser step to train to, from 1 to the recipe's ``steps``; ``None``: to the end.
             The learning rate follows the whole recipe in any case. Less than all needs a folder.
         snapshot_every_s: seconds between two snapshots on the way there; 0: none is made.
+        memory_bytes: what its worker must have at least, such as the predicted peak; 0: any will
+            do.
     """
 
     number: int
@@ -43,6 +45,7 @@ class TrialJob:
     measure: tuple[str, ...] = ()
     until: int | None = None
     snapshot_every_s: float = SNAPSHOT_EVERY_S
+    memory_bytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -17,7 +17,7 @@ from peftnas.search.limits import Limits
 from peftnas.search.objectives import Objective
 from peftnas.search.predictions import Predictions
 from peftnas.search.recipe import Recipe
-from peftnas.search.samplers import check_sampler
+from peftnas.search.sampling.samplers import check_sampler
 from peftnas.search.study import Study
 from peftnas.search.task_check import check_score
 from peftnas.search.task_protocol import TaskData

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from peftnas.search import distributions
 from peftnas.search.constraints import Constraint
 from peftnas.search.distributions import Answers, Draw
@@ -22,6 +25,8 @@ from peftnas.search.recipe import Recipe
 from peftnas.search.sampling.view import SamplerView
 from peftnas.search.seeds import child_seed
 from peftnas.spaces.bound_space import BoundSpace
+
+Array = NDArray[np.float64]
 
 REFUSALS_IN_A_ROW = 5
 """After so many refused proposals of the sampler, a feasible draw of the space is trained."""
@@ -146,6 +151,17 @@ class Proposer:
             constraints: violations by key, met where <= 0.
         """
         self._view.tell(ticket, rung, values, constraints)
+
+    def forecast(self, tickets: Sequence[int]) -> tuple[Array, Array]:
+        """What trials are expected to reach at the top, from all that is known.
+
+        Args:
+            tickets: of the trials.
+        Returns:
+            Means and standard deviations, minimised, each of shape (n, objectives), on scales
+            of the view's own.
+        """
+        return self._view.forecasts.of(tickets)
 
     def next(self) -> Found:
         """The next trial to train."""

@@ -23,6 +23,7 @@ from peftnas.search.intake import Intake
 from peftnas.search.interrupt import StopRequest
 from peftnas.search.log import EventLog
 from peftnas.search.machine import machine_words, versions
+from peftnas.search.objectives import COSTS, MEASURED
 from peftnas.search.out_folder import claim
 from peftnas.search.outcomes import outcome, rungs_of
 from peftnas.search.pool_protocol import Pool
@@ -34,7 +35,7 @@ from peftnas.search.results import BASELINES
 from peftnas.search.resume import finish_written, retell, written
 from peftnas.search.retention import baseline_folder, checkpoint_folder, sweep
 from peftnas.search.run_summary import RunSummary
-from peftnas.search.samplers import make_sampler, startup_trials
+from peftnas.search.sampling.samplers import make_sampler, startup_trials
 from peftnas.search.sampling.view import SamplerView
 from peftnas.search.standing import Standing
 from peftnas.search.storage import FACTS, only_writer, open_study, open_to_write, sqlite_url
@@ -216,7 +217,13 @@ class _Run:
         sampler = make_sampler(self.sampler, study.seed, len(self.records.trials()))
         directions = [known.direction for known in prepared.objectives]
         return Proposer(
-            SamplerView(sampler, directions, top + 1),
+            SamplerView(
+                sampler,
+                directions,
+                top + 1,
+                [limit.text for limit in prepared.constraints if limit.measured],
+                [goal.name in COSTS and goal.name not in MEASURED for goal in prepared.objectives],
+            ),
             prepared.bound,
             study.recipe,
             prepared.constraints,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from peftnas.search.front import Front, FrontPoint
-from peftnas.search.halving import Ladder
+from peftnas.search.halving import Forecast, Ladder
 from peftnas.search.outcomes import outcome, rungs_of, waits, within_limits
 from peftnas.search.pareto import minimised
 from peftnas.search.plans import Plan, plan_of
@@ -87,13 +87,14 @@ class Standing:
         if self._ladder is not None:
             self._ladder.record(work.number, work.rung, None)
 
-    def promote(self, last: bool = False) -> Work | None:
+    def promote(self, forecast: Forecast, last: bool = False) -> Work | None:
         """The next trial to train on; ``None`` when more results are needed first.
 
         Args:
+            forecast: of what trials would reach when trained whole.
             last: whether no more results will come unless a trial is promoted.
         """
-        promotion = self._ladder.promote(last) if self._ladder is not None else None
+        promotion = self._ladder.promote(forecast, last) if self._ladder is not None else None
         if promotion is None:
             return None
         before = self._waiting.pop(promotion.trial)

@@ -1,0 +1,1 @@
+"""What is tried next: samplers by name, and what they see of a study."""

@@ -7,11 +7,11 @@ and ``tell`` of all trials.
 What is told to the sampler:
 
 - a trial under way: RUNNING.
-- a result at the top rung: COMPLETE with its values; at a lower rung: COMPLETE with the values that
-  :mod:`extrapolation` predicts for the top, renewed as more trials reach it.
-- a failure by the trial's own fault: COMPLETE, the constraint ``feasible`` violated, with the worst
-  values seen so far. Samplers learn nothing from a failed state, and rank what is not feasible by
-  its violation before they look at values.
+- a result at the top rung: COMPLETE with its values; at a lower rung: COMPLETE with the values
+  that :mod:`extrapolation` predicts for the top, renewed as more trials reach it.
+- a failure by the trial's own fault: COMPLETE, the constraint ``feasible`` violated, with the
+  worst values seen so far. Samplers learn nothing from a failed state, and rank what is not
+  feasible by its violation before they look at values.
 - a refusal with a violation: the same, but only the first one after each accepted trial. So there
   are never more of them than trials, however rarely a draw fits.
 - a duplicate: FAIL, which every sampler leaves out.
@@ -23,7 +23,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,51 +35,15 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from peftnas.search.objectives import Direction
 from peftnas.search.sampling.extrapolation import Extrapolation
+from peftnas.search.sampling.forecasts import Forecasts
+from peftnas.search.sampling.seen import Seen, Training, seen_of
+from peftnas.search.storage import quiet_optuna
 
 Array = NDArray[np.float64]
 
 FEASIBLE = "feasible"
 RENEWED_AT = 1.1
 """Predictions are renewed when the trials at the top have grown by this factor."""
-
-
-@dataclass
-class Training:
-    """One training of an architecture.
-
-    Attributes:
-        rungs: values by rung; ``None``: it failed there.
-        constraints: as they were told last.
-    """
-
-    rungs: dict[int, tuple[float, ...] | None] = field(default_factory=dict)
-    constraints: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended by its own fault."""
-        return None in self.rungs.values()
-
-
-@dataclass
-class Seen:
-    """One trial of the view: the trainings of one architecture.
-
-    Attributes:
-        params: as Optuna gives them.
-        distributions: of the parameters.
-        trainings: by number in the study; empty for a refusal.
-        system_attrs: of the sampler.
-        trial_id: in the view's storage.
-        violation: of ``feasible``, if no training succeeded.
-    """
-
-    params: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
-    trainings: dict[int, Training]
-    system_attrs: dict[str, Any]
-    trial_id: int
-    violation: float = 1.0
 
 
 class SamplerView:
@@ -91,8 +54,11 @@ class SamplerView:
         directions: of the objectives.
         n_rungs: that trials can reach, the top included.
         constraints: keys that ``tell`` gives; what is not known of a trial counts as met.
+        exact: which objectives are known before training, the same at all rungs; default none.
     Attributes:
         seen: the accepted trials, by the number of their first training.
+        forecasts: what trials would show at the top, with deviations; made when first asked.
+        worst: values of all results so far, by objective; infinite before the first one.
     """
 
     def __init__(
@@ -101,23 +67,26 @@ class SamplerView:
         directions: Sequence[Direction],
         n_rungs: int = 1,
         constraints: Sequence[str] = (),
+        exact: Sequence[bool] | None = None,
     ) -> None:
         self.seen: dict[int, Seen] = {}
         self.n_rungs = n_rungs
         self.directions = tuple(directions)
         self._keys = tuple(constraints)
         self._storage = _Storage()
-        self._study = optuna.create_study(
-            storage=self._storage, sampler=sampler, directions=list(directions)
-        )
+        with quiet_optuna():
+            self._study = optuna.create_study(
+                storage=self._storage, sampler=sampler, directions=list(directions)
+            )
         self._study_id = self._storage.get_study_id_from_name(self._study.study_name)
         self._first: dict[int, int] = {}
         self._groups: dict[str, int] = {}
         self._refused: list[Seen] = []
         self._refusal_is_due = True
-        self._worst = [-math.inf if way == "minimize" else math.inf for way in directions]
+        self.worst = [-math.inf if way == "minimize" else math.inf for way in directions]
+        self.forecasts = Forecasts(self, exact or [False] * len(self.directions))
         self._extrapolation = Extrapolation(n_rungs)
-        self._top: list[Array] = []
+        self._top: list[Training] = []
         self._fitted = 0
         self._restored: dict[str, Any] = {}
         if isinstance(sampler, Watches):
@@ -140,7 +109,7 @@ class SamplerView:
             self._study.tell(trial, state=TrialState.FAIL)
             return
         self._refusal_is_due = False
-        seen = _seen(frozen, violation)
+        seen = seen_of(frozen, violation)
         self._refused.append(seen)
         self._write(seen)
 
@@ -220,7 +189,7 @@ class SamplerView:
             )
         seen = self.seen[self._first[number]]
         training = seen.trainings[number]
-        fresh = not any(other.rungs for other in seen.trainings.values())
+        fresh = not seen.told
         failed = values is None or any(map(math.isnan, values))
         training.rungs[rung] = None if failed else tuple(map(float, values or ()))
         training.constraints = dict(constraints or {})
@@ -263,6 +232,10 @@ class SamplerView:
         training = self.seen[self._first[number]].trainings[number]
         return None if training.failed or not training.rungs else self._predict(training)
 
+    def first(self, number: int) -> int:
+        """The number of the first training of the same architecture."""
+        return self._first[number]
+
     def trials(self) -> list[FrozenTrial]:
         """What the sampler is shown, duplicates as FAIL; not to be changed."""
         return self._study.get_trials(deepcopy=False)
@@ -274,7 +247,7 @@ class SamplerView:
         first = number if group is None else self._groups.setdefault(group, number)
         self._first[number] = first
         if first == number:
-            self.seen[number] = _seen(frozen)
+            self.seen[number] = seen_of(frozen)
         self.seen[first].trainings[number] = Training()
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
@@ -284,30 +257,24 @@ class SamplerView:
         )
 
     def _note(self, training: Training, rung: int) -> None:
-        """Learn from a result; renews all predictions when enough trials reached the top."""
+        """Learn from a result; renews what is shown of others when that says enough new."""
         values = training.rungs[rung]
         assert values is not None
         pick = [max if way == "minimize" else min for way in self.directions]
-        held = zip(pick, self._worst, values, strict=True)
-        self._worst = [choose(worst, value) for choose, worst, value in held]
-        if rung < self.n_rungs - 1 or self.n_rungs == 1:
-            return
-        missing = (math.nan,) * len(values)
-        rows = [training.rungs.get(one) or missing for one in range(self.n_rungs)]
-        self._top.append(np.asarray(rows))
-        if len(self._top) >= RENEWED_AT * self._fitted:
-            self._fitted = len(self._top)
-            self._extrapolation.fit(self._top)
+        held = zip(pick, self.worst, values, strict=True)
+        worst = [choose(worst, value) for choose, worst, value in held]
+        renewed = worst != self.worst
+        self.worst = worst
+        if 0 < rung == self.n_rungs - 1:
+            self._top.append(training)
+            if len(self._top) >= RENEWED_AT * self._fitted:
+                renewed, self._fitted = True, len(self._top)
+                shape = self.n_rungs, len(values)
+                self._extrapolation.fit([one.history(*shape) for one in self._top])
+        if renewed:
             for seen in [*self.seen.values(), *self._refused]:
-                if not self._is_done(seen):
+                if not seen.is_final(self.n_rungs - 1):
                     self._write(seen, only_values=True)
-
-    def _is_done(self, seen: Seen) -> bool:
-        """Whether its values are final, or there are none."""
-        if not seen.trainings:
-            return False
-        rungs = [training.rungs for training in seen.trainings.values() if training.rungs]
-        return all(self.n_rungs - 1 in held and None not in held.values() for held in rungs)
 
     def _predict(self, training: Training) -> tuple[float, ...]:
         last = max(training.rungs)
@@ -320,12 +287,10 @@ class SamplerView:
 
     def _write(self, seen: Seen, only_values: bool = False) -> FrozenTrial:
         """Show a trial as COMPLETE with what is known of it."""
-        told = [training for training in seen.trainings.values() if training.rungs]
-        good = [training for training in told if not training.failed]
-        if good:
+        if good := seen.good:
             values = np.mean([self._predict(training) for training in good], axis=0).tolist()
         else:
-            values = [worst if math.isfinite(worst) else 0.0 for worst in self._worst]
+            values = [worst if math.isfinite(worst) else 0.0 for worst in self.worst]
         before = self._storage.get_trial(seen.trial_id)
         if only_values:
             trial = copy.copy(before)
@@ -359,11 +324,6 @@ class SamplerView:
                 value = [self.seen[one].trial_id for one in value if one in self.seen]
             self._storage.set_study_system_attr(self._study_id, key, value)
         self._restored.clear()
-
-
-def _seen(frozen: FrozenTrial, violation: float = 1.0) -> Seen:
-    attrs = frozen.system_attrs
-    return Seen(frozen.params, frozen.distributions, {}, attrs, frozen._trial_id, violation)
 
 
 class Watches:

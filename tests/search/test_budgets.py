@@ -23,7 +23,7 @@ from peftnas.search.report import report_html
 from peftnas.search.results import StudyResults, open_results
 from peftnas.search.run_summary import RunSummary
 from peftnas.search.runner import run_study
-from peftnas.search.samplers import SAMPLERS
+from peftnas.search.sampling.samplers import SAMPLERS
 from peftnas.search.trial.fine_tune import run_trial
 from peftnas.spaces import (
     Architecture,

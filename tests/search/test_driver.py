@@ -26,7 +26,7 @@ from peftnas.search.proposals import Proposer
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Records
 from peftnas.search.resume import retell
-from peftnas.search.samplers import make_sampler
+from peftnas.search.sampling.samplers import make_sampler
 from peftnas.search.sampling.view import SamplerView
 from peftnas.search.standing import Standing
 from peftnas.search.storage import open_study, open_to_write, quiet_optuna, sqlite_url
@@ -97,7 +97,9 @@ class Run:
         self.records.recover()
         self.standing = Standing(self.records, out, *rungs)
         sampler = make_sampler("random", 0, len(self.records.trials()))
-        view = SamplerView(sampler, ["maximize", "minimize"], self.standing.top + 1)
+        view = SamplerView(
+            sampler, ["maximize", "minimize"], self.standing.top + 1, exact=(False, True)
+        )
         proposer = Proposer(view, space.bind(ToyAnatomy()), recipe)
         tickets = retell(proposer, self.records, self.standing.top)
         left = self.standing.restore(tickets)

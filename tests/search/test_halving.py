@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,12 +77,27 @@ def test_a_trial_of_a_better_front_goes_first() -> None:
     assert ladder.promote() == Promotion(1, 1)
 
 
-def test_of_one_front_the_point_farthest_from_the_promoted_goes_first() -> None:
+def test_of_one_front_the_point_that_adds_most_to_the_promoted_goes_first() -> None:
     ladder = Ladder(2, 2)
     for trial, point in enumerate([(0.1, 9.0), (0.2, 8.0), (0.3, 7.0), (0.9, 1.0)]):
         ladder.record(trial, 0, point)
-    assert ladder.promote() == Promotion(0, 1)
+    assert ladder.promote() == Promotion(2, 1)
     assert ladder.promote() == Promotion(3, 1)
+
+
+def test_a_forecast_decides_instead_of_what_the_rung_shows() -> None:
+    """A slow starter that is sure to end best goes first; doubt is worth a look."""
+    ladder = Ladder(2, 2)
+    for trial, error in enumerate([0.3, 0.4, 0.9, 0.5]):
+        ladder.record(trial, 0, (error, 1.0))
+    ends = {0: 0.35, 1: 0.4, 2: 0.1, 3: 0.35}
+
+    def forecast(trials: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+        means = np.array([(ends[trial], 1.0) for trial in trials])
+        return means, np.array([(0.2 if trial == 3 else 0.0, 0.0) for trial in trials])
+
+    assert ladder.promote(forecast) == Promotion(2, 1)
+    assert ladder.promote(forecast) in (Promotion(0, 1), Promotion(3, 1))
 
 
 def test_a_failed_trial_counts_as_a_result_and_never_goes_on() -> None:

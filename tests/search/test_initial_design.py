@@ -10,7 +10,7 @@ from peftnas.search.distributions import Draw
 from peftnas.search.initial_design import InitialDesign, levels
 from peftnas.search.limits import Limits
 from peftnas.search.objectives import objective
-from peftnas.search.samplers import SAMPLERS, startup_trials
+from peftnas.search.sampling.samplers import SAMPLERS, startup_trials
 from peftnas.spaces.bound_space import BoundSpace
 from tests.search.toys import (
     BACKBONE,

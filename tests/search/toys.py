@@ -19,7 +19,7 @@ from peftnas.search.proposals import Found, Proposer
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Records
 from peftnas.search.resume import retell
-from peftnas.search.samplers import make_sampler
+from peftnas.search.sampling.samplers import make_sampler
 from peftnas.search.sampling.view import SamplerView
 from peftnas.search.scores import Score
 from peftnas.search.standing import Standing
@@ -180,6 +180,9 @@ class AskNow(Asker):
 
     def tell(self, *told: Any) -> None:
         self._proposer.tell(*told)
+
+    def know(self, *known: Any) -> None:
+        self._proposer.know(*known)
 
 
 class Exploration:

@@ -323,7 +323,7 @@ def test_every_command_has_help_with_an_example(
 
 
 def test_help_names_every_sampler() -> None:
-    from peftnas.search.samplers import SAMPLERS as known
+    from peftnas.search.sampling.samplers import SAMPLERS as known
     from peftnas.studies.cli.run import SAMPLERS
 
     assert tuple(known) == SAMPLERS

@@ -13,7 +13,7 @@ from transformers import BertConfig
 from peftnas.methods import describe
 from peftnas.search import distributions
 from peftnas.search.recipe import Recipe
-from peftnas.search.samplers import SAMPLERS, make_sampler
+from peftnas.search.sampling.samplers import SAMPLERS, make_sampler
 from peftnas.spaces import Real
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.studies.literature.peftnas_default import peftnas_default

@@ -1,4 +1,4 @@
-"""Samplers by name: every Optuna sampler that takes several objectives. Add one here."""
+"""Samplers by name: Optuna's that take several objectives, and our own. Add one here."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from peftnas.search.errors import UsageError
 from peftnas.search.objectives import COSTS, Objective
+from peftnas.search.sampling.evolution import Evolution
+from peftnas.search.sampling.surrogate import Surrogate
 from peftnas.spaces.domains import Domain, Real
 
 # Optuna's default of 50 is more than most studies here train in all
@@ -129,6 +131,16 @@ SAMPLERS: dict[str, SamplerKind] = {
         startup=STARTUP,
     ),
     "qmc": SamplerKind(_qmc, "quasi-random; random where a space is conditional"),
+    "evolution": SamplerKind(
+        lambda seed, opening: Evolution(opening, STARTUP),
+        "changed points of the front, less than a millisecond a proposal",
+        startup=STARTUP,
+    ),
+    "surrogate": SamplerKind(
+        lambda seed, opening: Surrogate(opening, STARTUP),
+        "evolution by a model of all rungs; for halving, tens of milliseconds a proposal",
+        startup=STARTUP,
+    ),
     "random": SamplerKind(lambda seed, opening: RandomSampler(seed=opening), "uniformly random"),
     "bruteforce": SamplerKind(
         lambda seed, opening: _Exhaustive(seed=opening),

@@ -15,7 +15,7 @@ from peftnas.search.errors import UsageError
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.pareto import hypervolume
 from peftnas.search.records import Records
-from peftnas.search.samplers import SAMPLERS, check_sampler, make_sampler
+from peftnas.search.sampling.samplers import SAMPLERS, check_sampler, make_sampler
 from peftnas.spaces import Architecture, Real, SearchSpace
 from tests.search.toys import (
     RECIPE,

@@ -1,0 +1,1 @@
+"""Halving against full trials, simulated on tables of learning curves."""
