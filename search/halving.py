@@ -28,8 +28,6 @@ Array = NDArray[np.float64]
 Forecast = Callable[[Sequence[int]], tuple[Array, Array]]
 """Of trials by number: predicted points at the top, minimised, and their standard deviations."""
 
-import os
-NOCUT=bool(int(os.environ.get("NOCUT","0")))
 _MARGIN = 0.1
 """How far the reference lies beyond the worst point, as a part of the range."""
 
@@ -213,7 +211,7 @@ class _Rung:
         rank = ranks(points)
         # those before in the order, whether they were promoted or not
         cut = np.sort(rank)[min(places, len(rank)) - 1]
-        eligible = np.flatnonzero(free & ((rank <= cut) | NOCUT))
+        eligible = np.flatnonzero(free & (rank <= cut))
         if not len(eligible):
             return None
         best = np.lexsort(

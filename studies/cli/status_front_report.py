@@ -54,10 +54,12 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def show_status(arguments: argparse.Namespace) -> int:
     """Print how far the study is."""
+    from peftnas.search.storage import shown
+
     results, opened = _results(arguments, whole=False)
     facts = {
         "study": results.name,
-        "storage": opened.url,
+        "storage": shown(opened.url),
         "trials": results.counts(),
         "hypervolume": results.hypervolume_reached(),
         "front": [row.number for row in results.front()],
@@ -95,7 +97,7 @@ def show_status(arguments: argparse.Namespace) -> int:
         console.print(f"trial {failure['trial']} failed: {failure['reason']}")
     for look in facts["test_looks"]:
         console.print(f"test split looked at on {look['when']} for trial {look['trial']}")
-    console.print(f"storage: {opened.url}")
+    console.print(f"storage: {facts['storage']}")
     return 0
 
 
