@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -176,7 +177,8 @@ class StudyTrainable(tune.Trainable):
 
     def _begin(self) -> None:
         """Forget the trial before this one."""
-        self._folder = Path(self.logdir) / "trial"
+        # a trial that was paused may go on in another process, beside this one in one logdir
+        self._folder = Path(self.logdir) / f"trial-{uuid.uuid4().hex[:8]}"
         self._planned: Plan | None = None
         self._broken: str | None = None
 

@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,7 +62,11 @@ RECIPE = Recipe(
 @pytest.fixture(scope="module", autouse=True)
 def local_ray() -> Iterator[None]:
     ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
     )
     yield
     ray.shutdown()
@@ -191,39 +195,6 @@ def test_a_killed_process_costs_no_more_than_a_rung(
     assert_same(results, calm)
 
 
-def test_what_is_not_trained_says_why(study: Study, tmp_path: Path) -> None:
-    """Over budget or diverged, a trial reports a row, and its process goes on."""
-    wild = dataclasses.replace(
-        study,
-        constraints=("trainable_parameters <= 500",),
-        recipe=RECIPE.replace(learning_rate=Real(1e-3, 1e30, log=True)),
-    )
-    space = {
-        "own_tune_lora": True,
-        "bitfit": False,
-        "own_tune_lora.rank": tune.grid_search([1, 8]),
-        "own_tune_lora.targets.query": True,
-        "own_tune_lora.targets.value": False,
-        "recipe.learning_rate": tune.grid_search([1e-2, 1e30]),
-    }
-    results = fit(wild, tmp_path, param_space=space, max_concurrent_trials=1)
-    found = {
-        (one.config["own_tune_lora.rank"], one.config["recipe.learning_rate"]): one
-        for one in results
-    }
-    trained, over = found[1, 1e-2].metrics, found[8, 1e-2].metrics
-    failed = found[1, 1e30].metrics
-    assert (trained["status"], trained["step"]) == ("complete", 8)
-    assert (over["status"], over["step"], over["done"]) == ("refused", 0, True)
-    assert over["reason"].startswith("over budget: trainable_parameters is 1,536")
-    assert failed["status"] == "failed" and failed["reason"].startswith("diverged")
-    for row in (over, failed):
-        assert row["violation"] >= 1 and row["accuracy"] == 0.0
-        assert row["trainable_parameters"] > 20_000
-        assert row.keys() >= trained.keys() - {"checkpoint_dir_name"}
-    assert not results.errors and len({one.metrics["pid"] for one in results}) == 1
-
-
 def test_the_space_of_a_searcher(study: Study) -> None:
     """Conditional, kept with its pickle, with words and the budget in the Optuna study."""
     tight = dataclasses.replace(study, constraints=("trainable_parameters <= 500",))
@@ -274,22 +245,58 @@ def test_asha_stops_trials_and_the_searcher_learns(study: Study, tmp_path: Path)
 
 @pytest.fixture
 def here(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Makes a trainable in this process, which leaves nothing in the home folder."""
+    """Makes trainables in this process, which leave nothing in the home folder."""
     monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(tmp_path))
     threads = torch.get_num_threads()
-    halved = dataclasses.replace(study, halving=Halving(2, 2))
-    yield as_trainable(halved, modules=BY_VALUE)
+
+    def make(**changes: Any) -> type[tune.Trainable]:
+        changed = dataclasses.replace(study, halving=Halving(2, 2), **changes)
+        return as_trainable(changed, modules=BY_VALUE)
+
+    yield make
     torch.set_num_threads(threads)
 
 
 POINT = {"own_tune_lora": False, "bitfit": True, "recipe.learning_rate": 1e-2}
 
 
+def test_what_is_not_trained_says_why(here: Callable[..., type[tune.Trainable]]) -> None:
+    """Over budget or diverged, a trial reports a row, and its process goes on."""
+    made = here(
+        constraints=("trainable_parameters <= 500",),
+        recipe=RECIPE.replace(learning_rate=Real(1e-3, 1e30, log=True)),
+    )
+    lora = {
+        "own_tune_lora": True,
+        "bitfit": False,
+        "own_tune_lora.rank": 1,
+        "own_tune_lora.targets.query": True,
+        "own_tune_lora.targets.value": False,
+        "recipe.learning_rate": 1e-2,
+    }
+    trial = made({**lora, "own_tune_lora.rank": 8})
+    over = trial.train()
+    assert trial.reset({**lora, "recipe.learning_rate": 1e30})
+    failed = trial.train()
+    assert trial.reset(dict(lora))
+    trained = trial.train()
+    trial.stop()
+    assert (trained["status"], trained["step"], trained["done"]) == ("paused", 2, False)
+    assert (over["status"], over["step"], over["done"]) == ("refused", 0, True)
+    assert over["reason"].startswith("over budget: trainable_parameters is 1,536")
+    assert failed["status"] == "failed" and failed["reason"].startswith("diverged")
+    for row in (over, failed):
+        assert row["violation"] >= 1 and row["accuracy"] == 0.0
+        assert row["trainable_parameters"] > 20_000
+        assert row.keys() == trained.keys()
+
+
 def test_a_checkpoint_goes_on_with_its_own_config_alone(
-    study: Study, here: type[tune.Trainable], tmp_path: Path
+    study: Study, here: Callable[..., type[tune.Trainable]], tmp_path: Path
 ) -> None:
-    assert here.__name__ == study.name and issubclass(here, StudyTrainable)
-    trial = here(dict(POINT))
+    made = here()
+    assert made.__name__ == study.name and issubclass(made, StudyTrainable)
+    trial = made(dict(POINT))
     trial.save(str(tmp_path / "fresh"))  # before its first step
     assert trial.train()["step"] == 2
     trial.save(str(tmp_path / "first"))
@@ -309,12 +316,30 @@ def test_a_checkpoint_goes_on_with_its_own_config_alone(
     with pytest.raises(UsageError, match="goes on with the config and the study's seed"):
         trial.restore(str(tmp_path / "first"))
     trial.stop()
-    assert not (Path(trial.logdir) / "trial").exists()
+    assert not list(Path(trial.logdir).glob("trial*"))
 
 
-def test_a_config_that_is_no_point_of_the_study(here: type[tune.Trainable]) -> None:
+def test_the_process_that_a_trial_left_does_not_touch_where_it_goes_on(
+    here: Callable[..., type[tune.Trainable]], tmp_path: Path
+) -> None:
+    """On one machine Tune gives a trial one folder, in whatever process it runs."""
+    made = here()
+    first, second = made(dict(POINT)), made(dict(POINT))
+    assert first.train()["step"] == 2
+    first.save(str(tmp_path / "kept"))
+    second._logdir = first.logdir
+    assert second.reset_config(dict(POINT))
+    second.restore(str(tmp_path / "kept"))
+    first.stop()
+    assert second.train()["step"] == 4
+    second.stop()
+
+
+def test_a_config_that_is_no_point_of_the_study(
+    here: Callable[..., type[tune.Trainable]],
+) -> None:
     """One sentence, before training; what is not active at a point may be there."""
-    trial = here({**POINT, "own_tune_lora.rank": 4, "own_tune_lora.targets.query": True})
+    trial = here()({**POINT, "own_tune_lora.rank": 4, "own_tune_lora.targets.query": True})
     assert trial.train()["status"] == "paused"
     for change, words in (
         ({"bitfit": 3}, "bitfit must be one of False, True, got 3"),
@@ -329,5 +354,5 @@ def test_a_config_that_is_no_point_of_the_study(here: type[tune.Trainable]) -> N
 
 
 def test_a_wrong_study_is_refused_before_ray_is_asked(study: Study) -> None:
-    with pytest.raises(UsageError, match="no architecture of the space was found"):
-        as_trainable(dataclasses.replace(study, constraints=("train_memory_bytes <= 1kB",)))
+    with pytest.raises(UsageError, match="nowhere"):
+        as_trainable(dataclasses.replace(study, backbone=Backbone(Path("nowhere"))))
