@@ -10,7 +10,7 @@ ARGS ?=
 PROCESSES ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help quickstart test test-slow test-random check format docs bench-methods bench-spaces clean
+.PHONY: help quickstart test test-slow test-random check format docs bench-methods bench-spaces bench-halving clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,10 @@ bench-spaces: $(VENV)/.dev  ## sizes of the literature's spaces with seconds, an
 	mkdir -p runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.literature.table
 	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.translation --out runs/translation.json
+
+bench-halving: $(VENV)/.dev  ## halving against full trials on a table of learning curves (ARGS="--table FILE")
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.halving --out runs/halving.json $(ARGS)
 
 clean:  ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
