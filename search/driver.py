@@ -10,11 +10,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from peftnas.search.cluster.faults import GiveUp
+from peftnas.search.demand import Demand
 from peftnas.search.intake import Intake
 from peftnas.search.jobs import TrialResult
 from peftnas.search.live import Live
@@ -29,13 +30,7 @@ from peftnas.search.timing import Timing
 from peftnas.search.wishes import Wish
 from peftnas.search.work import Work
 
-Stopped = Literal["done", "time", "interrupted", "exhausted", "failing"]
-
-FAILED_AT_FIRST = 5
-"""So many failed trainings before any finished one stop the search."""
-
-FAILED_IN_A_ROW = 20
-"""So many failed trainings in a row stop the search at any time."""
+Stopped = Literal["done", "time", "interrupted", "exhausted", "failing", "disk"]
 
 NOT_NEEDED = "no longer needed: the study has its finished trials"
 HAND_BACK_S = 60.0
@@ -55,6 +50,7 @@ class Driver:
         intake: of new trials.
         mishaps: what becomes of trials that were lost.
         standing: of the study's trials.
+        demand: of trials; knows the target and the clock.
         board: renewed at each event; holds the target and the deadline.
         progress: shows the board.
         log: keeps every event.
@@ -70,6 +66,7 @@ class Driver:
     intake: Intake
     mishaps: Mishaps
     standing: Standing
+    demand: Demand
     board: Board
     progress: Progress
     log: EventLog
@@ -82,8 +79,6 @@ class Driver:
     def __post_init__(self) -> None:
         self._waiting = deque(self.first)
         self._running: dict[str, Work] = {}
-        self._failed_in_a_row = 0
-        self._closing = False
         self._renew_board()
 
     def run(self) -> Stopped:
@@ -96,14 +91,15 @@ class Driver:
             Why it ended.
         """
         while (wish := self.wish()) != "now":
-            self._closing = wish == "finish"
+            self.demand.closing = wish == "finish"
             self._say_what_it_does()
             self._request()
             self._submit()
-            event = self.pool.next_event(0.0 if self._asks_for_idle() else _POLL_S)
+            waits = bool(self.pool.idle) and self._takes_proposals()
+            event = self.pool.next_event(0.0 if waits else _POLL_S)
             if event is not None:
                 self._ended(event)
-            elif not self._running and not self._may_go_on():
+            elif not (self._running or waits or any(map(self._may_start, self._waiting))):
                 return self._end()
         self._hand_back()
         return "interrupted"
@@ -151,7 +147,7 @@ class Driver:
 
     def _next_work(self) -> Work | None:
         """What the next idle worker does: what was left, a promotion, a new trial."""
-        if self._out_of_time():
+        if self.demand.over:
             return None
         for waiting in self._waiting:
             if self._may_start(waiting) and self.pool.fits(waiting.job()) == "now":
@@ -159,51 +155,28 @@ class Driver:
                 return waiting
         last = not self._running and not self._takes_proposals()
         work = self.standing.promote(self.intake.forecast, last)
-        if work is not None or self._needed(self._running.values()) <= 0:
+        if work is not None or not self.demand.takes_new(self._running.values()):
             return work
-        work = self.intake.enqueued()
-        if work is None and not self._failing():
-            work = self.intake.take(_ASK_POLL_S)
-            self.board.refused = self.intake.refused
+        work = self.intake.enqueued() or self.intake.take(_ASK_POLL_S)
+        self.board.refused = self.intake.refused
         return work
 
     def _may_start(self, work: Work) -> bool:
-        """Whether there is time, and the study is not full without it."""
-        if self._out_of_time():
-            return False
-        if self.mishaps.too_large(work):
-            return False
-        if work.records is not self.records or work.rung > 0:
-            return True
-        return self._needed(self._running.values()) > 0
-
-    def _may_go_on(self) -> bool:
-        return self._takes_proposals() or any(map(self._may_start, self._waiting))
-
-    def _asks_for_idle(self) -> bool:
-        """Whether an idle worker waits for a proposal."""
-        return bool(self.pool.idle) and self._takes_proposals()
+        return self.demand.admits(work, self._running.values()) and not self.mishaps.too_large(
+            work
+        )
 
     def _takes_proposals(self) -> bool:
         """Whether some are on their way and will be trained."""
-        if not self.intake.requested or self._failing() or self._out_of_time():
-            return False
-        return self._needed(self._running.values()) > 0
+        return self.intake.requested > 0 and self.demand.takes_new(self._running.values())
 
     def _wants_proposal(self) -> bool:
-        if self.intake.exhausted or self._out_of_time() or self._failing():
+        if self.intake.exhausted or self.intake.requested >= self.pool.idle + self.ahead:
             return False
-        if self.intake.requested >= self.pool.idle + self.ahead:
+        if not self.demand.takes_new(self._running.values()):
             return False
         under_way = [*self._running.values(), *self._waiting]
-        return self._needed(under_way) - self.intake.requested > 0
-
-    def _needed(self, under_way: Iterable[Work]) -> float:
-        """How many trials the study still lacks when those under way get their first score."""
-        if self.board.target is None:
-            return float("inf")
-        ours = sum(work.records is self.records and work.rung == 0 for work in under_way)
-        return self.board.target - self.board.finished - ours
+        return self.demand.lacks(under_way) - self.intake.requested > 0
 
     # what became of it
 
@@ -243,11 +216,8 @@ class Driver:
         """A trial of the search has a score, or failed."""
         self.standing.reached(work, score)
         self.intake.tell(work, score)
-        if score.failed:
-            self._count_failure()
-        else:
-            self._failed_in_a_row = 0
-            self.board.trained += work.rung == 0
+        self._count(score.result)
+        self.board.trained += work.rung == 0 and not score.failed
         self._renew_board()
 
     def _log_result(self, work: Work, score: Score) -> None:
@@ -268,13 +238,13 @@ class Driver:
         work.records.give_up(work.number, decision.reason)
         if work.records is self.records:
             self.standing.gave_up(work)
-            self._count_failure()
+            self._count(None)
             self._renew_board()
         self.progress.note(f"{work.label}: given up, {decision.reason}")
 
-    def _count_failure(self) -> None:
-        self.board.failed += 1
-        self._failed_in_a_row += 1
+    def _count(self, result: TrialResult | None) -> None:
+        self.demand.failures.count(result)
+        self.board.failed += result is None or result.status == "failed"
 
     def _renew_board(self) -> None:
         """Show the front; remove checkpoints that nobody needs."""
@@ -293,16 +263,6 @@ class Driver:
 
     # how it ends
 
-    def _out_of_time(self) -> bool:
-        """Whether nothing may start any more, by the clock or by a wish."""
-        if self._closing:
-            return True
-        return self.board.deadline is not None and self.board.clock() >= self.board.deadline
-
-    def _failing(self) -> bool:
-        limit = FAILED_IN_A_ROW if self.board.finished else FAILED_AT_FIRST
-        return self._failed_in_a_row >= limit
-
     def _end(self) -> Stopped:
         """Leave nothing running for ever; why it ended."""
         why = self._why_ended()
@@ -311,7 +271,7 @@ class Driver:
                 self._finished(work, TrialResult("failed", cause="out_of_memory", error=TOO_LARGE))
             elif work.records is not self.records:
                 work.records.refuse(work.number, "time was up before it started")
-            elif why not in ("time", "interrupted"):
+            elif why not in ("time", "interrupted", "disk"):
                 work.records.refuse(work.number, NOT_NEEDED)
         self._waiting.clear()
         if why in ("done", "exhausted"):
@@ -321,16 +281,19 @@ class Driver:
 
     def _why_ended(self) -> Stopped:
         if self.board.target is not None and self.board.finished >= self.board.target:
-            early = self._out_of_time() and self.standing.waiting
+            early = self.demand.over and self.standing.waiting
             return self._by_time() if early else "done"
-        if self._failing():
+        if self.demand.failing:
             return "failing"
-        if self.intake.exhausted and not self._closing:
+        if self.intake.exhausted and not self.demand.over:
             return "exhausted"
         return self._by_time()
 
     def _by_time(self) -> Stopped:
-        return "interrupted" if self._closing else "time"
+        """What nothing may start for any more."""
+        if self.demand.closing:
+            return "interrupted"
+        return "disk" if self.demand.disk_full() else "time"
 
 
 def _ending(work: Work, score: Score) -> str:

@@ -12,8 +12,9 @@ import optuna
 import pytest
 
 from peftnas.search.asking import Asker
+from peftnas.search.demand import FAILED_AT_FIRST, Demand, Failures
 from peftnas.search.distributions import Answers
-from peftnas.search.driver import FAILED_AT_FIRST, Driver, Stopped
+from peftnas.search.driver import Driver, Stopped
 from peftnas.search.inline_pool import InlinePool
 from peftnas.search.intake import Intake
 from peftnas.search.jobs import TrialJob, TrialResult
@@ -127,6 +128,7 @@ class Run:
             intake,
             Mishaps(pool, self.log, self.written),
             self.standing,
+            Demand(self.board, self.records),
             self.board,
             Silent(),
             self.log,
@@ -424,3 +426,21 @@ def test_what_is_enqueued_while_it_runs_is_trained(tmp_path: Path) -> None:
     assert run() == "done"
     assert outcome(run.records.trials()[numbers[0]]) == "complete"
     assert len(run.records.numbers("complete")) == 6
+
+
+@pytest.mark.parametrize(
+    ("failures", "trained"), [(Failures(most=2), 3), (Failures(on_error="stop"), 1)]
+)
+def test_a_run_ends_after_the_failures_that_were_allowed(
+    tmp_path: Path, failures: Failures, trained: int
+) -> None:
+    def end(job: TrialJob, attempt: int) -> TrialResult:
+        if job.number % 2:
+            return train(job)
+        return TrialResult("failed", cause="error", error="Traceback\nKeyError: 'x'")
+
+    run = Run(tmp_path, Workers(1, end), target=50)
+    run.driver.demand.failures = failures
+    assert run() == "failing"
+    assert run.board.failed == trained
+    assert run.records.numbers("running") == []
