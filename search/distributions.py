@@ -16,7 +16,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import BaseTrial, FrozenTrial
 
 from peftnas.search.recipe import Recipe
 from peftnas.search.storage.tokens import TOKEN
@@ -76,7 +76,7 @@ def draw(bound: BoundSpace, recipe: Recipe, choose: Choose) -> Draw:
     return Draw(point.values | values, point.architecture, cast(Recipe, drawn))
 
 
-def suggest(bound: BoundSpace, recipe: Recipe, trial: Trial) -> Draw:
+def suggest(bound: BoundSpace, recipe: Recipe, trial: BaseTrial) -> Draw:
     """Let the study's sampler answer; the answers become the trial's parameters."""
 
     def choose(path: str, domain: Ask) -> Primitive:
@@ -92,9 +92,17 @@ def suggest(bound: BoundSpace, recipe: Recipe, trial: Trial) -> Draw:
     return draw(bound, recipe, choose)
 
 
-def replay(bound: BoundSpace, recipe: Recipe, params: Mapping[str, Any]) -> Draw:
+def replay(
+    bound: BoundSpace, recipe: Recipe, params: Mapping[str, Any], *, flat: bool = False
+) -> Draw:
     """The point that the stored parameters of a trial stand for.
 
+    Args:
+        bound: the space on its backbone.
+        recipe: holding values or domains.
+        params: by path.
+        flat: whether there may be values for dimensions that are not active at this point, as a
+            searcher gives them that knows no conditions.
     Raises:
         ValueError: if a parameter is missing, not asked for, or outside its domain.
     """
@@ -104,10 +112,18 @@ def replay(bound: BoundSpace, recipe: Recipe, params: Mapping[str, Any]) -> Draw
         if path not in params:
             raise ValueError(f"no value for {path}; these parameters are of another space")
         asked.add(path)
-        value = params[path]
-        return value if isinstance(domain, Integer | Real) else _labels(domain)[value]
+        value: Primitive = params[path]
+        if isinstance(domain, Integer | Real):
+            return value
+        labels = _labels(domain)
+        if value not in labels:
+            options = ", ".join(map(repr, labels))
+            raise ValueError(f"{path} must be one of {options}, got {value!r}")
+        return labels[value]
 
     found = draw(bound, recipe, choose)
+    if flat:
+        asked |= {dimension.path for dimension in dimensions(bound, recipe)}
     if unasked := sorted(set(params) - asked):
         raise ValueError(f"{unasked[0]} is not active at this point; drop it")
     return found

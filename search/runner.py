@@ -21,8 +21,10 @@ from peftnas.search.driver import NOT_NEEDED, Driver, Stopped
 from peftnas.search.errors import UsageError
 from peftnas.search.intake import Intake
 from peftnas.search.interrupt import StopRequest
+from peftnas.search.live import Live
 from peftnas.search.log import EventLog
 from peftnas.search.machine import machine_words, versions
+from peftnas.search.mishaps import Mishaps
 from peftnas.search.objectives import COSTS, MEASURED
 from peftnas.search.out_folder import claim
 from peftnas.search.outcomes import outcome, rungs_of
@@ -188,20 +190,25 @@ class _Run:
             workers = pool()
             self.board.wait("")
             with closing(workers), StopRequest(progress.note) as signalled:
+                live = Live(self.out, workers.workers)
                 driver = Driver(
                     workers,
                     self.records,
                     intake,
+                    Mishaps(workers, log, written),
                     standing,
                     self.board,
                     progress,
                     log,
                     either(signalled, AskedToStop(self.records.study, self.token)),
+                    live,
                     ahead=n_workers,
                     first=work,
-                    written=written,
                 )
-                return driver.run(), driver
+                try:
+                    return driver.run(), driver
+                finally:
+                    live.close()
 
     def _scored(self) -> int:
         """Trials that count: with a score, of a whole training or at a rung."""

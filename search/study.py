@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from peftnas.search.constraints import Constraint, parse_constraint
@@ -18,7 +19,11 @@ from peftnas.spaces.serial import to_json
 from peftnas.spaces.space import SearchSpace
 
 if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
     from peftnas.search.backbone import Backbone, Source
+    from peftnas.search.objectives import Direction
+    from peftnas.search.plain_optuna import OptunaObjective
     from peftnas.search.task_protocol import Task
 
 # fields of several texts: what they are, and an example
@@ -159,6 +164,39 @@ class Study:
             objective(name, self.task.metrics, backbone_parameters, directions)
             for name in self.objectives
         )
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """ "maximize" or "minimize" for each objective, as ``optuna.create_study`` wants them."""
+        known = self.named_objectives(backbone_parameters=1)
+        return tuple(objective.direction for objective in known)
+
+    def objective(self, trial: BaseTrial) -> tuple[float, ...]:
+        """Train what an Optuna trial suggests, in this process, for a loop of Optuna's own.
+
+        ``optuna.create_study(directions=study.directions).optimize(study.objective, n_trials=9)``;
+        see ``search/plain_optuna.py``. Files are looked for from the current folder:
+        ``OptunaObjective(study, data=...)`` looks elsewhere. The backbone stays loaded.
+
+        Args:
+            trial: of an Optuna study with these directions.
+        Returns:
+            One value an objective, in their order.
+        Raises:
+            optuna.TrialPruned: if the point is over budget or cannot be trained.
+            UsageError: if something is wrong with this study, or the Optuna study's directions.
+        """
+        return self._optuna_objective(trial)
+
+    @cached_property
+    def _optuna_objective(self) -> OptunaObjective:
+        from peftnas.search.plain_optuna import OptunaObjective
+
+        return OptunaObjective(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # the loaded backbone behind objective() does not travel
+        return {known.name: getattr(self, known.name) for known in fields(self)}
 
     def to_dict(self, backbone: Backbone | None = None) -> dict[str, Any]:
         """What makes it this study, as JSON values; a stored study of another content is another.

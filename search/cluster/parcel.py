@@ -9,10 +9,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray import cloudpickle
 
+from peftnas.search.cluster.by_value import kinds_in, travel_by_value
 from peftnas.search.cluster.worker import Sent
-from peftnas.spaces.fields import Configurable
 
 if TYPE_CHECKING:
     from peftnas.search.trial.bench import BenchSpec
@@ -37,7 +36,8 @@ class Parcels:
     ) -> None:
         from peftnas.search.cluster.placement import pack
 
-        self._kinds = _by_value(modules)
+        travel_by_value(modules)
+        self._kinds = kinds_in(modules)
         packed = pack(spec)
         self._name = f"study-{packed.sha256[:16]}"
         self._spec: Any = ray.put(packed)
@@ -72,18 +72,3 @@ class Parcels:
 
         if self._backbone is None:
             self._backbone = ray.put(backbone_files(self._folder))
-
-
-def _by_value(modules: Sequence[ModuleType]) -> tuple[type[Configurable], ...]:
-    """Make the classes of these modules travel by value; the methods among them."""
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
-    return tuple(
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Configurable)
-        and value.__module__ == module.__name__
-        and "kind" in vars(value)
-    )

@@ -87,6 +87,7 @@ class Worker:
         import torch
 
         from peftnas.search.cluster import placed_bench
+        from peftnas.search.cluster.by_value import make_known
         from peftnas.search.cluster.placement import sweep
 
         if sent.mark and not os.path.exists(sent.mark):
@@ -96,8 +97,7 @@ class Worker:
                 f"{socket.gethostname()} is not the driver's; give --out on a shared file system"
             )
         torch.set_num_threads(self.threads)
-        for kind in sent.kinds:
-            kind.__init_subclass__()  # makes its name known here; travelling did not
+        make_known(sent.kinds)
         sweep()  # what an earlier run left, whose driver was killed
         files = None if sent.backbone is None else lambda: ray.get(sent.backbone)
         parcel = placed_bench.Parcel(sent.name, lambda: ray.get(sent.spec), files)

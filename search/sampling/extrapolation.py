@@ -1,8 +1,8 @@
-"""Values at the top rung, predicted from those at lower rungs: a ridge line through trials with both.
+"""Values at the top rung predicted from those at lower rungs, by a ridge line.
 
-What is predicted is how far a trial still moves, from what its rungs show. Without trials that
-reached the top nothing is known of that, and values stay as they are. An objective that never
-moves (a count of parameters) comes out unchanged, to the last bit.
+What is predicted is how far a trial still moves, from what its rungs show, learnt from trials that
+reached the top. Without any nothing is known of that, and values stay as they are. An objective
+that never moves (a count of parameters) comes out unchanged, to the last bit.
 """
 
 from __future__ import annotations
@@ -81,5 +81,5 @@ class _Line:
 
 def _columns(histories: Array) -> Array:
     """Everything that the rungs show, shape (n, rungs * m); counts by their logarithm."""
-    flat = histories.reshape(len(histories), -1)
+    flat = histories.reshape(len(histories), histories.shape[1] * histories.shape[2])
     return np.asarray(np.sign(flat) * np.log1p(np.abs(flat)))

@@ -33,14 +33,15 @@ class Fidelities:
     Args:
         groups: of columns, see ``GaussianProcess``.
         n_rungs: at least 1.
+        exact: whether values are the same at all rungs, as a count of parameters is.
     """
 
-    def __init__(self, groups: NDArray[np.int64], n_rungs: int) -> None:
+    def __init__(self, groups: NDArray[np.int64], n_rungs: int, exact: bool = False) -> None:
         noises = [0.1, *[0.2] * (n_rungs - 1)]
         self._processes = [GaussianProcess(groups, noise) for noise in noises]
         self._fitted_at = [0] * n_rungs
         self._known = [0] * n_rungs
-        self._exact = True
+        self._exact = exact
 
     def fit(self, x: Array, values: Array) -> None:
         """Learn from trials; each has values from the lowest rung up to where it stands.
@@ -53,10 +54,9 @@ class Fidelities:
         lowest = known[:, 0]
         first = values[lowest, 0]
         self._mean, self._scale = float(first.mean()), float(first.std()) or 1.0
-        # a count of parameters is the same at all rungs
-        self._exact = bool((~known[:, 1:] | (values[:, 1:] == values[:, :1])).all())
-        if steps := self._steps(0, len(first)) or not self._exact:
-            self._processes[0].fit(x[lowest], first, steps=25 if steps > 1 else 0)
+        steps = self._steps(0, len(first))
+        if steps or not self._exact:
+            self._processes[0].fit(x[lowest], first, steps=steps)
         for rung in range(1, 1 if self._exact else values.shape[1]):
             pairs = known[:, rung] & known[:, rung - 1]
             self._known[rung] = int(pairs.sum())

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 
-from peftnas.search.pareto import minimised, ranks
+from peftnas.search.pareto import ranks
 from peftnas.search.sampling.encoding import Encoding
 from peftnas.search.sampling.fidelities import Fidelities
 
 if TYPE_CHECKING:
-    from peftnas.search.sampling.view import SamplerView, Seen
+    from peftnas.search.sampling.seen import Seen
+    from peftnas.search.sampling.view import SamplerView
 
 Array = NDArray[np.float64]
 
@@ -41,6 +42,7 @@ class Forecasts:
     def __init__(self, view: SamplerView, exact: Sequence[bool]) -> None:
         self._view = view
         self._exact = tuple(exact)
+        self._signs = np.asarray([1.0 if way == "minimize" else -1.0 for way in view.directions])
         self._distributions: dict[str, BaseDistribution] = {}
         self._encoding = Encoding({})
         self._models: list[Fidelities] = []
@@ -145,7 +147,9 @@ class Forecasts:
             count = len(self._encoding.names)
             further = groups.tolist() + [count + i for i in range(sum(self._exact))]
             self._models = [
-                Fidelities(groups if exact else np.asarray(further, dtype=int), self._view.n_rungs)
+                Fidelities(groups, self._view.n_rungs, exact)
+                if exact
+                else Fidelities(np.asarray(further, dtype=int), self._view.n_rungs)
                 for exact in self._exact
             ]
 
@@ -177,16 +181,12 @@ class Forecasts:
         flat = histories.reshape(-1, histories.shape[2])
         low, high = np.nanmin(flat, axis=0), np.nanmax(flat, axis=0)
         self._logs = (low > 0) & (high > _WIDE * low)
-        ends = minimised([low, high], self._view.directions)
-        ends = self._logarithms(ends)
+        ends = self._logarithms(self._signs * np.stack([low, high]))
         self._low, self._range = ends.min(axis=0), np.maximum(np.ptp(ends, axis=0), 1e-12)
 
     def _units(self, histories: Sequence[Array]) -> Array:
-        stacked = np.stack(histories)
-        flat = minimised(stacked.reshape(-1, stacked.shape[2]), self._view.directions)
-        return np.asarray(
-            ((self._logarithms(flat) - self._low) / self._range).reshape(stacked.shape)
-        )
+        points = self._logarithms(self._signs * np.stack(histories))
+        return np.asarray((points - self._low) / self._range)
 
     def _logarithms(self, points: Array) -> Array:
         signed = np.sign(points) * np.log(np.where(points == 0, 1.0, np.abs(points)))

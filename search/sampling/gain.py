@@ -71,7 +71,7 @@ _LEAST = 1e-9
 
 
 def _covered(ends: Array, mean: Array, deviation: Array) -> Array:
-    """Expected length from a normal value up to each end, 0 where it is beyond; shape (k, ends)."""
+    """Expected length from a normal value up to each end, 0 beyond it; shape (k, ends)."""
     scale = np.maximum(deviation, _LEAST)[:, None]
     away = (ends[None] - mean[:, None]) / scale
     density = np.exp(-0.5 * away**2) / math.sqrt(2 * math.pi)

@@ -3,9 +3,9 @@
 Written out because a proposal may take milliseconds: distances are kept for each parameter, so one
 step of the fit is a few products of matrices, and its gradient is exact.
 
-Sources: Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, chapter 5; the prior
-of lengths that grow with the number of parameters: Hvarfner et al., Vanilla Bayesian Optimization
-Performs Great in High Dimensions, ICML 2024.
+Sources: Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, chapter 5; lengths
+that grow with the number of parameters: Hvarfner et al., Vanilla Bayesian Optimization Performs
+Great in High Dimensions, ICML 2024.
 """
 
 from __future__ import annotations

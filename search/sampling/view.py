@@ -7,11 +7,11 @@ and ``tell`` of all trials.
 What is told to the sampler:
 
 - a trial under way: RUNNING.
-- a result at the top rung: COMPLETE with its values; at a lower rung: COMPLETE with the values that
-  :mod:`extrapolation` predicts for the top, renewed as more trials reach it.
-- a failure by the trial's own fault: COMPLETE, the constraint ``feasible`` violated, with the worst
-  values seen so far. Samplers learn nothing from a failed state, and rank what is not feasible by
-  its violation before they look at values.
+- a result at the top rung: COMPLETE with its values; at a lower rung: COMPLETE with the values
+  that :mod:`extrapolation` predicts for the top, renewed as more trials reach it.
+- a failure by the trial's own fault: COMPLETE, the constraint ``feasible`` violated, with the
+  worst values seen so far. Samplers learn nothing from a failed state, and rank what is not
+  feasible by its violation before they look at values.
 - a refusal with a violation: the same, but only the first one after each accepted trial. So there
   are never more of them than trials, however rarely a draw fits.
 - a duplicate: FAIL, which every sampler leaves out.
@@ -86,7 +86,7 @@ class SamplerView:
         self.worst = [-math.inf if way == "minimize" else math.inf for way in directions]
         self.forecasts = Forecasts(self, exact or [False] * len(self.directions))
         self._extrapolation = Extrapolation(n_rungs)
-        self._top: list[Array] = []
+        self._top: list[Training] = []
         self._fitted = 0
         self._restored: dict[str, Any] = {}
         if isinstance(sampler, Watches):
@@ -257,18 +257,21 @@ class SamplerView:
         )
 
     def _note(self, training: Training, rung: int) -> None:
-        """Learn from a result; renews all predictions when enough trials reached the top."""
+        """Learn from a result; renews what is shown of others when that says enough new."""
         values = training.rungs[rung]
         assert values is not None
         pick = [max if way == "minimize" else min for way in self.directions]
         held = zip(pick, self.worst, values, strict=True)
-        self.worst = [choose(worst, value) for choose, worst, value in held]
-        if rung < self.n_rungs - 1 or self.n_rungs == 1:
-            return
-        self._top.append(training.history(self.n_rungs, len(values)))
-        if len(self._top) >= RENEWED_AT * self._fitted:
-            self._fitted = len(self._top)
-            self._extrapolation.fit(self._top)
+        worst = [choose(worst, value) for choose, worst, value in held]
+        renewed = worst != self.worst
+        self.worst = worst
+        if 0 < rung == self.n_rungs - 1:
+            self._top.append(training)
+            if len(self._top) >= RENEWED_AT * self._fitted:
+                renewed, self._fitted = True, len(self._top)
+                shape = self.n_rungs, len(values)
+                self._extrapolation.fit([one.history(*shape) for one in self._top])
+        if renewed:
             for seen in [*self.seen.values(), *self._refused]:
                 if not seen.is_final(self.n_rungs - 1):
                     self._write(seen, only_values=True)

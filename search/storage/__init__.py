@@ -23,7 +23,7 @@ from peftnas.search.storage.studies import (
     study_names,
 )
 from peftnas.search.storage.study_storage import StudyStorage
-from peftnas.search.storage.urls import MEMORY, sqlite_url, untested_note
+from peftnas.search.storage.urls import MEMORY, shown, sqlite_url, untested_note
 from peftnas.search.storage.writer import only_writer, writer_of
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "open_study",
     "open_to_write",
     "quiet_optuna",
+    "shown",
     "sqlite_url",
     "stored_content",
     "study_names",

@@ -73,6 +73,14 @@ def failure_of(error: BaseException) -> Failure:
     return "lasting"
 
 
+def is_there_already(error: BaseException) -> bool:
+    """Whether a table, or its first row, could not be made since another process just made it."""
+    return any(
+        isinstance(cause, sqlalchemy.exc.IntegrityError) or "already exists" in str(cause)
+        for cause in _causes(error)
+    )
+
+
 def reason_of(error: BaseException) -> str:
     """The database's own words, in one line."""
     last = _causes(error)[-1]

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import sqlalchemy
 from sqlalchemy import Column, Double, Integer, MetaData, String, Table, Text
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.sql import ColumnElement
 
-from peftnas.search.storage.failures import LeaseLostError
+from peftnas.search.storage.failures import LeaseLostError, is_there_already
 from peftnas.search.storage.holder import Holder
 
 LEASES = Table(
@@ -105,9 +105,8 @@ def make_table(engine: Engine) -> None:
     """Make the table of leases where it is missing."""
     try:
         LEASES.create(engine, checkfirst=True)
-    except (OperationalError, ProgrammingError, IntegrityError):
-        # another process made it at the same moment
-        if not sqlalchemy.inspect(engine).has_table(LEASES.name):
+    except SQLAlchemyError as error:
+        if not is_there_already(error):
             raise
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import sqlalchemy
 from sqlalchemy.engine import make_url
 
 from peftnas.search.errors import StorageError, UsageError
-from peftnas.search.storage.failures import ERRORS, failure_of, reason_of
+from peftnas.search.storage.failures import ERRORS, failure_of, is_there_already, reason_of
 from peftnas.search.storage.patience import Patience
 from peftnas.search.storage.patient_storage import PatientStorage
 from peftnas.search.storage.study_storage import StudyStorage
@@ -19,6 +20,9 @@ from peftnas.search.storage.urls import MEMORY, parsed, shown, sqlite_file, unte
 _READER_WAITS_S = 60.0  # for a lock of SQLite, without a word
 _SERVER = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10}
 _LIBPQ = ("psycopg", "psycopg2")  # drivers that take these
+_TABLES = 12  # of Optuna: so often another process may be first to make one
+
+Storage = TypeVar("Storage", bound=StudyStorage)
 
 
 def open_storage(url: str, *, create: bool = False) -> StudyStorage:
@@ -32,8 +36,9 @@ def open_storage(url: str, *, create: bool = False) -> StudyStorage:
         UsageError: if it cannot be opened, with the reason.
     """
     _prepare(url, create=create)
+    options = _engine_options(url, _READER_WAITS_S)
     try:
-        return StudyStorage(_optuna_url(url), _engine_options(url, _READER_WAITS_S))
+        return _beside_others(lambda: StudyStorage(_optuna_url(url), options))
     except _OPENING as error:
         raise UsageError(_cannot(url, error)) from error
 
@@ -58,7 +63,7 @@ def open_to_write(url: str, patience: Patience | None = None) -> PatientStorage:
         return PatientStorage(_optuna_url(url), options, patience=patience)
 
     try:
-        storage = patience.call(connect, kinds=("busy",))
+        storage = _beside_others(lambda: patience.call(connect, kinds=("busy",)))
     except _OPENING as error:
         raise UsageError(_cannot(url, error)) from error
     if note := untested_note(url):
@@ -73,6 +78,17 @@ _OPENING: tuple[type[Exception], ...] = (
     RuntimeError,  # a database of another Optuna version, one that stays away or is full
     ValueError,
 )
+
+
+def _beside_others(connect: Callable[[], Storage]) -> Storage:
+    """What ``connect`` gives, called again where another process made the tables meanwhile."""
+    for _ in range(_TABLES):
+        try:
+            return connect()
+        except ERRORS as error:
+            if not is_there_already(error):
+                raise
+    return connect()
 
 
 def _prepare(url: str, *, create: bool) -> None:

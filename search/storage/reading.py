@@ -81,7 +81,9 @@ def read_trials(
     """
     wanted: ColumnElement[bool] = TRIALS.c.study_id == study_id
     if states is not None:
-        wanted &= TRIALS.c.state.in_([state.name for state in states])
+        # PostgreSQL compares its enumeration with no text
+        name = sqlalchemy.cast(TRIALS.c.state, sqlalchemy.String)
+        wanted &= name.in_([state.name for state in states])
     if numbers is not None:
         wanted &= TRIALS.c.number.in_(numbers)
     if above > -1:

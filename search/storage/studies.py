@@ -13,8 +13,11 @@ from optuna.storages import BaseStorage
 from peftnas.search.errors import UsageError
 from peftnas.search.objectives import Direction
 from peftnas.search.storage.differences import differences
+from peftnas.search.storage.patient_storage import PatientStorage
 from peftnas.search.storage.quiet import quiet_optuna
 from peftnas.search.storage.schema import NUMBER, SCHEMA, check_schema, upgrade
+from peftnas.search.storage.study_storage import StudyStorage
+from peftnas.search.storage.writer import writer_of
 
 CONTENT = "peftnas_content"  # user attribute of a study: what it explores, to tell two apart
 FACTS = "peftnas_facts"  # user attribute of a study: what the report shows besides
@@ -42,7 +45,7 @@ def open_study(
         sampler: proposes its points; see ``samplers.py``.
     Raises:
         UsageError: if a study of this name explores something else, listing what differs, or was
-            stored by a version of another schema.
+            stored by a version of another schema, or is just being made by another process.
     """
     kept = stored_content(storage, name)
     plain = json.loads(json.dumps(content))
@@ -52,6 +55,7 @@ def open_study(
         )
     with quiet_optuna():
         if kept is None and name in study_names(storage):
+            _refuse_while_made(storage, name)
             # it died while it was made, before its first trial
             optuna.delete_study(study_name=name, storage=storage)
         study = optuna.create_study(
@@ -70,6 +74,18 @@ def open_study(
     else:
         upgrade(storage, study._study_id, study.user_attrs.get(SCHEMA, 0))
     return study
+
+
+def _refuse_while_made(storage: BaseStorage, name: str) -> None:
+    """Leave a study without content alone while the run that makes it is there."""
+    ours = isinstance(storage, PatientStorage) and storage.confirm is not None
+    if ours or not isinstance(storage, StudyStorage):
+        return
+    seen = writer_of(storage, name)
+    if seen is not None:
+        raise UsageError(
+            f"study {name!r} is being made by {seen.holder.words()}; try again in a moment"
+        )
 
 
 def stored_content(storage: BaseStorage, name: str) -> dict[str, Any] | None:

@@ -25,8 +25,13 @@ class StudyStorage(RDBStorage):
     """
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any] | None = None) -> None:
-        super().__init__(url, engine_kwargs)
         # drivers complain of connections that are left to the garbage collector
+        try:
+            super().__init__(url, engine_kwargs)
+        except Exception:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
         weakref.finalize(self, self.engine.dispose)
         version = self.get_current_version()
         self._known_tables = version in KNOWN_VERSIONS

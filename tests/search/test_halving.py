@@ -82,7 +82,7 @@ def test_of_one_front_the_point_that_adds_most_to_the_promoted_goes_first() -> N
     for trial, point in enumerate([(0.1, 9.0), (0.2, 8.0), (0.3, 7.0), (0.9, 1.0)]):
         ladder.record(trial, 0, point)
     assert ladder.promote() == Promotion(2, 1)
-    assert ladder.promote() == Promotion(0, 1)
+    assert ladder.promote() == Promotion(3, 1)
 
 
 def test_a_forecast_decides_instead_of_what_the_rung_shows() -> None:

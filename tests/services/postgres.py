@@ -113,11 +113,12 @@ def _installed() -> Path:
 
 
 def _programs() -> Path | None:
-    known = shutil.which("initdb")
-    if known is not None:
-        return Path(known).parent
-    versions = sorted(_INSTALLED.glob("*/bin/initdb"), key=lambda path: path.parts[-3])
-    return versions[-1].parent if versions else None
+    versions = sorted(_INSTALLED.glob("*/bin"), key=lambda path: path.parts[-2], reverse=True)
+    on_path = [Path(place) for place in os.get_exec_path()]
+    for folder in (*versions, *on_path):
+        if all((folder / name).is_file() for name in ("initdb", "pg_ctl")):
+            return folder
+    return None
 
 
 def _install() -> None:

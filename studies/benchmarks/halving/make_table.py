@@ -2,11 +2,11 @@
 
     python -m peftnas.studies.benchmarks.halving.make_table [--seed 0] [--out table.npz]
 
-Four PEFT families with conditional fields on a backbone of 12 layers and width 384: LoRA, adapters,
-prefixes and (IA)^3. The error at the last step is a front over the logarithm of parameters
-(convex, concave, or with a knee) plus what a point loses: a learning rate that does not suit its
-family and size, poor targets, effects of pairs of fields, and luck of its own. Curves cross: large
-points and low rates start slowly, and the start says little of the end.
+Four PEFT families with conditional fields on a backbone of 12 layers and width 384: LoRA,
+adapters, prefixes and (IA)^3. The error at the last step is a front over the logarithm of
+parameters (convex, concave, or with a knee) plus what a point loses: a learning rate that does not
+suit its family and size, poor targets, effects of pairs of fields, and luck of its own. Curves
+cross: large points and low rates start slowly, and the start says little of the end.
 
 ``luck``, ``wander`` and ``crossing`` make tables unlike the kept one, so that no rule is chosen
 for one table alone.

@@ -75,7 +75,7 @@ class Table:
     @property
     def steps(self) -> int:
         """Of a full trial."""
-        return self.errors.shape[2]
+        return int(self.errors.shape[2])
 
     @cached_property
     def costs(self) -> Array:
@@ -123,7 +123,8 @@ class Table:
             scale = [max(1, len(field.options) - 1) for field in self.fields]
             gaps = np.where(differs, 2.0, np.abs(self.points - asked) / np.asarray(scale))
             self._rows[indices] = int(np.argmin(gaps.sum(axis=1)))
-        return self._rows[indices]
+        found = self._rows[indices]
+        return found
 
     @cached_property
     def _rows(self) -> dict[tuple[int, ...], int]:

@@ -79,8 +79,8 @@ def comparable(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def pretend(place: Place, who: Holder) -> Lease:
-    """Write into the storage that ``who`` has just taken the study "a"."""
+def pretend(place: Place, who: Holder, silent_s: float = 0.0) -> Lease:
+    """Write into the storage that ``who`` took the study "a" and was last heard of then."""
     storage = open_to_write(place.url)
     make_table(storage.engine)
     lease = Lease("a", uuid.uuid4().hex)
@@ -89,6 +89,9 @@ def pretend(place: Place, who: Holder) -> Lease:
         row = {"token": lease.token, "holder": who.to_json(), "beats": 0, "heartbeat": 0.0}
         connection.execute(sqlalchemy.insert(LEASES).values(study="a", **row))
     lease.renew(storage.engine)  # by the clock of the database
+    with storage.engine.begin() as connection:
+        earlier = LEASES.c.heartbeat - silent_s
+        connection.execute(sqlalchemy.update(LEASES).values(heartbeat=earlier))
     storage.engine.dispose()
     return lease
 

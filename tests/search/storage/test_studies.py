@@ -11,6 +11,7 @@ from peftnas.search.errors import UsageError
 from peftnas.search.storage import (
     PatientStorage,
     differences,
+    only_writer,
     open_storage,
     open_study,
     open_to_write,
@@ -43,6 +44,18 @@ def test_a_study_that_died_while_it_was_made_is_taken_over(storage: PatientStora
     study.set_user_attr(SCHEMA, NUMBER)
     open_study(storage, "a", directions=DIRECTIONS, content=CONTENT)
     open_study(storage, "a", directions=DIRECTIONS, content=CONTENT)
+
+
+def test_a_study_that_another_process_is_making_is_left_alone(
+    storage: PatientStorage, tmp_path: Path
+) -> None:
+    with only_writer(storage, tmp_path, "a"):
+        optuna.create_study(study_name="a", storage=storage, directions=DIRECTIONS)
+        other = open_to_write(sqlite_url(tmp_path))
+        with pytest.raises(UsageError, match="'a' is being made by process .*; try again"):
+            open_study(other, "a", directions=DIRECTIONS, content=CONTENT)
+        open_study(storage, "a", directions=DIRECTIONS, content=CONTENT)
+        open_study(other, "a", directions=DIRECTIONS, content=CONTENT)
 
 
 def test_a_foreign_study_is_refused(storage: PatientStorage) -> None:
