@@ -20,7 +20,17 @@ EXAMPLE = """\
 peftnas run quickstart --trials 12
 peftnas run my_study.py --data data/ --minutes 30 --set recipe.steps=200"""
 # written out, since Optuna takes a second to load and --help should not wait for it
-SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "qmc", "random", "bruteforce")
+SAMPLERS = (
+    "tpe",
+    "nsga2",
+    "nsga3",
+    "gp",
+    "qmc",
+    "evolution",
+    "surrogate",
+    "random",
+    "bruteforce",
+)
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
