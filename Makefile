@@ -10,7 +10,8 @@ ARGS ?=
 PROCESSES ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help quickstart test test-slow test-random check format docs bench-methods bench-spaces bench-halving clean
+.PHONY: help quickstart test test-slow test-services test-random check format docs \
+  bench-methods bench-spaces bench-storage bench-halving clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,11 +19,14 @@ help:  ## this list
 quickstart: $(VENV)/.run  ## a real search on real weights, then the report (ARGS="--trials 40" goes on)
 	$(BIN)/peftnas run quickstart --trials 20 --minutes 5 $(ARGS)
 
-test: $(VENV)/.dev  ## the default test tier (under 8 minutes on 2 cores)
+test: $(VENV)/.dev  ## the default test tier (about 8 minutes on 2 cores)
 	$(PYTEST) -n $(PROCESSES) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the slow tier: kills, chaos, full products
 	$(PYTEST) -m slow $(ARGS)
+
+test-services: $(VENV)/.dev  ## the storage tests on a PostgreSQL server of their own (installed with apt-get if it is not there)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.services.postgres $(BIN)/python -m pytest tests/search/storage -m "slow or not slow" $(ARGS)
 
 test-random: $(VENV)/.dev  ## property tests with other examples in every run
 	HYPOTHESIS_PROFILE=random $(PYTEST) tests/spaces tests/methods/test_canonical.py tests/methods/test_function_key.py tests/search/test_pareto.py $(ARGS)
@@ -49,6 +53,10 @@ bench-spaces: $(VENV)/.dev  ## sizes of the literature's spaces with seconds, an
 	mkdir -p runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.literature.table
 	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.translation --out runs/translation.json
+
+bench-storage: $(VENV)/.dev  ## a study of 10,000 trials: time and memory of status and front (runs/big_study.json)
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.big_study --with-optuna --out runs/big_study.json
 
 bench-halving: $(VENV)/.dev  ## halving against full trials on a table of learning curves (ARGS="--table FILE")
 	mkdir -p runs

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from peftnas.search.backbone import Backbone
+    from peftnas.search.cluster.trainable import as_trainable
+    from peftnas.search.cluster.tune_space import TuneSpace
     from peftnas.search.errors import UsageError
     from peftnas.search.objectives import Objective
+    from peftnas.search.plain_optuna import OptunaObjective
     from peftnas.search.recipe import Recipe
     from peftnas.search.results import StudyResults, TrialRow, open_results
     from peftnas.search.run_summary import RunSummary
@@ -19,12 +22,15 @@ if TYPE_CHECKING:
 __all__ = [
     "Backbone",
     "Objective",
+    "OptunaObjective",
     "Recipe",
     "RunSummary",
     "Study",
     "StudyResults",
     "TrialRow",
+    "TuneSpace",
     "UsageError",
+    "as_trainable",
     "open_results",
     "run_study",
 ]
@@ -32,12 +38,15 @@ __all__ = [
 _HOMES = {
     "Backbone": "backbone",
     "Objective": "objectives",
+    "OptunaObjective": "plain_optuna",
     "Recipe": "recipe",
     "RunSummary": "run_summary",
     "Study": "study",
     "StudyResults": "results",
     "TrialRow": "results",
+    "TuneSpace": "cluster.tune_space",
     "UsageError": "errors",
+    "as_trainable": "cluster.trainable",
     "open_results": "results",
     "run_study": "runner",
 }

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from peftnas.search.constraints import Constraint
+from peftnas.search.plans import Plan
 from peftnas.search.predictions import Predicts
 from peftnas.search.recipe import Recipe
-from peftnas.search.records import Plan
 from peftnas.search.seeds import derive_seed
 from peftnas.spaces import Architecture
 from peftnas.spaces.domains import Domain

@@ -7,12 +7,19 @@ over the space, once answered by Optuna and once by the parameters that it store
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
-from optuna.trial import Trial
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import BaseTrial, FrozenTrial
 
 from peftnas.search.recipe import Recipe
+from peftnas.search.storage.tokens import TOKEN
 from peftnas.spaces import Architecture
 from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.dimensions import Dimension, field_dimensions
@@ -20,6 +27,7 @@ from peftnas.spaces.domains import Integer, Real
 from peftnas.spaces.tree import Ask, Choose, Primitive, draw_fields
 
 RECIPE = "recipe"
+_CONSTRAINT = "constraints:"  # how Optuna's own attributes on constraints begin
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,31 @@ class Draw:
     values: dict[str, Primitive]
     architecture: Architecture
     recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What Optuna keeps of a point: the answers to all active dimensions.
+
+    Attributes:
+        parameters: answers by path.
+        distributions: what each was drawn from, by the same paths.
+        system_attributes: what a sampler notes of its own trial, such as a generation.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    distributions: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    system_attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> Answers:
+        """Those of a stored trial."""
+        noted = {
+            name: value
+            for name, value in trial.system_attrs.items()
+            if not name.startswith((_CONSTRAINT, TOKEN))
+        }
+        return cls(trial.params, trial.distributions, noted)
 
 
 def dimensions(bound: BoundSpace, recipe: Recipe) -> tuple[Dimension, ...]:
@@ -43,25 +76,33 @@ def draw(bound: BoundSpace, recipe: Recipe, choose: Choose) -> Draw:
     return Draw(point.values | values, point.architecture, cast(Recipe, drawn))
 
 
-def suggest(bound: BoundSpace, recipe: Recipe, trial: Trial) -> Draw:
+def suggest(bound: BoundSpace, recipe: Recipe, trial: BaseTrial) -> Draw:
     """Let the study's sampler answer; the answers become the trial's parameters."""
 
     def choose(path: str, domain: Ask) -> Primitive:
-        options = _labels(domain)
         match domain:
             case Integer(low, high, log, step):
                 return trial.suggest_int(path, low, high, step=step, log=log)
             case Real(low, high, log):
                 return trial.suggest_float(path, low, high, log=log)
             case _:
+                options = _labels(domain)
                 return options[trial.suggest_categorical(path, list(options))]
 
     return draw(bound, recipe, choose)
 
 
-def replay(bound: BoundSpace, recipe: Recipe, params: Mapping[str, Any]) -> Draw:
+def replay(
+    bound: BoundSpace, recipe: Recipe, params: Mapping[str, Any], *, flat: bool = False
+) -> Draw:
     """The point that the stored parameters of a trial stand for.
 
+    Args:
+        bound: the space on its backbone.
+        recipe: holding values or domains.
+        params: by path.
+        flat: whether there may be values for dimensions that are not active at this point, as a
+            searcher gives them that knows no conditions.
     Raises:
         ValueError: if a parameter is missing, not asked for, or outside its domain.
     """
@@ -71,23 +112,44 @@ def replay(bound: BoundSpace, recipe: Recipe, params: Mapping[str, Any]) -> Draw
         if path not in params:
             raise ValueError(f"no value for {path}; these parameters are of another space")
         asked.add(path)
-        value = params[path]
-        return value if isinstance(domain, Integer | Real) else _labels(domain)[value]
+        value: Primitive = params[path]
+        if isinstance(domain, Integer | Real):
+            return value
+        labels = _labels(domain)
+        if value not in labels:
+            options = ", ".join(map(repr, labels))
+            raise ValueError(f"{path} must be one of {options}, got {value!r}")
+        return labels[value]
 
     found = draw(bound, recipe, choose)
+    if flat:
+        asked |= {dimension.path for dimension in dimensions(bound, recipe)}
     if unasked := sorted(set(params) - asked):
         raise ValueError(f"{unasked[0]} is not active at this point; drop it")
     return found
 
 
-def parameters(values: Mapping[str, Primitive], known: Mapping[str, Ask]) -> dict[str, Primitive]:
-    """The Optuna parameters that stand for raw values, to enqueue a chosen point.
+def answers(values: Mapping[str, Primitive], known: Mapping[str, Ask]) -> Answers:
+    """What Optuna keeps of a chosen point.
 
     Args:
         values: raw values by path, as a :class:`Draw` holds them.
         known: the domain of each path.
     """
-    return {path: _parameter(value, known[path]) for path, value in values.items()}
+    return Answers(
+        {path: _parameter(value, known[path]) for path, value in values.items()},
+        {path: distribution(known[path]) for path in values},
+    )
+
+
+def distribution(domain: Ask) -> BaseDistribution:
+    """The Optuna distribution of one dimension; :func:`suggest` draws from the same."""
+    match domain:
+        case Integer(low, high, log, step):
+            return IntDistribution(low, high, log=log, step=step)
+        case Real(low, high, log):
+            return FloatDistribution(low, high, log=log)
+    return CategoricalDistribution(list(_labels(domain)))
 
 
 def _parameter(value: Primitive, domain: Ask) -> Primitive:

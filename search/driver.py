@@ -1,34 +1,35 @@
 """The driver: asks for trials, hands them to workers, tells what became of them. One writer.
 
-The way of one trial: ``proposals`` accepts it -> a worker trains it -> ``_finished`` tells it ->
-the front is renewed and checkpoints beside it are removed. Successive halving will enter where
-``_finished`` takes a result: a rung that is not the last queues the same work again.
+The way of one trial: the asker proposes it -> it is written as running -> a worker trains it to
+its first rung -> ``standing`` promotes it, and it trains on, or it waits -> it is told. Without
+halving the first rung is the whole training.
 """
 
 from __future__ import annotations
 
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from peftnas.search.cluster.faults import FaultPolicy, GiveUp
+from peftnas.search.cluster.faults import GiveUp
+from peftnas.search.intake import Intake
 from peftnas.search.jobs import TrialResult
+from peftnas.search.live import Live
 from peftnas.search.log import EventLog
-from peftnas.search.pareto import minimised, non_dominated
-from peftnas.search.pool_protocol import Finished, Pool
+from peftnas.search.mishaps import TOO_LARGE, Mishaps
+from peftnas.search.pool_protocol import Event, Lost, Pool
 from peftnas.search.progress import Board, Progress, value_words
-from peftnas.search.proposals import Proposer
-from peftnas.search.records import Plan, Records, outcome, reason_of, within_limits
-from peftnas.search.retention import checkpoint_folder, keep_only
+from peftnas.search.records import Records
+from peftnas.search.scores import Score, reason_of
+from peftnas.search.standing import Standing
 from peftnas.search.timing import Timing
+from peftnas.search.wishes import Wish
+from peftnas.search.work import Work
 
 Stopped = Literal["done", "time", "interrupted", "exhausted", "failing"]
-
-AHEAD = 1
-"""Trials proposed before a worker is free, so that none waits for a slow sampler."""
 
 FAILED_AT_FIRST = 5
 """So many failed trainings before any finished one stop the search."""
@@ -37,30 +38,11 @@ FAILED_IN_A_ROW = 20
 """So many failed trainings in a row stop the search at any time."""
 
 NOT_NEEDED = "no longer needed: the study has its finished trials"
+HAND_BACK_S = 60.0
+"""How long a run that is to end now waits for snapshots; later ones are not waited for."""
+
 _POLL_S = 0.5
-
-
-@dataclass(frozen=True)
-class Work:
-    """A trial to train: of the search, or a baseline.
-
-    Attributes:
-        records: of the Optuna study that it belongs to.
-        number: in that study.
-        plan: what to train.
-        folder: of its checkpoint.
-    """
-
-    records: Records
-    number: int
-    plan: Plan
-    folder: Path
-
-    @property
-    def label(self) -> str:
-        if self.plan.baseline is not None:
-            return f"baseline {self.plan.baseline}"
-        return f"trial {self.number}: {self.plan.words}"
+_ASK_POLL_S = 0.02
 
 
 @dataclass
@@ -70,208 +52,292 @@ class Driver:
     Attributes:
         pool: the workers.
         records: of the search's study.
-        proposer: of new trials.
-        out: folder of the study; checkpoints lie below it.
+        intake: of new trials.
+        mishaps: what becomes of trials that were lost.
+        standing: of the study's trials.
         board: renewed at each event; holds the target and the deadline.
         progress: shows the board.
         log: keeps every event.
-        stop: whether somebody wants the run to end now.
+        wish: what somebody wants of the run; see ``wishes.py``.
+        live: the file that ``status`` reads; ``None``: there is none.
+        ahead: so many trials are proposed before a worker is free for them.
         first: work that comes before proposals: what an earlier run left, baselines.
-        faults: what happens to a trial whose worker died.
         timing: of the results of this run.
-        written: the result that a worker had written before it was lost, if it had.
     """
 
     pool: Pool
     records: Records
-    proposer: Proposer
-    out: Path
+    intake: Intake
+    mishaps: Mishaps
+    standing: Standing
     board: Board
     progress: Progress
     log: EventLog
-    stop: Callable[[], bool]
+    wish: Callable[[], Wish]
+    live: Live | None = None
+    ahead: int = 1
     first: Sequence[Work] = ()
-    faults: FaultPolicy = field(default_factory=FaultPolicy)
     timing: Timing = field(default_factory=Timing)
-    written: Callable[[Work], TrialResult | None] = lambda work: None
 
     def __post_init__(self) -> None:
         self._waiting = deque(self.first)
         self._running: dict[str, Work] = {}
-        self._exhausted = False
         self._failed_in_a_row = 0
-        self._renew_front()
+        self._closing = False
+        self._renew_board()
 
     def run(self) -> Stopped:
         """Train until the target, the deadline or the end of the space is reached.
 
         Trials that run at the deadline are finished. After a stop, what runs stays as it is in
-        the storage: the next run trains it again under its own number.
+        the storage: the next run goes on with it under its own number.
 
         Returns:
             Why it ended.
         """
-        while not self.stop():
+        while (wish := self.wish()) != "now":
+            self._closing = wish == "finish"
+            self._say_what_it_does()
+            self._request()
             self._submit()
-            proposes = self._wants_proposal()
-            event = self.pool.next_event(0.0 if proposes else _POLL_S)
-            if isinstance(event, Finished):
-                self._finished(self._running.pop(event.job.folder), event.result)
-            elif event is not None:
-                self._lost(self._running.pop(event.job.folder), event.reason)
-            elif proposes:
-                self._propose()
-            elif not self._running and not any(map(self._may_start, self._waiting)):
-                self._refuse_waiting()
-                return self._why_ended()
+            event = self.pool.next_event(0.0 if self._asks_for_idle() else _POLL_S)
+            if event is not None:
+                self._ended(event)
+            elif not self._running and not self._may_go_on():
+                return self._end()
+        self._hand_back()
         return "interrupted"
+
+    def _say_what_it_does(self) -> None:
+        if self.live is not None:
+            self.live.costs.ask_s, self.live.costs.asks = self.intake.costs
+            self.live.renew(finished=self.board.finished, waiting=len(self._waiting))
+
+    def _hand_back(self) -> None:
+        """Let what trains stop between two steps, so that the next run goes on from there."""
+        self.pool.hand_back()
+        until = time.monotonic() + HAND_BACK_S
+        while self._running and time.monotonic() < until:
+            event = self.pool.next_event(1.0)
+            if event is not None:
+                self._ended(event)
 
     # what to start
 
+    def _request(self) -> None:
+        """Have enough trials proposed for the workers that are or will be idle."""
+        while self._wants_proposal():
+            self.intake.request()
+
     def _submit(self) -> None:
-        """Hand waiting work to idle workers."""
+        """Hand work to idle workers."""
         while self.pool.idle:
-            work = next(filter(self._may_start, self._waiting), None)
+            work = self._next_work()
             if work is None:
                 return
-            self._waiting.remove(work)
             self._running[str(work.folder)] = work
             self.board.running[work.label] = self.board.clock()
             if self.board.first_start is None and work.records is self.records:
                 self.board.first_start = self.board.clock()
             self.timing.start()
-            self.log.write("started", trial=work.number, baseline=work.plan.baseline)
-            job = work.plan.job(work.number, str(work.folder), work.records.measure)
-            self.pool.submit(job)
+            self.log.write(
+                "started",
+                trial=work.number,
+                baseline=work.plan.baseline,
+                words=work.plan.words,
+                rung=work.rung,
+            )
+            self.pool.submit(work.job())
+
+    def _next_work(self) -> Work | None:
+        """What the next idle worker does: what was left, a promotion, a new trial."""
+        if self._out_of_time():
+            return None
+        for waiting in self._waiting:
+            if self._may_start(waiting) and self.pool.fits(waiting.job()) == "now":
+                self._waiting.remove(waiting)
+                return waiting
+        last = not self._running and not self._takes_proposals()
+        work = self.standing.promote(self.intake.forecast, last)
+        if work is not None or self._needed(self._running.values()) <= 0:
+            return work
+        work = self.intake.enqueued()
+        if work is None and not self._failing():
+            work = self.intake.take(_ASK_POLL_S)
+            self.board.refused = self.intake.refused
+        return work
 
     def _may_start(self, work: Work) -> bool:
         """Whether there is time, and the study is not full without it."""
         if self._out_of_time():
             return False
-        return work.records is not self.records or self._needed(self._running.values()) > 0
+        if self.mishaps.too_large(work):
+            return False
+        if work.records is not self.records or work.rung > 0:
+            return True
+        return self._needed(self._running.values()) > 0
+
+    def _may_go_on(self) -> bool:
+        return self._takes_proposals() or any(map(self._may_start, self._waiting))
+
+    def _asks_for_idle(self) -> bool:
+        """Whether an idle worker waits for a proposal."""
+        return bool(self.pool.idle) and self._takes_proposals()
+
+    def _takes_proposals(self) -> bool:
+        """Whether some are on their way and will be trained."""
+        if not self.intake.requested or self._failing() or self._out_of_time():
+            return False
+        return self._needed(self._running.values()) > 0
 
     def _wants_proposal(self) -> bool:
-        if self._exhausted or self._out_of_time() or self._failing():
+        if self.intake.exhausted or self._out_of_time() or self._failing():
             return False
-        if len(self._waiting) >= self.pool.idle + AHEAD:
+        if self.intake.requested >= self.pool.idle + self.ahead:
             return False
-        return self._needed([*self._running.values(), *self._waiting]) > 0
+        under_way = [*self._running.values(), *self._waiting]
+        return self._needed(under_way) - self.intake.requested > 0
 
     def _needed(self, under_way: Iterable[Work]) -> float:
-        """How many trials the study still lacks when those under way finish."""
+        """How many trials the study still lacks when those under way get their first score."""
         if self.board.target is None:
             return float("inf")
-        ours = sum(work.records is self.records for work in under_way)
+        ours = sum(work.records is self.records and work.rung == 0 for work in under_way)
         return self.board.target - self.board.finished - ours
-
-    def _propose(self) -> None:
-        before = self.proposer.refused
-        proposal = self.proposer.next()
-        self.board.refused += self.proposer.refused - before
-        if proposal is None:
-            self._exhausted = True
-            self.log.write("exhausted")
-            return
-        folder = checkpoint_folder(self.out, proposal.number)
-        work = Work(self.records, proposal.number, proposal.plan, folder)
-        self.log.write("proposed", trial=work.number, words=work.plan.words)
-        self._waiting.append(work)
 
     # what became of it
 
+    def _ended(self, event: Event) -> None:
+        """A worker does no more of a trial."""
+        started = time.perf_counter()
+        work = self._running.pop(event.job.folder)
+        self.board.running.pop(work.label, None)
+        after = self.mishaps.after(work, event)
+        if isinstance(after, TrialResult):
+            self._finished(work, after)
+        elif isinstance(after, Work):
+            self._waiting.appendleft(after)
+            if isinstance(event, Lost):
+                self.progress.note(f"{work.label}: it goes on elsewhere ({event.reason})")
+        else:
+            self._gave_up(work, after)
+        if self.live is not None:
+            self.live.costs.tell_s += time.perf_counter() - started
+            self.live.costs.tells += 1
+
     def _finished(self, work: Work, result: TrialResult) -> None:
-        self._leave_board(work)
-        result = work.records.tell(work.number, result)
-        self.timing.add(result)
-        complete = result.status == "complete"
+        score = work.records.scorer.score(result)
+        if score.result.status == "paused":
+            work.records.reached(work.number, score)
+        else:
+            score = work.records.tell(work.number, result)
+        self.timing.add(result, str(work.folder))
+        self._log_result(work, score)
+        if work.records is self.records:
+            self._stands(work, score)
+        else:
+            shutil.rmtree(work.folder, ignore_errors=True)
+        self.progress.note(f"{work.label}: {_ending(work, score)}")
+
+    def _stands(self, work: Work, score: Score) -> None:
+        """A trial of the search has a score, or failed."""
+        self.standing.reached(work, score)
+        self.intake.tell(work, score)
+        if score.failed:
+            self._count_failure()
+        else:
+            self._failed_in_a_row = 0
+            self.board.trained += work.rung == 0
+        self._renew_board()
+
+    def _log_result(self, work: Work, score: Score) -> None:
+        result = score.result
         self.log.write(
             "finished",
             trial=work.number,
             baseline=work.plan.baseline,
+            rung=work.rung,
             status=result.status,
             cause=result.cause,
             metrics=result.metrics,
             timing=result.timing,
         )
-        if work.records is not self.records:
-            shutil.rmtree(work.folder, ignore_errors=True)
-        elif complete:
-            self._failed_in_a_row = 0
-            self.board.finished += 1
-            self.board.trained += 1
-            self._renew_front()
-        else:
+
+    def _gave_up(self, work: Work, decision: GiveUp) -> None:
+        """A trial was lost too often for a reason that is not its own."""
+        work.records.give_up(work.number, decision.reason)
+        if work.records is self.records:
+            self.standing.gave_up(work)
             self._count_failure()
-        scores = ", ".join(f"{name} {value_words(x)}" for name, x in result.metrics.items())
-        over = work.records.over(work.number)
-        scores = "; ".join([scores, *(f"over a limit: {one}" for one in over)])
-        ending = scores if complete else f"failed, {reason_of(result)}"
-        self.progress.note(f"{work.label}: {ending} ({result.timing.get('wall_s', 0):.1f} s)")
-
-    def _lost(self, work: Work, reason: str) -> None:
-        result = self.written(work)
-        if result is not None:
-            self._finished(work, result)
-            return
-        self._leave_board(work)
-        decision = self.faults.after(work.records.lost(work.number), reason)
-        self.log.write("lost", trial=work.number, baseline=work.plan.baseline, reason=reason)
-        if isinstance(decision, GiveUp):
-            work.records.give_up(work.number, decision.reason)
-            if work.records is self.records:
-                self._count_failure()
-            self.progress.note(f"{work.label}: given up, {decision.reason}")
-        else:
-            self._waiting.appendleft(work)
-            self.progress.note(f"{work.label}: worker lost, it runs again ({reason})")
-
-    def _leave_board(self, work: Work) -> None:
-        self.board.running.pop(work.label, None)
+            self._renew_board()
+        self.progress.note(f"{work.label}: given up, {decision.reason}")
 
     def _count_failure(self) -> None:
         self.board.failed += 1
         self._failed_in_a_row += 1
 
-    def _renew_front(self) -> None:
-        """Read the front from the study; remove checkpoints of trials that are not on it."""
-        rows = [
-            trial
-            for trial in self.records.trials()
-            if outcome(trial) == "complete" and within_limits(trial)
-        ]
-        objectives = self.records.objectives
-        points = minimised(
-            [trial.values for trial in rows], [known.direction for known in objectives]
-        )
-        kept = [row for row, keep in zip(rows, non_dominated(points), strict=True) if keep]
-        kept.sort(key=lambda trial: trial.values[-1])
-        names = [known.name for known in objectives]
+    def _renew_board(self) -> None:
+        """Show the front; remove checkpoints that nobody needs."""
+        names = [known.name for known in self.records.objectives]
+        self.board.finished = self.standing.finished
         self.board.front = [
-            (dict(zip(names, row.values, strict=True)), row.user_attrs["words"]) for row in kept
+            (dict(zip(names, point.values, strict=True)), point.words)
+            for point in self.standing.front.points()
         ]
-        under_way = [*self._running.values(), *self._waiting]
-        numbers = {row.number for row in kept} | {work.number for work in under_way}
-        keep_only(self.out / "checkpoints", numbers)
+        under_way = {
+            work.number
+            for work in (*self._running.values(), *self._waiting)
+            if work.records is self.records
+        }
+        self.standing.keep_checkpoints(under_way)
 
     # how it ends
 
     def _out_of_time(self) -> bool:
+        """Whether nothing may start any more, by the clock or by a wish."""
+        if self._closing:
+            return True
         return self.board.deadline is not None and self.board.clock() >= self.board.deadline
 
     def _failing(self) -> bool:
         limit = FAILED_IN_A_ROW if self.board.finished else FAILED_AT_FIRST
         return self._failed_in_a_row >= limit
 
-    def _refuse_waiting(self) -> None:
-        """End what was proposed and is not trained any more, so that nothing runs for ever."""
-        why = "time was up before it started" if self._out_of_time() else NOT_NEEDED
-        for work in self._waiting:
-            work.records.refuse(work.number, why)
+    def _end(self) -> Stopped:
+        """Leave nothing running for ever; why it ended."""
+        why = self._why_ended()
+        for work in list(self._waiting):
+            if self.mishaps.too_large(work):
+                self._finished(work, TrialResult("failed", cause="out_of_memory", error=TOO_LARGE))
+            elif work.records is not self.records:
+                work.records.refuse(work.number, "time was up before it started")
+            elif why not in ("time", "interrupted"):
+                work.records.refuse(work.number, NOT_NEEDED)
         self._waiting.clear()
+        if why in ("done", "exhausted"):
+            self.standing.stop_waiting()
+            self._renew_board()
+        return why
 
     def _why_ended(self) -> Stopped:
         if self.board.target is not None and self.board.finished >= self.board.target:
-            return "done"
+            early = self._out_of_time() and self.standing.waiting
+            return self._by_time() if early else "done"
         if self._failing():
             return "failing"
-        return "exhausted" if self._exhausted else "time"
+        if self.intake.exhausted and not self._closing:
+            return "exhausted"
+        return self._by_time()
+
+    def _by_time(self) -> Stopped:
+        return "interrupted" if self._closing else "time"
+
+
+def _ending(work: Work, score: Score) -> str:
+    """What became of a training, in one line."""
+    result = score.result
+    scores = ", ".join(f"{name} {value_words(x)}" for name, x in result.metrics.items())
+    scores = "; ".join([scores, *(f"over a limit: {one}" for one in score.over)])
+    at = f"at step {result.step}: " if result.status == "paused" else ""
+    ending = f"failed, {reason_of(result)}" if score.failed else f"{at}{scores}"
+    return f"{ending} ({result.timing.get('wall_s', 0):.1f} s)"

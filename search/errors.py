@@ -38,6 +38,13 @@ def about(argument: str) -> Iterator[None]:
         raise usage from error
 
 
+class StorageError(RuntimeError):
+    """The storage cannot be written any more; what was finished is kept in it.
+
+    Its text is one sentence for the user. See ``storage/failures.py`` for its kinds.
+    """
+
+
 class NoRoomError(UsageError):
     """A prompt, or what is to be written, leaves no room for a text."""
 

@@ -142,10 +142,12 @@ class Ladder:
         for rung in self._rungs:
             rung.retired.add(trial)
 
-    def promote(self, forecast: Forecast | None = None) -> Promotion | None:
+    def promote(self, forecast: Forecast | None = None, last: bool = False) -> Promotion | None:
         """The next trial to train on, the highest rung first; it counts as promoted from here on.
 
         Args:
+            last: whether no more results will come unless somebody is promoted: then the best of
+                each rung goes on even where they are too few for a share.
             forecast: asked about all trials of a rung when a place is free there; without it,
                 trials are compared by the points that were recorded.
         Returns:
@@ -153,7 +155,7 @@ class Ladder:
         """
         for number in range(self.top - 1, -1, -1):
             rung = self._rungs[number]
-            chosen = rung.best(self._places(rung), forecast)
+            chosen = rung.best(max(int(last), self._places(rung)), forecast)
             if chosen is not None:
                 rung.promoted.add(chosen)
                 return Promotion(chosen, number + 1)

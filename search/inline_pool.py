@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from peftnas.search.errors import CannotSaveError
 from peftnas.search.jobs import TrialJob, TrialResult
-from peftnas.search.pool_protocol import Event, Finished, Lost
+from peftnas.search.pool_protocol import (
+    Event,
+    Finished,
+    Fit,
+    Lost,
+    WorkerFacts,
+    WorkerState,
+)
 
 if TYPE_CHECKING:
     from peftnas.search.preflight import Prepared
@@ -29,6 +37,10 @@ class InlinePool:
         """1 while no job waits to be run."""
         return int(self._job is None)
 
+    def fits(self, job: TrialJob) -> Fit:
+        """Any job fits: what it needs is not looked at."""
+        return "now" if self.idle else "later"
+
     def submit(self, job: TrialJob) -> None:
         """Take one job; it runs in :meth:`next_event`."""
         if self._job is not None:
@@ -43,7 +55,15 @@ class InlinePool:
         try:
             return Finished(job, self._run(job))
         except CannotSaveError as error:
-            return Lost(job, str(error))
+            return Lost(job, str(error), "cannot_save")
+
+    def hand_back(self) -> None:
+        """Nothing runs between two calls."""
+
+    def workers(self) -> list[WorkerFacts]:
+        """This process."""
+        state: WorkerState = "idle" if self._job is None else "busy"
+        return [WorkerFacts(0, state, pid=os.getpid(), device="cpu", weights="private")]
 
     def close(self) -> None:
         """Forget a job that waits."""

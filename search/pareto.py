@@ -34,11 +34,21 @@ def non_dominated(points: Array) -> NDArray[np.bool_]:
         Shape (n,), True on the front.
     """
     _refuse_nan(points)
-    front = np.ones(len(points), dtype=bool)
-    for i, point in enumerate(points):
-        no_worse = (points <= point).all(axis=1)
-        better = (points < point).any(axis=1)
-        front[i] = not (no_worse & better).any()
+    front = np.zeros(len(points), dtype=bool)
+    if not len(points):
+        return front
+    # in this order no point dominates an earlier one: each has to be compared with the front alone
+    order = np.lexsort(points.T[::-1])
+    best, kept = points[order[:1]], 0
+    for i in order:
+        point = points[i]
+        no_worse = (best[:kept] <= point).all(axis=1)
+        if not no_worse.any() or (best[:kept][no_worse] == point).all():
+            front[i] = True
+            if kept == len(best):
+                best = np.vstack([best, best])
+            best[kept] = point
+            kept += 1
     return front
 
 

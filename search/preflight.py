@@ -45,6 +45,8 @@ class Prepared:
         constraints: of the study.
         content: ``study.to_dict()`` with this backbone.
         predictions: of what a trial will take.
+        rungs: optimiser steps at which trials are compared, the whole training last, and the
+            reduction factor; empty without halving.
         spec: what workers need, tokenised here once.
     """
 
@@ -56,6 +58,7 @@ class Prepared:
     constraints: tuple[Constraint, ...]
     content: dict[str, Any]
     predictions: Predictions
+    rungs: tuple[()] | tuple[tuple[int, ...], int]
     spec: BenchSpec
 
     def facts(self) -> dict[str, Any]:
@@ -135,6 +138,7 @@ def prepare(
             constraints,
             content,
             predictions,
+            study.rungs(),
             opened.spec,
         )
 

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, get_args
 
 import numpy as np
-import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from peftnas.search.errors import UsageError
 from peftnas.search.objectives import MEASURED, Objective, costs, known_objective
-from peftnas.search.pareto import hypervolumes, minimised, non_dominated
-from peftnas.search.records import Outcome, outcome
+from peftnas.search.outcomes import LOSSES, Outcome, outcome, rungs_of
+from peftnas.search.pareto import hypervolume, hypervolumes, minimised, non_dominated
 from peftnas.search.storage import (
     CONTENT,
     FACTS,
     TEST_LOOKS,
+    StudyStorage,
     open_storage,
-    quiet_optuna,
     stored_content,
     study_names,
 )
 
 BASELINES = "/baselines"  # their study is named after the search's
+
+BRIEF = ("ready", "reason", "given_up", "over", LOSSES, "baseline")
+"""User attributes of a trial that say how it ended; all of them are short."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class TrialRow:
 
     Attributes:
         number: of the trial in its study.
-        state: "complete", "failed" (its training failed), "refused" (never trained), "running".
+        state: "complete", "stopped" (by halving, at a rung), "failed" (its training failed),
+            "refused" (never trained), "enqueued" (by hand), "running".
         values: each objective by name; empty unless complete.
         words: the architecture in one readable line; "" when refused.
         architecture: canonical, as ``Architecture.to_dict``; ``None`` when refused.
@@ -51,7 +53,7 @@ class TrialRow:
         error: the whole message or traceback of a failed training.
         seed: everything random in it came from this.
         train_key: equal for architectures that train the same.
-        machine_losses: how often its worker died.
+        machine_losses: how often it was lost with its worker, or for want of memory.
         baseline: name of the baseline; ``None`` for a trial of the search.
         started: when it was proposed, ISO 8601 with seconds; "" when unknown.
         finished: when it ended; "" while it is running.
@@ -60,6 +62,8 @@ class TrialRow:
         over: a sentence for each constraint that it was measured to break; with any, it is on no
             front.
         arms: key of the training settings of its methods; "" where all train by the recipe.
+        rungs: what it reached at each rung below the whole training, lowest first: ``step``,
+            ``values`` of the objectives by name.
     """
 
     number: int
@@ -87,6 +91,7 @@ class TrialRow:
     costs: dict[str, float] = field(default_factory=dict)
     over: tuple[str, ...] = ()
     arms: str = ""
+    rungs: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -115,13 +120,13 @@ class StudyResults:
 
     @property
     def finished(self) -> tuple[TrialRow, ...]:
-        """The trials that count: trained and measured."""
+        """The trials that were trained whole and measured."""
         return tuple(row for row in self.trials if row.state == "complete")
 
     def counts(self) -> dict[str, int]:
         """How many trials are in each state; every state is named."""
         found = Counter(row.state for row in self.trials)
-        return {state: found[state] for state in ("complete", "failed", "refused", "running")}
+        return {state: found[state] for state in get_args(Outcome)}
 
     def front(self) -> tuple[TrialRow, ...]:
         """The finished trials that no other dominates, by the last objective, then by number.
@@ -141,6 +146,15 @@ class StudyResults:
         bytes on a logarithmic scale; so the figure of two studies on one backbone compare. A
         trial over a constraint adds nothing.
         """
+        places = self._places()
+        return hypervolumes(places, np.ones(len(self.objectives)))
+
+    def hypervolume_reached(self) -> float:
+        """The last value of :meth:`hypervolume`, without those before; 0.0 without a trial."""
+        return hypervolume(self._places(), np.ones(len(self.objectives)))
+
+    def _places(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Costs of the finished trials in [0, 1], those over a constraint at the worst place."""
         places = [
             [
                 1.0 if row.over else objective.unit_cost(row.values[objective.name])
@@ -148,8 +162,7 @@ class StudyResults:
             ]
             for row in self.finished
         ]
-        points = np.asarray(places, dtype=np.float64).reshape(-1, len(self.objectives))
-        return hypervolumes(points, np.ones(len(self.objectives)))
+        return np.asarray(places, dtype=np.float64).reshape(-1, len(self.objectives))
 
     def points(self, rows: tuple[TrialRow, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Objective values of complete rows, turned so that smaller is better; shape (n, m)."""
@@ -181,19 +194,22 @@ class StudyResults:
         return asdict(self)
 
 
-def open_results(storage_url: str, name: str) -> StudyResults:
+def open_results(storage_url: str, name: str, *, whole: bool = True) -> StudyResults:
     """Read a study and its baselines; the study may be running at the same time.
 
     Args:
         storage_url: such as ``sqlite:///runs/a/study.db``.
         name: of the study.
+        whole: whether every row is read whole. If not, those that are not on the front hold their
+            number, state, values, reason, limits that they are over, and times: several times
+            faster for thousands of trials.
     Raises:
         UsageError: if the storage cannot be opened, or holds no such study.
     """
-    return read_results(open_storage(storage_url), name)
+    return read_results(open_storage(storage_url), name, whole=whole)
 
 
-def read_results(storage: RDBStorage, name: str) -> StudyResults:
+def read_results(storage: StudyStorage, name: str, *, whole: bool = True) -> StudyResults:
     """As :func:`open_results`, from an open storage."""
     content = stored_content(storage, name)
     if content is None:
@@ -205,30 +221,30 @@ def read_results(storage: RDBStorage, name: str) -> StudyResults:
         known_objective(kept["name"], kept["direction"], parameters)
         for kept in content["objectives"]
     )
-    with quiet_optuna():
-        study = optuna.load_study(study_name=name, storage=storage)
+
+    def rows(study_id: int, **which: Any) -> tuple[TrialRow, ...]:
+        trials = storage.read_trials(study_id, **which)
+        return tuple(_row(trial, objectives, parameters) for trial in trials)
+
     baselines: tuple[TrialRow, ...] = ()
     if stored_content(storage, name + BASELINES) is not None:
-        with quiet_optuna():
-            untuned = optuna.load_study(study_name=name + BASELINES, storage=storage)
-        baselines = _last_of_each(rows_of(untuned, objectives, parameters))
-    attributes = study.user_attrs
-    return StudyResults(
+        baselines = _last_of_each(rows(storage.get_study_id_from_name(name + BASELINES)))
+    study_id = storage.get_study_id_from_name(name)
+    attributes = storage.get_study_user_attrs(study_id)
+    results = StudyResults(
         name,
         objectives,
         attributes[CONTENT],
         attributes.get(FACTS, {}) | {"test_looks": attributes.get(TEST_LOOKS, [])},
-        rows_of(study, objectives, parameters),
+        rows(study_id, only=None if whole else BRIEF),
         baselines,
     )
-
-
-def rows_of(
-    study: optuna.Study, objectives: tuple[Objective, ...], backbone_parameters: int
-) -> tuple[TrialRow, ...]:
-    """Every trial of an Optuna study as a row, by number."""
-    trials = study.get_trials(deepcopy=False)
-    return tuple(_row(trial, objectives, backbone_parameters) for trial in trials)
+    if whole:
+        return results
+    front = rows(study_id, numbers=[row.number for row in results.front()])
+    whole_rows = {row.number: row for row in front}
+    trials = tuple(whole_rows.get(row.number, row) for row in results.trials)
+    return replace(results, trials=trials)
 
 
 def _last_of_each(rows: tuple[TrialRow, ...]) -> tuple[TrialRow, ...]:
@@ -244,8 +260,8 @@ def _row(
     result = kept.get("result") or {}
     state = outcome(trial)
     values: dict[str, float] = {}
+    names = [objective.name for objective in objectives]
     if state == "complete":
-        names = [objective.name for objective in objectives]
         values = dict(zip(names, trial.values, strict=True))
     started, finished = trial.datetime_start, trial.datetime_complete
     return TrialRow(
@@ -267,13 +283,20 @@ def _row(
         error=result.get("error", ""),
         seed=kept.get("seed"),
         train_key=kept.get("train_key", ""),
-        machine_losses=kept.get("losses_machine", 0),
+        machine_losses=kept.get(LOSSES, 0),
         baseline=kept.get("baseline"),
         started=started.isoformat(timespec="seconds") if started else "",
         finished=finished.isoformat(timespec="seconds") if finished else "",
         costs=_costs(result, backbone_parameters),
         over=tuple(kept.get("over", ())),
         arms=kept.get("arms", ""),
+        rungs=tuple(
+            {
+                "step": entry["step"],
+                "values": dict(zip(names, entry["values"], strict=True)),
+            }
+            for entry in rungs_of(trial)
+        ),
     )
 
 

@@ -1,45 +1,70 @@
-"""Resume: what an earlier run of a study had accepted and not told, and what becomes of it."""
+"""Resume: what an earlier run of a study left, and what becomes of it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
-from peftnas.search.driver import Work
+from peftnas.search.distributions import Answers
 from peftnas.search.jobs import TrialResult
+from peftnas.search.outcomes import outcome, rungs_of
+from peftnas.search.plans import plan_of
+from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records
+from peftnas.search.work import Work
 
 
-def left_over(
-    records: Records, out: Path, folder: Callable[[Path, int], Path], *, keep: bool = True
-) -> list[Work]:
-    """The trials to train again, under their own numbers.
-
-    A trial whose worker had written its checkpoint is told from there instead. One that died
-    inside ask is refused.
+def retell(proposer: Proposer, records: Records, top: int) -> dict[int, int]:
+    """Let a new proposer know all trials of the study and what they reached.
 
     Args:
-        records: of the search's study, or of the baselines'.
-        out: folder of the study.
-        folder: where a trial's checkpoint lies, given ``out`` and its number.
+        proposer: that knows none yet.
+        records: of the study.
+        top: the rung of a whole training.
+    Returns:
+        The tickets of the trials by number.
+    """
+    tickets = {}
+    for trial in records.trials():
+        ended, plan = outcome(trial), plan_of(trial)
+        if plan is None or ended in ("refused", "enqueued"):
+            continue
+        ticket = tickets[trial.number] = proposer.know(plan, Answers.of(trial))
+        rungs = rungs_of(trial)
+        for rung, entry in enumerate(rungs[:top]):
+            proposer.tell(ticket, rung, entry["values"], entry["constraints"])
+        if ended in ("complete", "failed"):
+            values = trial.values if ended == "complete" else None
+            proposer.tell(ticket, top, values, trial.constraints)
+    proposer.go_on(records.sampler)
+    return tickets
+
+
+def finish_written(work: list[Work], *, keep: bool = True) -> list[Work]:
+    """Tell the trials whose worker had written the end of their training before it was lost.
+
+    Args:
+        work: that an earlier run left under way.
         keep: whether checkpoints of told trials stay.
+    Returns:
+        The work that is left.
     """
     left = []
-    for number, plan in records.recover().items():
-        work = Work(records, number, plan, folder(out, number))
-        result = written(work)
+    for one in work:
+        result = written(one)
         if result is None:
-            left.append(work)
+            left.append(one)
             continue
-        records.tell(number, result)
+        one.records.tell(one.number, result)
         if not keep:
-            shutil.rmtree(work.folder)
+            shutil.rmtree(one.folder)
     return left
 
 
 def written(work: Work) -> TrialResult | None:
     """The result that a worker wrote for this work, told or not; ``None`` without one."""
     from peftnas.search.trial.artifact import finished_result
+    from peftnas.search.trial.record import paused_result
 
-    return finished_result(work.folder, work.plan.key)
+    if work.until is None:
+        return finished_result(work.folder, work.plan.key)
+    return paused_result(work.folder, work.plan.key, work.plan.seed, work.until)

@@ -18,8 +18,10 @@ class RunSummary:
         out: folder of its files.
         stopped: "done" (the asked number is reached), "time", "interrupted", "exhausted" (the
             space holds nothing new), "failing" (training after training failed).
-        kept: trials that were finished before this call.
-        trained: trials that this call finished.
+        kept: trials that had a score before this call.
+        trained: trials that got one in this call.
+        whole: trials of the study that were trained to the end; with halving the others were
+            stopped early, or wait.
         resumed: trials that an earlier run had left and this call trained or told.
         failed: trainings of this call that failed.
         refused: proposals of this call that were not trained.
@@ -35,6 +37,7 @@ class RunSummary:
     stopped: Stopped
     kept: int
     trained: int
+    whole: int
     resumed: int
     failed: int
     refused: int
@@ -58,6 +61,9 @@ class RunSummary:
             + (f" ({self.resumed} of them left by an earlier run)" if self.resumed else "")
             + f", {self.failed} failed, proposals refused (repeats, over a limit): {self.refused}."
         ]
+        tried = self.kept + self.trained
+        if self.whole < tried:
+            lines.append(f"{self.whole} of {tried} were trained whole, the others fewer steps.")
         endings = {
             "time": "The time is up; the same command goes on.",
             "interrupted": f"Stopped: {self.handed_back} trials under way were handed back; "

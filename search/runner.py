@@ -12,27 +12,38 @@ from typing import Any
 
 import optuna
 
+from peftnas.search.asking import Asker
 from peftnas.search.baselines import BASELINES as UNTUNED
 from peftnas.search.baselines import plan_baseline
 from peftnas.search.cluster.address import check_address
-from peftnas.search.driver import NOT_NEEDED, Driver, Stopped, Work
+from peftnas.search.distributions import Answers
+from peftnas.search.driver import NOT_NEEDED, Driver, Stopped
 from peftnas.search.errors import UsageError
+from peftnas.search.intake import Intake
 from peftnas.search.interrupt import StopRequest
+from peftnas.search.live import Live
 from peftnas.search.log import EventLog
 from peftnas.search.machine import machine_words, versions
+from peftnas.search.mishaps import Mishaps
+from peftnas.search.objectives import COSTS, MEASURED
 from peftnas.search.out_folder import claim
+from peftnas.search.outcomes import outcome, rungs_of
 from peftnas.search.pool_protocol import Pool
 from peftnas.search.preflight import Prepared, prepare
-from peftnas.search.progress import Board, Progress, show
+from peftnas.search.progress import Board, show
 from peftnas.search.proposals import Proposer
-from peftnas.search.records import Records, outcome
+from peftnas.search.records import Records
 from peftnas.search.results import BASELINES
-from peftnas.search.resume import left_over, written
+from peftnas.search.resume import finish_written, retell, written
 from peftnas.search.retention import baseline_folder, checkpoint_folder, sweep
 from peftnas.search.run_summary import RunSummary
 from peftnas.search.sampling.samplers import make_sampler, startup_trials
-from peftnas.search.storage import FACTS, only_writer, open_storage, open_study, sqlite_url
+from peftnas.search.sampling.view import SamplerView
+from peftnas.search.standing import Standing
+from peftnas.search.storage import FACTS, only_writer, open_study, open_to_write, sqlite_url
 from peftnas.search.study import Study
+from peftnas.search.wishes import AskedToStop, either
+from peftnas.search.work import Work
 
 DEFAULT_TRIALS = 50
 
@@ -72,7 +83,7 @@ def run_study(
         minutes: no trial starts later than so many minutes after this call; what runs then is
             finished.
         workers: processes that train, at least 1.
-        sampler: see ``sampling.samplers.SAMPLERS``.
+        sampler: see ``samplers.SAMPLERS``.
         address: "local" starts Ray here; "auto" or an address joins a cluster.
         progress: whether to show what happens, on stderr.
         baselines: whether to train the untuned baselines first, once a study.
@@ -88,18 +99,16 @@ def run_study(
         trials = DEFAULT_TRIALS
     prepared = prepare(study, data=data, base=base, sampler=sampler)
     url = storage_url or sqlite_url(out)
-    storage = open_storage(url, create=True)
+    storage = open_to_write(url)
     out = out.absolute()
-    with only_writer(url, out, study.name):
+    with only_writer(storage, out, study.name) as lease:
         directions = [known.direction for known in prepared.objectives]
         searched = open_study(storage, study.name, directions=directions, content=prepared.content)
         untuned = open_study(
             storage, study.name + BASELINES, directions=directions, content=prepared.content
         )
-        searched.sampler = make_sampler(sampler, study.seed, len(searched.get_trials(False)))
         claim(out, study.name, prepared.content)
-        spread = startup_trials(sampler, prepared.objectives)
-        run = _Run(prepared, out, searched, untuned, spread)
+        run = _Run(prepared, out, searched, untuned, sampler, lease.token)
         run.board.target = trials
         if minutes is not None:
             run.board.deadline = started + 60.0 * minutes
@@ -113,7 +122,7 @@ def run_study(
         _keep_facts(searched, prepared)
         with EventLog(out / "log.jsonl") as log:
             log.write("run", study=study.name, **settings)
-            stopped, driver = run.run(pool, log, wanted=progress, baselines=baselines)
+            stopped, driver = run.run(pool, log, workers, wanted=progress, baselines=baselines)
             summary = run.summary(url, stopped, driver, workers, started)
             log.write("ended", **summary.to_dict())
         _keep_facts(searched, prepared, settings | summary.to_dict())
@@ -129,29 +138,38 @@ class _Run:
         out: Path,
         searched: optuna.Study,
         untuned: optuna.Study,
-        spread: int,
+        sampler: str,
+        token: str,
     ) -> None:
         parameters = prepared.bound.anatomy.backbone_parameters
         self.prepared = prepared
-        self.spread = spread
+        self.sampler = sampler
+        self.token = token
         self.out = out
         goals, limits = prepared.objectives, prepared.constraints
         self.records = Records(searched, goals, parameters, limits)
         self.baselines = Records(untuned, goals, parameters, limits)
         sweep(out / "checkpoints")
         sweep(out / "checkpoints" / "baselines")
-        self.kept = len(self.records.numbers("complete"))
-        self.left = left_over(self.records, self.out, checkpoint_folder)
-        self.board = Board(
-            prepared.study.name,
-            prepared.objectives,
-            finished=len(self.records.numbers("complete")),
-        )
+        self.kept = self._scored()
+        left = [
+            Work(self.records, number, plan, checkpoint_folder(out, number))
+            for number, plan in self.records.recover().items()
+        ]
+        self.left = finish_written(left)
         # told at once from what workers had written, or trained again
-        self.told = self.board.finished - self.kept
+        finished = self._scored()
+        self.told = finished - self.kept
+        self.board = Board(prepared.study.name, prepared.objectives, finished=finished)
 
     def run(
-        self, pool: Callable[[], Pool], log: EventLog, *, wanted: bool, baselines: bool
+        self,
+        pool: Callable[[], Pool],
+        log: EventLog,
+        n_workers: int,
+        *,
+        wanted: bool,
+        baselines: bool,
     ) -> tuple[Stopped, Driver | None]:
         """Train what is missing; no worker starts when nothing is."""
         work = self._untuned(log) if baselines else []
@@ -161,24 +179,65 @@ class _Run:
             self.left = []
             if not work:
                 return "done", None
-        work += self.left
-        study = self.prepared.study
-        proposer = Proposer(
-            self.records,
-            self.prepared.bound,
-            study.recipe,
-            self.prepared.constraints,
-            study.seed,
-            self.spread,
-            self.prepared.predictions,
-        )
-        with show(self.board, wanted=wanted) as progress:
+        standing = Standing(self.records, self.out, *self.prepared.rungs)
+        proposer = self._proposer(standing.top)
+        tickets = retell(proposer, self.records, standing.top)
+        work += standing.restore(tickets)
+        numbers = {ticket: number for number, ticket in tickets.items()}
+        with show(self.board, wanted=wanted) as progress, Asker(proposer) as asker:
             progress.note(f"{self.kept} finished trials are kept; workers are starting")
+            intake = Intake(asker, self.records, standing, log, numbers)
             workers = pool()
             self.board.wait("")
-            with closing(workers), StopRequest(progress.note) as stop:
-                driver = self._driver(workers, proposer, progress, log, stop, work)
-                return driver.run(), driver
+            with closing(workers), StopRequest(progress.note) as signalled:
+                live = Live(self.out, workers.workers)
+                driver = Driver(
+                    workers,
+                    self.records,
+                    intake,
+                    Mishaps(workers, log, written),
+                    standing,
+                    self.board,
+                    progress,
+                    log,
+                    either(signalled, AskedToStop(self.records.study, self.token)),
+                    live,
+                    ahead=n_workers,
+                    first=work,
+                )
+                try:
+                    return driver.run(), driver
+                finally:
+                    live.close()
+
+    def _scored(self) -> int:
+        """Trials that count: with a score, of a whole training or at a rung."""
+        return sum(
+            outcome(trial) in ("complete", "stopped")
+            or (outcome(trial) == "running" and bool(rungs_of(trial)))
+            for trial in self.records.trials()
+        )
+
+    def _proposer(self, top: int) -> Proposer:
+        """A new proposer of the study, which knows no trial yet."""
+        study, prepared = self.prepared.study, self.prepared
+        sampler = make_sampler(self.sampler, study.seed, len(self.records.trials()))
+        directions = [known.direction for known in prepared.objectives]
+        return Proposer(
+            SamplerView(
+                sampler,
+                directions,
+                top + 1,
+                [limit.text for limit in prepared.constraints if limit.measured],
+                [goal.name in COSTS and goal.name not in MEASURED for goal in prepared.objectives],
+            ),
+            prepared.bound,
+            study.recipe,
+            prepared.constraints,
+            study.seed,
+            startup_trials(self.sampler, prepared.objectives),
+            prepared.predictions,
+        )
 
     def summary(
         self, url: str, stopped: Stopped, driver: Driver | None, workers: int, started: float
@@ -196,6 +255,7 @@ class _Run:
             stopped=stopped,
             kept=self.kept,
             trained=self.board.finished - self.kept,
+            whole=len(self.records.numbers("complete")),
             resumed=self.told + len(self.left),
             failed=self.board.failed,
             refused=self.board.refused,
@@ -206,32 +266,14 @@ class _Run:
             wall_s=time.monotonic() - started,
         )
 
-    def _driver(
-        self,
-        pool: Pool,
-        proposer: Proposer,
-        progress: Progress,
-        log: EventLog,
-        stop: Callable[[], bool],
-        work: list[Work],
-    ) -> Driver:
-        return Driver(
-            pool,
-            self.records,
-            proposer,
-            self.out,
-            self.board,
-            progress,
-            log,
-            stop,
-            work,
-            written=written,
-        )
-
     def _untuned(self, log: EventLog) -> list[Work]:
         """The baselines that are still to be trained; those that do not apply are noted."""
         study = self.prepared.study
-        work = left_over(self.baselines, self.out, baseline_folder, keep=False)
+        left = [
+            Work(self.baselines, number, plan, baseline_folder(self.out, number))
+            for number, plan in self.baselines.recover().items()
+        ]
+        work = finish_written(left, keep=False)
         settled = {
             trial.user_attrs.get("baseline")
             for trial in self.baselines.trials()
@@ -251,15 +293,13 @@ class _Run:
                 self.prepared.predictions,
                 self.prepared.constraints,
             )
-            trial = self.baselines.study.ask()
             if isinstance(plan, str):
-                trial.set_user_attr("baseline", baseline.name)
-                self.baselines.refuse(trial.number, _SKIPPED + plan)
+                self.baselines.refused(Answers(), _SKIPPED + plan, baseline=baseline.name)
                 log.write("baseline skipped", baseline=baseline.name, reason=plan)
                 continue
-            self.baselines.accept(trial, plan)
-            folder = baseline_folder(self.out, trial.number)
-            work.append(Work(self.baselines, trial.number, plan, folder))
+            number = self.baselines.start(plan, Answers())
+            folder = baseline_folder(self.out, number)
+            work.append(Work(self.baselines, number, plan, folder))
         return work
 
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from peftnas.search.constraints import Constraint, parse_constraint
 from peftnas.search.errors import UsageError
+from peftnas.search.halving import Halving
 from peftnas.search.objectives import Objective, objective
 from peftnas.search.recipe import Recipe
 from peftnas.search.task_check import check_task
-from peftnas.spaces.fields import settings
+from peftnas.spaces.domains import Domain
+from peftnas.spaces.fields import held, settings
 from peftnas.spaces.serial import to_json
 from peftnas.spaces.space import SearchSpace
 
 if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
     from peftnas.search.backbone import Backbone, Source
+    from peftnas.search.objectives import Direction
+    from peftnas.search.plain_optuna import OptunaObjective
     from peftnas.search.task_protocol import Task
 
 # fields of several texts: what they are, and an example
@@ -55,6 +62,9 @@ class Study:
             8GB"``, ``"train_step_s <= 50ms"``, ``"inference_overhead <= 5%"``. A proposal that is
             known or predicted to be beyond one is not trained; a trial that is measured to be is
             on no front, and the sampler learns it.
+        halving: stops trials early, such as ``Halving(min_steps=20)``; ``None``: every trial is
+            trained whole. ``recipe.steps`` then is one number, the steps of a trial that is never
+            stopped.
         seed: all random numbers of the study derive from it; at least 0.
     Raises:
         UsageError: if one of these is broken.
@@ -67,6 +77,7 @@ class Study:
     recipe: Recipe = field(default_factory=Recipe)
     objectives: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
+    halving: Halving | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -95,6 +106,7 @@ class Study:
                 f"a study's seed must be a whole number >= 0, got {self.seed!r}; take such as 0"
             )
         check_task(self.task)
+        self._check_halving()
         for name, kind, example in _TEXTS:
             given = getattr(self, name)
             if not isinstance(given, str | list | tuple):
@@ -114,6 +126,31 @@ class Study:
         metrics = self.task.metrics
         _check_room(tuple(parse_constraint(text, metrics) for text in self.constraints))
 
+    def rungs(self) -> tuple[()] | tuple[tuple[int, ...], int]:
+        """Optimiser steps of each rung, the whole training last, and the reduction factor.
+
+        Returns:
+            An empty tuple without halving.
+        """
+        if self.halving is None:
+            return ()
+        return self.halving.rungs(held(self.recipe.steps)), self.halving.reduction_factor
+
+    def _check_halving(self) -> None:
+        if self.halving is None:
+            return
+        if not isinstance(self.halving, Halving):
+            raise UsageError(
+                f"a study's halving must be a Halving, got {self.halving!r}; write "
+                "Halving(min_steps=20)"
+            )
+        if isinstance(self.recipe.steps, Domain):
+            raise UsageError(
+                f"recipe.steps must be one number beside halving, got {self.recipe.steps!r}; "
+                "name the steps of a whole training"
+            )
+        self.rungs()
+
     def named_objectives(self, backbone_parameters: int) -> tuple[Objective, ...]:
         """The objectives with directions and bounds.
 
@@ -127,6 +164,39 @@ class Study:
             objective(name, self.task.metrics, backbone_parameters, directions)
             for name in self.objectives
         )
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """ "maximize" or "minimize" for each objective, as ``optuna.create_study`` wants them."""
+        known = self.named_objectives(backbone_parameters=1)
+        return tuple(objective.direction for objective in known)
+
+    def objective(self, trial: BaseTrial) -> tuple[float, ...]:
+        """Train what an Optuna trial suggests, in this process, for a loop of Optuna's own.
+
+        ``optuna.create_study(directions=study.directions).optimize(study.objective, n_trials=9)``;
+        see ``search/plain_optuna.py``. Files are looked for from the current folder:
+        ``OptunaObjective(study, data=...)`` looks elsewhere. The backbone stays loaded.
+
+        Args:
+            trial: of an Optuna study with these directions.
+        Returns:
+            One value an objective, in their order.
+        Raises:
+            optuna.TrialPruned: if the point is over budget or cannot be trained.
+            UsageError: if something is wrong with this study, or the Optuna study's directions.
+        """
+        return self._optuna_objective(trial)
+
+    @cached_property
+    def _optuna_objective(self) -> OptunaObjective:
+        from peftnas.search.plain_optuna import OptunaObjective
+
+        return OptunaObjective(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # the loaded backbone behind objective() does not travel
+        return {known.name: getattr(self, known.name) for known in fields(self)}
 
     def to_dict(self, backbone: Backbone | None = None) -> dict[str, Any]:
         """What makes it this study, as JSON values; a stored study of another content is another.
@@ -142,6 +212,7 @@ class Study:
 
             backbone = find_backbone(self.backbone)
         parameters = backbone.anatomy().backbone_parameters
+        halving = {} if self.halving is None else {"halving": asdict(self.halving)}
         return {
             "space": self.space.to_dict(),
             "recipe": {name: to_json(getattr(self.recipe, name)) for name in settings(Recipe)},
@@ -153,6 +224,7 @@ class Study:
             ],
             "constraints": list(self.constraints),
             "seed": self.seed,
+            **halving,
         }
 
 

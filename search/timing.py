@@ -17,11 +17,12 @@ class Timing:
 
     Attributes:
         clock: seconds; a monotonic clock.
-        results: the timing of each result so far.
+        results: the timing of each result so far, what came before it left out.
     """
 
     clock: Callable[[], float] = time.monotonic
     results: list[dict[str, float]] = field(default_factory=list)
+    _sums: dict[str, dict[str, float]] = field(default_factory=dict)
     _first: float | None = None
     _last: float | None = None
 
@@ -30,9 +31,17 @@ class Timing:
         if self._first is None:
             self._first = self.clock()
 
-    def add(self, result: TrialResult) -> None:
-        """A worker gave a result."""
-        self.results.append(dict(result.timing))
+    def add(self, result: TrialResult, trial: str = "") -> None:
+        """A worker gave a result.
+
+        Args:
+            result: whose times are sums over all rungs of its trial.
+            trial: the same for all results of one trial; "": it has no other.
+        """
+        before = self._sums.get(trial, {})
+        self.results.append({name: s - before.get(name, 0.0) for name, s in result.timing.items()})
+        if trial:
+            self._sums[trial] = dict(result.timing)
         self._last = self.clock()
 
     def summary(self, workers: int) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def trained_trial(
         UsageError: if there is no such finished trial.
         WorkFailedError: if training again fails.
     """
-    from peftnas.search.records import trial_key
+    from peftnas.search.plans import trial_key
     from peftnas.search.retention import checkpoint_folder
     from peftnas.search.trial.artifact import finished_result
 

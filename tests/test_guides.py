@@ -12,7 +12,7 @@ from peftnas.search.recipe import Recipe
 from peftnas.spaces.fields import default_of, settings
 
 DOCS = Path(__file__).parents[1] / "docs"
-GUIDES = [DOCS / f"{name}.md" for name in ("python", "spaces", "tasks")]
+GUIDES = [DOCS / f"{name}.md" for name in ("python", "spaces", "tasks", "tune")]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -77,8 +77,16 @@ def test_import_spaces_is_light() -> None:
     assert not {"torch", "optuna", "ray", "transformers"} & loaded
 
 
+def test_import_search_and_studies_of_it_need_no_ray() -> None:
+    assert "ray" not in modules_after(
+        "import peftnas.search; from peftnas.search import Study, OptunaObjective, open_results"
+    )
+
+
 def test_lazy_names_exist() -> None:
     import peftnas
+    import peftnas.search
 
-    for name in peftnas.__all__:
-        assert getattr(peftnas, name).__name__ == name
+    for package in (peftnas, peftnas.search):
+        for name in package.__all__:
+            assert getattr(package, name).__name__ == name

@@ -19,6 +19,8 @@ def tiles_html(results: StudyResults) -> str:
     refused, running = states.count("refused"), states.count("running")
     besides = [f"{refused} {_plural(refused, 'proposal')} not trained"] if refused else []
     besides += [f"{running} begun and not finished"] if running else []
+    stopped = states.count("stopped")
+    besides += [f"{stopped} stopped early"] if stopped else []
     over = sum(bool(row.over) for row in results.finished)
     besides += [f"{over} of them over a measured limit"] if over else []
     finished, failed, front = len(results.finished), states.count("failed"), len(results.front())

@@ -11,7 +11,7 @@ from peftnas.search.objectives import COSTS, Objective
 from peftnas.search.report.figures.points import number, plain, row_id, title, varying
 from peftnas.search.results import StudyResults, TrialRow
 
-_STATES = {"complete": "finished", "refused": "not trained"}
+_STATES = {"complete": "finished", "stopped": "stopped early", "refused": "not trained"}
 _MISSING = "–"
 
 Key = float | str | None

@@ -37,6 +37,7 @@ from peftnas.search.objectives import Direction
 from peftnas.search.sampling.extrapolation import Extrapolation
 from peftnas.search.sampling.forecasts import Forecasts
 from peftnas.search.sampling.seen import Seen, Training, seen_of
+from peftnas.search.storage import quiet_optuna
 
 Array = NDArray[np.float64]
 
@@ -73,9 +74,10 @@ class SamplerView:
         self.directions = tuple(directions)
         self._keys = tuple(constraints)
         self._storage = _Storage()
-        self._study = optuna.create_study(
-            storage=self._storage, sampler=sampler, directions=list(directions)
-        )
+        with quiet_optuna():
+            self._study = optuna.create_study(
+                storage=self._storage, sampler=sampler, directions=list(directions)
+            )
         self._study_id = self._storage.get_study_id_from_name(self._study.study_name)
         self._first: dict[int, int] = {}
         self._groups: dict[str, int] = {}

@@ -1,6 +1,7 @@
-"""Artifact: the folder that a complete trial leaves: modules, head, and what they are.
+"""Artifact: what a complete trial leaves in its folder: modules, head, and what they are.
 
-It appears whole or not at all, so a folder that is there is a finished trial::
+``result.json`` comes last, so a folder that holds it is that of a finished trial; until then
+there may be a snapshot (``snapshot.py``)::
 
     modules/           what methods/saving.py writes
     head.safetensors   the head, by its parameters' names
@@ -29,6 +30,7 @@ from peftnas.search.errors import CannotSaveError
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.trial.classifier import Classifier
 from peftnas.search.trial.forms.form import made_form
+from peftnas.search.trial.snapshot import remove_snapshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,11 +69,13 @@ def write_tensors(folder: Path, classifier: Classifier, backbone: Backbone) -> P
 def commit(
     draft: Path, folder: Path, job: TrialJob, result: TrialResult, facts: dict[str, Any]
 ) -> None:
-    """Make a written draft the artifact of a trial, in one move.
+    """Make a written draft the artifact of a trial, and remove the trial's snapshot.
+
+    When it is killed on the way, the artifact is there, or else the snapshot.
 
     Args:
         draft: from :func:`write_tensors`.
-        folder: of the artifact; what is there is replaced.
+        folder: of the artifact; an artifact that is there is replaced.
         job: the trial's job.
         result: its result, complete.
         facts: see ``Bench.facts``.
@@ -87,8 +91,20 @@ def commit(
     with _kept_whole(draft):
         (draft / RESULT).write_text(json.dumps(content, indent=1), encoding="utf-8")
         if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(draft, folder)
+            _move_into(draft, folder)
+        else:
+            os.replace(draft, folder)
+    remove_snapshot(folder)
+
+
+def _move_into(draft: Path, folder: Path) -> None:
+    """Put the files of a draft in place of those of an older artifact, the result last."""
+    (folder / RESULT).unlink(missing_ok=True)
+    for name in (MODULES, HEAD, RESULT):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        os.replace(draft / name, folder / name)
+    draft.rmdir()
 
 
 @contextmanager

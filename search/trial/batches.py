@@ -171,7 +171,7 @@ def tokens_from(
 
 
 def training_order(
-    lengths: npt.NDArray[np.int64], batch_size: int, seed: int
+    lengths: npt.NDArray[np.int64], batch_size: int, seed: int, start: int = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Batches of row numbers without end, epoch after epoch, the same for the same seed.
 
@@ -183,16 +183,23 @@ def training_order(
         lengths: tokens of each example, (n,), n >= 1.
         batch_size: rows of a batch; n when there are fewer.
         seed: of the trial.
+        start: so many batches are left out at the start, in less time than it takes to cut them.
     """
     generator = np.random.default_rng(child_seed(seed, "order"))
     size = min(batch_size, len(lengths))
     while True:
         order = generator.permutation(len(lengths))
         order = order[: len(order) // size * size]
-        for start in range(0, len(order), POOL * size):
-            pool = order[start : start + POOL * size]
+        for first in range(0, len(order), POOL * size):
+            pool = order[first : first + POOL * size]
+            batches = len(pool) // size
+            if start >= batches:
+                generator.permutation(batches)  # draws what shuffling that many batches draws
+                start -= batches
+                continue
             pool = pool[np.argsort(lengths[pool], kind="stable")]
-            yield from generator.permutation(pool.reshape(-1, size))
+            yield from generator.permutation(pool.reshape(-1, size))[start:]
+            start = 0
 
 
 def evaluation_order(lengths: npt.NDArray[np.int64], largest: int) -> list[npt.NDArray[np.int64]]:

@@ -83,6 +83,23 @@ class Bench:
         self.tokenised = dict(examples or {})
         self._models: dict[str, PreTrainedModel] = {}
 
+    @property
+    def device_name(self) -> str:
+        """Such as "cpu", or what the maker of a GPU calls it."""
+        import torch
+
+        return "cpu" if self.device == "cpu" else torch.cuda.get_device_name(self.device)
+
+    @property
+    def device_bytes(self) -> int:
+        """All the memory of the device, whoever else uses it."""
+        import psutil
+        import torch
+
+        if self.device == "cpu":
+            return int(psutil.virtual_memory().total)
+        return int(torch.cuda.get_device_properties(self.device).total_memory)
+
     def model(self, dtype: str = "float32") -> PreTrainedModel:
         """The resident backbone; trials leave it as they found it."""
         if dtype not in self._models:

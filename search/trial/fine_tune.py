@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
-import math
-import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from peftnas.methods import attach, stored_bytes
-from peftnas.methods.measured_memory import owned_by
 from peftnas.search.errors import CannotSaveError
-from peftnas.search.jobs import TIMES, Cause, Status, TrialJob, TrialResult
+from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.recipe import Recipe
 from peftnas.search.seeds import child_seed
 from peftnas.search.trial.artifact import commit, write_tensors
-from peftnas.search.trial.batches import training_order
-from peftnas.search.trial.bench import Bench, BenchSpec, Examples
+from peftnas.search.trial.bench import Bench, BenchSpec
 from peftnas.search.trial.classifier import Classifier
-from peftnas.search.trial.losses import losses_of, prune
-from peftnas.search.trial.measure import StepMeter
-from peftnas.search.trial.optimiser import Learner, evaluation_steps
 from peftnas.search.trial.overhead import OVERHEADS, measure_overheads
 from peftnas.search.trial.reading import room_beside
+from peftnas.search.trial.record import Record
+from peftnas.search.trial.snapshot import (
+    BadSnapshotError,
+    Snapshot,
+    remove_snapshot,
+    usable_snapshot,
+)
+from peftnas.search.trial.training import Diverged, Training
 from peftnas.spaces.architecture import Architecture
 from peftnas.spaces.fields import held
 
@@ -37,70 +35,36 @@ __all__ = ["Bench", "BenchSpec", "TrialJob", "TrialResult", "run_trial"]
 _ALLOCATOR_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 
 
-class Diverged(ArithmeticError):
-    """The loss, or a score, is no longer a finite number."""
-
-
-@dataclass
-class _Record:
-    """What is known of a running trial, kept when it fails halfway."""
-
-    started: float = field(default_factory=time.perf_counter)
-    losses: list[float] = field(default_factory=list)
-    curve: list[dict[str, float]] = field(default_factory=list)
-    times: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMES, 0.0))
-    trainable_parameters: int = 0
-    stored_bytes: int = 0
-    head_parameters: int = 0
-    measured: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Adds the seconds spent inside to ``times[name]``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.times[name] += time.perf_counter() - start
-
-    def complete(self, folder: str) -> TrialResult:
-        metrics = {k: v for k, v in self.curve[-1].items() if k not in ("step", "loss")}
-        return dataclasses.replace(
-            self._result("complete"), metrics=metrics, checkpoint=folder or None
-        )
-
-    def failed(self, cause: Cause, error: str) -> TrialResult:
-        return dataclasses.replace(self._result("failed"), cause=cause, error=error)
-
-    def _result(self, status: Status) -> TrialResult:
-        self.times["wall_s"] = time.perf_counter() - self.started
-        return TrialResult(
-            status,
-            curve=self.curve,
-            losses=self.losses,
-            timing=self.times,
-            trainable_parameters=self.trainable_parameters,
-            stored_bytes=self.stored_bytes,
-            head_parameters=self.head_parameters,
-            measured=self.measured,
-        )
-
-
-def run_trial(bench: Bench, job: TrialJob) -> TrialResult:
+def run_trial(
+    bench: Bench,
+    job: TrialJob,
+    stop: Callable[[], bool] = lambda: False,
+    beat: Callable[[int], None] = lambda step: None,
+) -> TrialResult:
     """Train and score one architecture; what goes wrong in it is part of the result.
 
     The result is a function of the job and of what the bench holds, not of earlier trials: on one
-    CPU thread it is the same bit for bit. The backbone is left as it was.
+    CPU thread it is the same bit for bit, also where the trial stopped on the way. The backbone is
+    left as it was.
+
+    A job with a ``folder`` goes on from the snapshot there, if it is one of equal key and seed and
+    not beyond the step that the job asks for. A trial that is paused or handed back leaves a
+    snapshot there; a complete one its checkpoint alone; one that failed nothing, except for a
+    snapshot where memory ran out, since another device may have more.
 
     Args:
         bench: the resident backbone and data.
-        job: what to train. With a ``folder``, a complete trial leaves its checkpoint there.
+        job: what to train.
+        stop: asked between two steps; once it says so, the trial is handed back.
+        beat: told the optimiser steps so far, before the first one and whenever the backbone is
+            called: at least once a step, and all through an evaluation.
     Raises:
-        CannotSaveError: if that checkpoint cannot be written, which is no fault of the job's.
+        CannotSaveError: if a checkpoint or snapshot cannot be written, which is no fault of the
+            job's; what was written before is still there.
     """
-    record = _Record()
+    record = Record(device=bench.device_name, device_bytes=bench.device_bytes)
     try:
-        return _run(bench, job, record)
+        return _run(bench, job, record, stop, beat)
     except CannotSaveError:
         raise  # the worker's loss, so the trial runs again
     except Diverged as error:
@@ -111,38 +75,86 @@ def run_trial(bench: Bench, job: TrialJob) -> TrialResult:
         else:
             result = record.failed("error", traceback.format_exc())
     _release(bench.device)
+    if job.folder and result.cause != "out_of_memory":
+        remove_snapshot(job.folder)
     return result
 
 
-def _run(bench: Bench, job: TrialJob, record: _Record) -> TrialResult:
+def _run(
+    bench: Bench,
+    job: TrialJob,
+    record: Record,
+    stop: Callable[[], bool],
+    beat: Callable[[int], None],
+) -> TrialResult:
     with record.timed("setup_s"):
         recipe = Recipe.from_dict(job.recipe)
-    with record.timed("measure_s"):
-        record.measured |= _overheads(bench, job, recipe)
+        until = _last_step(job, held(recipe.steps))
+        snapshot = _snapshot(job, until, record)
+    if snapshot is None:
+        with record.timed("measure_s"):
+            record.measured |= _overheads(bench, job, recipe)
     with record.timed("setup_s"):
         classifier = build_classifier(bench, job, recipe)
     try:
         with record.timed("setup_s"):
-            record.trainable_parameters = classifier.attached.count
-            record.stored_bytes = stored_bytes(classifier.attached.architecture, bench.anatomy)
-            record.head_parameters = classifier.head.count()
-            room = room_beside(classifier.attached.prompt_length, bench.longest)
-            examples = bench.examples(min(held(recipe.max_length), room))
-            head = classifier.head.parameters()
-            attached = classifier.attached
-            learner = Learner(
-                attached.parameters(), head, recipe, attached.rates(), attached.arms()
-            )
-        _learn(bench, classifier, learner, examples, recipe, job.seed, record)
+            training = _training(bench, job, recipe, classifier, snapshot, record)
+        if not training.run(until, stop, beat):
+            return record.ended("handed_back")
+        if until < held(recipe.steps):
+            training.save()
+            return record.ended("paused")
         if not job.folder:
-            return record.complete("")
+            return record.ended("complete")
         with record.timed("save_s"):
             draft = write_tensors(Path(job.folder), classifier, bench.backbone)
-        result = record.complete(job.folder)
+        result = record.ended("complete", job.folder)
         commit(draft, Path(job.folder), job, result, bench.facts())
         return result
     finally:
         classifier.detach()
+
+
+def _last_step(job: TrialJob, steps: int) -> int:
+    """The step that a job trains to."""
+    until = steps if job.until is None else job.until
+    if not 1 <= until <= steps:
+        raise ValueError(f"until must be from 1 to the recipe's {steps} steps, got {until}")
+    if until < steps and not job.folder:
+        raise ValueError(f"a trial that pauses at step {until} needs a folder for its snapshot")
+    return until
+
+
+def _snapshot(job: TrialJob, until: int, record: Record) -> Snapshot | None:
+    """The snapshot to go on from; one that was refused is on record, and replaced by the next."""
+    try:
+        return usable_snapshot(job.folder, job.key, job.seed, until) if job.folder else None
+    except BadSnapshotError as error:
+        record.refused = str(error)
+        return None
+
+
+def _training(
+    bench: Bench,
+    job: TrialJob,
+    recipe: Recipe,
+    classifier: Classifier,
+    snapshot: Snapshot | None,
+    record: Record,
+) -> Training:
+    """The training of a job, at the step where it goes on."""
+    room = room_beside(classifier.attached.prompt_length, bench.longest)
+    examples = bench.examples(min(held(recipe.max_length), room))
+    training = Training(bench, job, recipe, classifier, examples, record)
+    record.trainable_parameters = classifier.attached.count
+    record.stored_bytes = stored_bytes(classifier.attached.architecture, bench.anatomy)
+    record.head_parameters = classifier.head.count()
+    if snapshot is not None:
+        try:
+            training.go_on(snapshot)
+        except BadSnapshotError as error:
+            record.refused = str(error)
+    return training
 
 
 def _overheads(bench: Bench, job: TrialJob, recipe: Recipe) -> dict[str, float]:
@@ -178,58 +190,6 @@ def build_classifier(bench: Bench, job: TrialJob, recipe: Recipe) -> Classifier:
     architecture = Architecture.from_dict(job.architecture)
     attached = attach(base, architecture, seed=job.seed, anatomy=bench.anatomy, dropout=dropout)
     return Classifier(base, attached, head, bench.form)
-
-
-def _learn(
-    bench: Bench,
-    classifier: Classifier,
-    learner: Learner,
-    examples: Examples,
-    recipe: Recipe,
-    seed: int,
-    record: _Record,
-) -> None:
-    steps = held(recipe.steps)
-    evaluate_after = set(evaluation_steps(steps, held(recipe.evaluations)))
-    order = training_order(examples.train.lengths, held(recipe.batch_size), seed)
-    extra, draws = classifier.attached.steps, child_seed(seed, "modules")
-    owned = owned_by(classifier.base, classifier.attached, classifier.head)
-    meter = StepMeter(owned, learner.optimiser, bench.device)
-    classifier.train()
-    if extra.needs_pruning:
-        with record.timed("train_s"):
-            prune(classifier, examples.train.batch(next(order), bench.device))
-    for step in range(steps):
-        with record.timed("train_s"):
-            batch = examples.train.batch(next(order), bench.device)
-            with meter.step(batch.inputs()):
-                extra.begin(step, steps, draws)
-                loss, objective = losses_of(classifier, batch, step, steps, draws)
-                record.losses.append(_finite(float(loss.detach()), "the training loss", step + 1))
-                learner.step(objective, step)
-                extra.end(step, steps)
-        if step + 1 in evaluate_after:
-            with record.timed("evaluate_s"):
-                record.curve.append(_evaluate(bench, classifier, examples, step + 1))
-            classifier.train()
-    record.measured |= meter.measured()
-
-
-def _evaluate(
-    bench: Bench, classifier: Classifier, examples: Examples, step: int
-) -> dict[str, float]:
-    """One entry of the learning curve."""
-    found = classifier.evaluate(examples.validation)
-    entry = {"step": step, "loss": _finite(found.loss, "the validation loss", step)}
-    for name, value in bench.task.score(found.predictions, examples.validation.labels).items():
-        entry[name] = _finite(float(value), name, step)
-    return entry
-
-
-def _finite(value: float, what: str, step: int) -> float:
-    if not math.isfinite(value):
-        raise Diverged(f"{what} is {value} after step {step}")
-    return value
 
 
 def _is_memory(error: Exception) -> bool:

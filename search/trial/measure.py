@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -15,7 +15,8 @@ from peftnas.methods.measured_memory import state_bytes
 from peftnas.methods.saved_tensors import SavedTensors
 
 WARM_UP = 5
-"""First steps whose seconds do not count, or half of them where there are fewer than 10."""
+"""First steps whose seconds do not count, or half of them where there are fewer than 10; in each
+process that a trial runs in."""
 
 
 class StepMeter:
@@ -38,7 +39,9 @@ class StepMeter:
         self._owned = list({id(part): part for part in owned}.values())
         self._optimiser = optimiser
         self._cuda = device != "cpu"
-        self._seconds: list[float] = []
+        self._seconds: list[float] = []  # of the steps here
+        self._earlier: list[float] = []  # of those that count, in earlier processes
+        self._least = 0  # bytes that were measured in earlier processes
         # elements of a batch whose saved tensors were counted, and whether attention got a mask
         self._largest = (0, False)
         self._saved = 0
@@ -71,14 +74,33 @@ class StepMeter:
 
     def measured(self) -> dict[str, float]:
         """``train_memory_bytes`` and ``train_step_s``, after the last step."""
-        warm_up = min(WARM_UP, len(self._seconds) // 2)
-        memory = self._peak
-        if not memory:
-            memory = self._saved + state_bytes(self._owned, self._optimiser)
         return {
-            "train_memory_bytes": memory,
-            "train_step_s": statistics.median(self._seconds[warm_up:]),
+            "train_memory_bytes": self._memory(),
+            "train_step_s": statistics.median(self.seconds()),
         }
+
+    def state(self) -> dict[str, Any]:
+        """What a trial that goes on elsewhere has to know besides the seconds; JSON values."""
+        return {"saved": self._saved, "largest": list(self._largest), "memory": self._memory()}
+
+    def go_on(self, state: Mapping[str, Any], seconds: list[float]) -> None:
+        """Continue what was measured in earlier processes, each of which had a warm-up."""
+        elements, padded = state["largest"]
+        self._largest = (elements, padded)
+        self._saved, self._least = state["saved"], state["memory"]
+        self._earlier = seconds
+
+    def seconds(self) -> list[float]:
+        """Those of the steps that count, in all processes."""
+        warm_up = min(WARM_UP, len(self._seconds) // 2)
+        return [*self._earlier, *self._seconds[warm_up:]]
+
+    def _memory(self) -> int:
+        if not self._seconds:
+            return self._least
+        if self._peak:
+            return max(self._least, self._peak)
+        return self._saved + state_bytes(self._owned, self._optimiser)
 
     def _counter(self, inputs: dict[str, Any]) -> SavedTensors | None:
         """Counts in a step whose batch is larger than any before; it makes a step a bit slower.

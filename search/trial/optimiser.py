@@ -98,6 +98,37 @@ class Learner:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimiser.step()
 
+    def state(self) -> dict[str, Tensor]:
+        """What the optimiser remembers of each parameter that had a gradient: ``3.exp_avg``."""
+        if self.optimiser is None:
+            return {}
+        return {
+            f"{number}.{name}": value
+            for number, kept in self.optimiser.state_dict()["state"].items()
+            for name, value in kept.items()
+        }
+
+    def fits(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether it may be what :meth:`state` gave for these parameters."""
+        groups = [] if self.optimiser is None else self.optimiser.param_groups
+        shapes = [parameter.shape for group in groups for parameter in group["params"]]
+        numbers = [int(path.split(".")[0]) for path in state]
+        return all(
+            number < len(shapes) and value.shape in (shapes[number], torch.Size())
+            for number, value in zip(numbers, state.values(), strict=True)
+        )
+
+    def go_on(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`state` gave, of the same parameters in the same order."""
+        if self.optimiser is None:
+            return
+        kept: dict[int, dict[str, Tensor]] = {}
+        for path, value in state.items():
+            number, name = path.split(".")
+            kept.setdefault(int(number), {})[name] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": kept, "param_groups": groups})
+
 
 def evaluation_steps(steps: int, evaluations: int) -> Sequence[int]:
     """After which steps (1-based) to evaluate: evenly spaced, the last at the end."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from peftnas import __version__
-from peftnas.search.errors import UsageError
+from peftnas.search.errors import StorageError, UsageError
 from peftnas.studies.cli import (
+    control,
     doctor,
     export_evaluate,
     methods,
@@ -58,7 +59,16 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"peftnas {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for group in (run, space, status_front_report, export_evaluate, methods, ready_made, doctor):
+    for group in (
+        run,
+        control,
+        space,
+        status_front_report,
+        export_evaluate,
+        methods,
+        ready_made,
+        doctor,
+    ):
         group.add_commands(commands)
     return top
 
@@ -80,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"peftnas: {' '.join(str(error).split())}", file=sys.stderr)
         return WRONG_USAGE
-    except WorkFailedError as error:
+    except (WorkFailedError, StorageError) as error:
         print(f"peftnas: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
     except OSError as error:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftnas.search.constraints import parse_constraint
+from peftnas.search.errors import UsageError
+from peftnas.search.live import Costs, read_live, worker_words
 from peftnas.search.objectives import COSTS, MEASURED
 from peftnas.studies.cli import options, output
+from peftnas.studies.cli.named_study import Named, named_study
 
 if TYPE_CHECKING:
     from peftnas.search.objectives import Objective
@@ -51,12 +55,14 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def show_status(arguments: argparse.Namespace) -> int:
     """Print how far the study is."""
-    results, opened = _results(arguments)
+    from peftnas.search.storage import shown
+
+    results, opened = _results(arguments, whole=False)
     facts = {
         "study": results.name,
-        "storage": opened.url,
+        "storage": shown(opened.url),
         "trials": results.counts(),
-        "hypervolume": (results.hypervolume() or [0.0])[-1],
+        "hypervolume": results.hypervolume_reached(),
         "front": [row.number for row in results.front()],
         "baselines": [_brief(row, results) for row in results.baselines],
         "failures": [
@@ -68,15 +74,18 @@ def show_status(arguments: argparse.Namespace) -> int:
             {"trial": row.number, "limits": list(row.over)} for row in results.finished if row.over
         ],
         "test_looks": results.facts.get("test_looks", []),
+        "live": read_live(Path(opened.out)),
     }
     if arguments.json:
         output.print_json(facts)
         return 0
     console = output.console()
     # a stopped run hands back what it had begun, and the next one goes on with it
-    words = {"running": "begun and not finished"}
+    words = {"running": "begun and not finished", "stopped": "stopped early"}
     counts = ", ".join(
-        f"{count} {words.get(state, state)}" for state, count in facts["trials"].items()
+        f"{count} {words.get(state, state)}"
+        for state, count in facts["trials"].items()
+        if count or state not in ("stopped", "enqueued")
     )
     console.print(f"{results.name}: {counts}")
     points = output.several(len(facts["front"]), "point")
@@ -90,13 +99,17 @@ def show_status(arguments: argparse.Namespace) -> int:
         console.print(f"trial {failure['trial']} failed: {failure['reason']}")
     for look in facts["test_looks"]:
         console.print(f"test split looked at on {look['when']} for trial {look['trial']}")
-    console.print(f"storage: {opened.url}")
+    if facts["live"] is not None:
+        for worker in facts["live"]["workers"]:
+            console.print(worker_words(worker))
+        console.print(Costs(**facts["live"]["costs"]).words())
+    console.print(f"storage: {facts['storage']}")
     return 0
 
 
 def show_front(arguments: argparse.Namespace) -> int:
     """Print the non-dominated trials."""
-    results, _ = _results(arguments)
+    results, _ = _results(arguments, whole=False)
     rows = results.front()
     if arguments.json:
         output.print_json(
@@ -115,7 +128,7 @@ def write_report(arguments: argparse.Namespace) -> int:
     """Write the report's HTML file."""
     from peftnas.search import report
 
-    results, opened = _results(arguments)
+    results, opened = _results(arguments, whole=True)
     path = Path(arguments.to).expanduser() if arguments.to else opened.out / "report.html"
     options.check_writable(path)
     report.write_report(results, path)
@@ -157,12 +170,18 @@ def print_front(results: StudyResults, *, costs: bool = False) -> None:
     output.print_table(title, heads, cells)
 
 
-def _results(arguments: argparse.Namespace) -> tuple[StudyResults, options.Opened]:
+def _results(
+    arguments: argparse.Namespace, *, whole: bool
+) -> tuple[StudyResults, Named | options.Opened]:
     from peftnas.search.results import open_results
 
     with output.stdout_for_json(arguments.json):
+        named = named_study(arguments)
+        if named is not None:
+            with contextlib.suppress(UsageError):  # said below, after FILE itself was run
+                return open_results(named.url, named.name, whole=whole), named
         opened = options.open_study(arguments)
-        return open_results(opened.url, opened.study.name), opened
+        return open_results(opened.url, opened.study.name, whole=whole), opened
 
 
 def _brief(row: TrialRow, results: StudyResults) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.samplers import RandomSampler
 
 from peftnas.methods import Adapter, LoRA, describe
 from peftnas.methods.testing.tiny import CONFIGS
@@ -16,15 +15,14 @@ from peftnas.search.backbone import Backbone
 from peftnas.search.baselines import BASELINES
 from peftnas.search.distributions import replay
 from peftnas.search.jobs import TrialResult
-from peftnas.search.proposals import Proposer
-from peftnas.search.records import trial_key
+from peftnas.search.plans import trial_key
 from peftnas.search.report.table import table_html
 from peftnas.search.seeds import derive_seed
 from peftnas.search.storage import sqlite_url
 from peftnas.search.trial.artifact import finished_result
 from peftnas.spaces import Architecture, Choice, Integer, Maybe, Real, SearchSpace
 from tests.search.test_runner import Trials
-from tests.search.toys import records_in_memory
+from tests.search.toys import Exploration, records_in_memory
 
 RATES = Real(1e-3, 1e-1, log=True)
 RECIPE = Recipe(steps=4, batch_size=8, max_length=32, evaluations=1)
@@ -74,20 +72,20 @@ def test_told_is_trained(study: Study, tmp_path: Path) -> None:
 
 
 def test_another_rate_is_another_trial_and_the_same_is_a_duplicate() -> None:
-    records = records_in_memory(RandomSampler(seed=0))
+    records = records_in_memory()
     space = SearchSpace(LoRA(rank=Choice(1, 2), learning_rate=Choice(1e-3, 1e-2, None)))
-    proposer = Proposer(records, space.bind(BERT), RECIPE)
+    exploration = Exploration(records, space.bind(BERT), RECIPE)
     plans = []
-    while (proposal := proposer.next()) is not None:
-        records.tell(proposal.number, TrialResult("complete", metrics={"accuracy": 0.5}))
-        plans.append(proposal.plan)
+    while (work := exploration.next()) is not None:
+        exploration.end(work, TrialResult("complete", metrics={"accuracy": 0.5}))
+        plans.append(work.plan)
     # with the rate of the recipe it trains as without one
     assert len(plans) == 4 == len({plan.key for plan in plans}) == len({p.seed for p in plans})
     assert len({plan.train_key for plan in plans}) == 2
     refused = [t.user_attrs["reason"] for t in records.trials() if t.state.name == "FAIL"]
     assert refused and all(reason.startswith("duplicate of trial") for reason in refused)
     # a driver that goes on knows them
-    assert Proposer(records, space.bind(BERT), RECIPE).next() is None
+    assert Exploration(records, space.bind(BERT), RECIPE).next() is None
 
 
 def test_keys_and_seeds_without_any_are_what_they_were() -> None:

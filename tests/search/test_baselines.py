@@ -18,7 +18,7 @@ from peftnas.search.baselines import (
     baseline_recipe,
     plan_baseline,
 )
-from peftnas.search.records import Plan
+from peftnas.search.plans import Plan
 from peftnas.spaces import Architecture, Choice, Integer, Real, SearchSpace
 from peftnas.spaces.bound_space import BoundSpace
 

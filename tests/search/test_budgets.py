@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 import torch
 
@@ -17,16 +16,14 @@ from peftnas.search.constraints import parse_constraint
 from peftnas.search.errors import UsageError
 from peftnas.search.inline_pool import InlinePool
 from peftnas.search.jobs import TrialJob, TrialResult
+from peftnas.search.outcomes import outcome, within_limits
 from peftnas.search.predictions import Predicts
 from peftnas.search.preflight import Prepared, heaviest, prepare
-from peftnas.search.proposals import Proposer
-from peftnas.search.records import Records, outcome, within_limits
 from peftnas.search.report import report_html
 from peftnas.search.results import StudyResults, open_results
 from peftnas.search.run_summary import RunSummary
 from peftnas.search.runner import run_study
-from peftnas.search.sampling.samplers import SAMPLERS, make_sampler
-from peftnas.search.storage import quiet_optuna
+from peftnas.search.sampling.samplers import SAMPLERS
 from peftnas.search.trial.fine_tune import run_trial
 from peftnas.spaces import (
     Architecture,
@@ -38,7 +35,14 @@ from peftnas.spaces import (
     max_train_memory_bytes,
 )
 from tests.search.conftest import GoodOrBad
-from tests.search.toys import BACKBONE, RECIPE, ToyAnatomy, conditional_space, objectives, train
+from tests.search.toys import (
+    RECIPE,
+    Exploration,
+    ToyAnatomy,
+    conditional_space,
+    records_in_memory,
+    train,
+)
 
 SPACE = SearchSpace(Maybe(LoRA(rank=Integer(1, 8))), Maybe(Adapter(bottleneck=Integer(1, 16))))
 
@@ -142,7 +146,7 @@ def test_a_limit_of_the_space_itself_counts_too(bert: Backbone, tmp_path: Path) 
     limit = free.predictions.train_memory_bytes(Architecture(LoRA(rank=4)), heavy)
     space = SearchSpace(*SPACE.items, constraints=(max_train_memory_bytes(limit),))
     results, jobs, _ = run(
-        study_on(bert, space=space, recipe=recipe, objectives=("accuracy",)), tmp_path, 14
+        study_on(bert, space=space, recipe=recipe, objectives=("accuracy",)), tmp_path, 24
     )
     assert any("predicted training memory must be <=" in row.reason for row in results.trials)
     for job in jobs:
@@ -229,27 +233,31 @@ class ToyPredictions(Predicts):
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "bruteforce"])
 def test_every_sampler_takes_refusals_failures_and_violations(name: str) -> None:
     limits = [parse_constraint(t) for t in ("train_memory_bytes <= 500B", "train_step_s <= 30ms")]
-    with quiet_optuna():
-        sampler = make_sampler(name, 0, 0)
-        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    records = Records(study, objectives(), BACKBONE, limits)
+    records = records_in_memory(*limits)
     assert records.measure == ("train_memory_bytes", "train_step_s")
-    bound = conditional_space().bind(ToyAnatomy())
-    proposer = Proposer(records, bound, RECIPE, limits, 0, 4, ToyPredictions())
+    exploration = Exploration(
+        records,
+        conditional_space(),
+        RECIPE,
+        name,
+        constraints=limits,
+        spread=4,
+        predictions=ToyPredictions(),
+    )
     n = 14 if name == "gp" else 24
     for index in range(n):
-        proposal = proposer.next()
-        assert proposal is not None
-        result = train(proposal.plan.job(proposal.number, "", records.measure))
+        work = exploration.next()
+        assert work is not None
+        result = train(work.job())
         count = result.trainable_parameters
         assert 10 * count <= 500
         measured = {"train_memory_bytes": 11.0 * count, "train_step_s": 1e-3 * count}
         result = replace(result, measured=measured)
         if index == 5:
             result = replace(result, status="failed", cause="error", error="x", measured={})
-        records.tell(proposal.number, result)
+        exploration.end(work, result)
         if index == 5:
-            told = records.trials()[proposal.number].constraints
+            told = records.trials()[work.number].constraints
             assert len(told) == 3 and all(violation > 0 for violation in told.values())
     done = [trial for trial in records.trials() if outcome(trial) == "complete"]
     assert len(done) == n - 1
@@ -258,14 +266,15 @@ def test_every_sampler_takes_refusals_failures_and_violations(name: str) -> None
         assert within_limits(trial) is (11 * count <= 500 and count <= 30)
         assert len(trial.constraints) == 3
         assert within_limits(trial) is ("over" not in trial.user_attrs)
-    assert all(within_limits(trial) for trial in study.best_trials)
-    assert proposer.refused
+    assert all(within_limits(trial) for trial in records.study.best_trials)
+    assert exploration.intake.refused
 
 
 def test_what_a_trial_did_not_measure_fails_it() -> None:
-    study = optuna.create_study(directions=["maximize", "minimize"])
-    records = Records(study, objectives(), BACKBONE, [parse_constraint("train_step_s <= 1s")])
-    proposal = Proposer(records, conditional_space().bind(ToyAnatomy()), RECIPE).next()
-    assert proposal is not None
-    told = records.tell(proposal.number, train(proposal.plan.job(proposal.number, "")))
+    exploration = Exploration(
+        records_in_memory(parse_constraint("train_step_s <= 1s")), conditional_space()
+    )
+    work = exploration.next()
+    assert work is not None
+    told = exploration.end(work, train(work.job())).result
     assert told.status == "failed" and told.error.endswith("measure train_step_s, and did not")

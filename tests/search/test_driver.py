@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
-from peftnas.search.driver import FAILED_AT_FIRST, Driver, Stopped, Work
+from peftnas.search.asking import Asker
+from peftnas.search.distributions import Answers
+from peftnas.search.driver import FAILED_AT_FIRST, Driver, Stopped
 from peftnas.search.inline_pool import InlinePool
+from peftnas.search.intake import Intake
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.log import EventLog
-from peftnas.search.pool_protocol import Event, Finished, Lost, Pool
+from peftnas.search.mishaps import Mishaps
+from peftnas.search.outcomes import outcome
+from peftnas.search.plans import plan_of
+from peftnas.search.pool_protocol import Event, Finished, Fit, Lost, Pool, WorkerFacts
 from peftnas.search.progress import Board, Silent
 from peftnas.search.proposals import Proposer
 from peftnas.search.recipe import Recipe
-from peftnas.search.records import Records, outcome
+from peftnas.search.records import Records
+from peftnas.search.resume import retell
 from peftnas.search.sampling.samplers import make_sampler
-from peftnas.search.storage import open_storage, open_study, quiet_optuna, sqlite_url
+from peftnas.search.sampling.view import SamplerView
+from peftnas.search.standing import Standing
+from peftnas.search.storage import open_study, open_to_write, quiet_optuna, sqlite_url
+from peftnas.search.wishes import Wish
+from peftnas.search.work import Work
 from tests.search.toys import (
     BACKBONE,
     RECIPE,
@@ -57,6 +70,15 @@ class Workers:
         ended = self._end(job, self.starts.count(job.number))
         return Lost(job, ended) if isinstance(ended, str) else Finished(job, ended)
 
+    def fits(self, job: TrialJob) -> Fit:
+        return "now" if self.idle else "later"
+
+    def hand_back(self) -> None:
+        self._end = lambda job, attempt: TrialResult("handed_back")
+
+    def workers(self) -> list[WorkerFacts]:
+        return [WorkerFacts(number, "idle") for number in range(self._n)]
+
     def close(self) -> None:
         self.jobs = []
 
@@ -69,38 +91,54 @@ class Run:
     """A study in a folder, as one process would open it."""
 
     def __init__(
-        self, out: Path, pool: Pool, *, target: int | None = 5, finite: bool = False
+        self,
+        out: Path,
+        pool: Pool,
+        *,
+        target: int | None = 5,
+        finite: bool = False,
+        rungs: tuple[Any, ...] = (),
     ) -> None:
         space, recipe = (finite_space(), Recipe()) if finite else (conditional_space(), RECIPE)
-        storage = open_storage(sqlite_url(out), create=True)
+        storage = open_to_write(sqlite_url(out))
         study = open_study(
             storage, "toy", directions=["maximize", "minimize"], content={"toy": finite}
         )
-        study.sampler = make_sampler("random", 0, len(study.get_trials(deepcopy=False)))
         self.records = Records(study, objectives(), BACKBONE)
-        left = [
-            Work(self.records, number, plan, out / "checkpoints" / str(number))
-            for number, plan in self.records.recover().items()
-        ]
+        self.records.recover()
+        self.standing = Standing(self.records, out, *rungs)
+        sampler = make_sampler("random", 0, len(self.records.trials()))
+        view = SamplerView(
+            sampler, ["maximize", "minimize"], self.standing.top + 1, exact=(False, True)
+        )
+        proposer = Proposer(view, space.bind(ToyAnatomy()), recipe)
+        tickets = retell(proposer, self.records, self.standing.top)
+        left = self.standing.restore(tickets)
+        numbers = {ticket: number for number, ticket in tickets.items()}
         self.board = Board("toy", objectives(), target=target)
-        self.board.finished = len(self.records.numbers("complete"))
-        self.stop = False
+        self.wish: Wish = "go on"
+        self.done: dict[int, TrialResult] = {}
         self.log = EventLog(out / "log.jsonl")
-        proposer = Proposer(self.records, space.bind(ToyAnatomy()), recipe)
+        self.asker = Asker(proposer)
+        intake = Intake(self.asker, self.records, self.standing, self.log, numbers)
         self.driver = Driver(
             pool,
             self.records,
-            proposer,
-            out,
+            intake,
+            Mishaps(pool, self.log, self.written),
+            self.standing,
             self.board,
             Silent(),
             self.log,
-            lambda: self.stop,
-            left,
+            lambda: self.wish,
+            first=left,
         )
 
+    def written(self, work: Work) -> TrialResult | None:
+        return self.done.get(work.number)
+
     def __call__(self) -> Stopped:
-        with self.log:
+        with self.log, self.asker:
             return self.driver.run()
 
 
@@ -141,7 +179,7 @@ def test_a_lost_trial_runs_again_under_its_own_number(tmp_path: Path) -> None:
     assert run() == "done"
     assert len(run.records.numbers("complete")) == 6
     assert workers.starts.count(1) == 3
-    assert run.records.trials()[1].user_attrs["losses_machine"] == 2
+    assert run.records.trials()[1].user_attrs["losses"] == {"worker_killed": 2}
 
 
 def test_three_losses_fail_a_trial_with_the_reason(tmp_path: Path) -> None:
@@ -219,7 +257,7 @@ def test_after_the_deadline_nothing_starts_and_what_runs_is_finished(tmp_path: P
 
 def test_an_interrupted_run_is_resumed_without_loss_or_repetition(tmp_path: Path) -> None:
     def end(job: TrialJob, attempt: int) -> TrialResult:
-        first.stop = len(pool.starts) >= 4
+        first.wish = "now" if len(pool.starts) >= 4 else "go on"
         return train(job)
 
     pool = Workers(2, end)
@@ -244,11 +282,11 @@ def test_what_died_inside_ask_or_between_result_and_tell_is_put_in_order(tmp_pat
     run()
     study = run.records.study
     study.ask().suggest_categorical("toy_knob", [False, True])  # and the process dies
-    proposer = run.driver.proposer
-    proposal = proposer.next()
-    assert proposal is not None
-    trial = optuna.trial.Trial(study, run.records.trials()[proposal.number]._trial_id)
-    trial.set_user_attr("result", train(proposal.plan.job(proposal.number, "")).to_dict())
+    plan = plan_of(run.records.trials()[0])
+    assert plan is not None
+    number = run.records.start(plan, Answers.of(run.records.trials()[0]))
+    trial = optuna.trial.Trial(study, run.records.trials()[number]._trial_id)
+    trial.set_user_attr("result", train(plan.job(number, "")).to_dict())
     trial.set_constraint("feasible", 0.0)  # and the process dies before tell
 
     workers = Workers(1, well)
@@ -256,7 +294,7 @@ def test_what_died_inside_ask_or_between_result_and_tell_is_put_in_order(tmp_pat
     assert again() == "done"
     assert workers.starts == []
     assert again.records.trials()[2].user_attrs["reason"] == "died inside ask"
-    assert outcome(again.records.trials()[proposal.number]) == "complete"
+    assert outcome(again.records.trials()[number]) == "complete"
 
 
 def test_what_is_left_and_no_longer_needed_is_ended(tmp_path: Path) -> None:
@@ -264,7 +302,7 @@ def test_what_is_left_and_no_longer_needed_is_ended(tmp_path: Path) -> None:
     first = Run(tmp_path, pool, target=8)
 
     def end(job: TrialJob, attempt: int) -> TrialResult:
-        first.stop = len(first.records.numbers("complete")) >= 2
+        first.wish = "now" if len(first.records.numbers("complete")) >= 2 else "go on"
         return train(job)
 
     pool._end = end
@@ -316,15 +354,12 @@ def test_what_was_enqueued_and_never_asked_for_is_ended(tmp_path: Path) -> None:
 def test_a_worker_that_is_lost_after_it_wrote_its_result_does_not_run_it_again(
     tmp_path: Path,
 ) -> None:
-    done: dict[int, TrialResult] = {}
-
     def end(job: TrialJob, attempt: int) -> str:
-        done[job.number] = train(job)
+        run.done[job.number] = train(job)
         return "killed on its way back"
 
     workers = Workers(1, end)
     run = Run(tmp_path, workers, target=3)
-    run.driver.written = lambda work: done.get(work.number)
     assert run() == "done"
     assert len(run.records.numbers("complete")) == 3
     assert len(workers.starts) == len(set(workers.starts)) == 3
@@ -354,3 +389,38 @@ def test_the_line_of_a_failed_trial_says_why(tmp_path: Path) -> None:
     assert f"failed, {reason} (0.0 s)" in failed
     [row] = [trial for trial in run.records.trials() if trial.number == 1]
     assert row.user_attrs["reason"] == reason
+
+
+def test_what_is_enqueued_is_trained_before_the_next_proposal(tmp_path: Path) -> None:
+    first = Run(tmp_path, Workers(1, well), target=2)
+    first()
+    trial = first.records.trials()[0]
+    plan = plan_of(trial)
+    assert plan is not None
+    wished = replace(plan, recipe=plan.recipe | {"learning_rate": 0.02})
+    number = first.records.enqueue(wished, Answers.of(trial))
+
+    workers = Workers(1, well)
+    run = Run(tmp_path, workers, target=4)
+    assert run() == "done"
+    assert workers.starts[0] == number
+    assert outcome(run.records.trials()[number]) == "complete"
+    assert len(run.records.numbers("complete")) == 4
+
+
+def test_what_is_enqueued_while_it_runs_is_trained(tmp_path: Path) -> None:
+    def end(job: TrialJob, attempt: int) -> TrialResult:
+        if job.number == 1:
+            trial = run.records.trials()[0]
+            plan = plan_of(trial)
+            assert plan is not None
+            wished = replace(plan, recipe=plan.recipe | {"learning_rate": 0.02})
+            numbers.append(run.records.enqueue(wished, Answers.of(trial)))
+        return train(job)
+
+    numbers: list[int] = []
+    run = Run(tmp_path, Workers(1, end), target=6)
+    run.driver.intake._look_every_s = 0.0
+    assert run() == "done"
+    assert outcome(run.records.trials()[numbers[0]]) == "complete"
+    assert len(run.records.numbers("complete")) == 6

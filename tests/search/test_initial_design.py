@@ -5,19 +5,18 @@ from __future__ import annotations
 from itertools import islice
 
 import pytest
-from optuna.samplers import RandomSampler
 
 from peftnas.search.distributions import Draw
 from peftnas.search.initial_design import InitialDesign, levels
 from peftnas.search.limits import Limits
 from peftnas.search.objectives import objective
-from peftnas.search.proposals import Proposer
 from peftnas.search.sampling.samplers import SAMPLERS, startup_trials
 from peftnas.spaces.bound_space import BoundSpace
 from tests.search.toys import (
     BACKBONE,
     METRICS,
     RECIPE,
+    Exploration,
     ToyAnatomy,
     conditional_space,
     finite_space,
@@ -77,14 +76,12 @@ def test_limits_hold_for_every_point() -> None:
 
 def test_a_study_that_goes_on_takes_the_points_that_are_left() -> None:
     def counts(restart_after: int | None) -> list[float]:
-        records = records_in_memory(RandomSampler(seed=0))
-        proposer = Proposer(records, bound_space(), RECIPE, seed=7, spread=6)
+        records = records_in_memory()
+        exploration = Exploration(records, bound_space(), seed=7, spread=6)
         for done in range(6):
             if done == restart_after:
-                proposer = Proposer(records, bound_space(), RECIPE, seed=7, spread=6)
-            proposal = proposer.next()
-            assert proposal is not None
-            records.tell(proposal.number, train(proposal.plan.job(proposal.number, "")))
+                exploration = Exploration(records, bound_space(), seed=7, spread=6)
+            exploration.run(1)
         return [trial.values[1] for trial in records.trials()]
 
     assert counts(None) == counts(3)
@@ -92,15 +89,12 @@ def test_a_study_that_goes_on_takes_the_points_that_are_left() -> None:
 
 
 def test_a_space_smaller_than_the_design_is_trained_whole() -> None:
-    records = records_in_memory(RandomSampler(seed=0))
-    bound = finite_space().bind(ToyAnatomy())
-    spread = Proposer(
-        records, bound, RECIPE.replace(learning_rate=1e-2, schedule="linear"), spread=50
-    )
+    recipe = RECIPE.replace(learning_rate=1e-2, schedule="linear")
+    spread = Exploration(records_in_memory(), finite_space(), recipe, spread=50)
     keys = set()
-    while (proposal := spread.next()) is not None:
-        records.tell(proposal.number, train(proposal.plan.job(proposal.number, "")))
-        keys.add(proposal.plan.train_key)
+    while (work := spread.next()) is not None:
+        spread.end(work, train(work.job()))
+        keys.add(work.plan.train_key)
     assert len(keys) == 12
 
 

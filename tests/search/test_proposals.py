@@ -6,29 +6,19 @@ import pytest
 from optuna.samplers import PartialFixedSampler, RandomSampler
 
 from peftnas.search.constraints import parse_constraint
-from peftnas.search.proposals import REFUSALS_IN_A_ROW, Proposer
+from peftnas.search.proposals import REFUSALS_IN_A_ROW
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Records
 from peftnas.search.storage import quiet_optuna
 from peftnas.spaces import Architecture, Choice
 from tests.search.toys import (
     RECIPE,
+    Exploration,
     ToyAnatomy,
     conditional_space,
     finite_space,
     records_in_memory,
-    train,
 )
-
-
-def accept(proposer: Proposer, records: Records, n: int) -> list[int]:
-    numbers = []
-    for _ in range(n):
-        proposal = proposer.next()
-        assert proposal is not None
-        records.tell(proposal.number, train(proposal.plan.job(proposal.number, "")))
-        numbers.append(proposal.number)
-    return numbers
 
 
 def reasons(records: Records) -> list[str]:
@@ -36,11 +26,11 @@ def reasons(records: Records) -> list[str]:
 
 
 def test_no_architecture_and_recipe_is_accepted_twice() -> None:
-    records = records_in_memory(RandomSampler(seed=0))
+    records = records_in_memory()
     bound = finite_space().bind(ToyAnatomy())
     recipe = Recipe(schedule=Choice("linear", "cosine"))
-    accept(Proposer(records, bound, recipe), records, 24)
-    assert Proposer(records, bound, recipe).next() is None
+    Exploration(records, bound, recipe).run(24)
+    assert Exploration(records, bound, recipe).next() is None
     keys = {
         (trial.user_attrs["train_key"], trial.user_attrs["recipe"]["schedule"])
         for trial in records.trials()
@@ -53,17 +43,17 @@ def test_no_architecture_and_recipe_is_accepted_twice() -> None:
 
 
 def test_the_same_architecture_with_another_recipe_is_another_trial() -> None:
-    records = records_in_memory(RandomSampler(seed=0))
+    records = records_in_memory()
     bound = finite_space().bind(ToyAnatomy())
-    accept(Proposer(records, bound, RECIPE), records, 20)
+    Exploration(records, bound, RECIPE).run(20)
     keys = [t.user_attrs["train_key"] for t in records.trials() if "train_key" in t.user_attrs]
     assert len(keys) == 20 > len(set(keys))
 
 
 def test_over_budget_is_refused_and_costs_nothing() -> None:
-    records = records_in_memory(RandomSampler(seed=0))
+    records = records_in_memory()
     bound = conditional_space(max_parameters=40).bind(ToyAnatomy())
-    accept(Proposer(records, bound, RECIPE), records, 15)
+    Exploration(records, bound, RECIPE).run(15)
     assert any(reason.startswith("over budget: ") for reason in reasons(records))
     for number in records.numbers("complete"):
         architecture = Architecture.from_dict(records.trials()[number].user_attrs["architecture"])
@@ -72,10 +62,9 @@ def test_over_budget_is_refused_and_costs_nothing() -> None:
 
 @pytest.mark.parametrize("text", ["trainable_parameters <= 30", "stored_bytes <= 120B"])
 def test_constraints_on_exact_objectives_are_refused_before_training(text: str) -> None:
-    records = records_in_memory(RandomSampler(seed=1))
+    records = records_in_memory()
     bound = conditional_space().bind(ToyAnatomy())
-    proposer = Proposer(records, bound, RECIPE, [parse_constraint(text)])
-    accept(proposer, records, 10)
+    Exploration(records, bound, constraints=[parse_constraint(text)], seed=1).run(10)
     assert all(records.trials()[number].values[1] <= 30 for number in records.numbers("complete"))
     assert any(text in reason for reason in reasons(records))
 
@@ -86,27 +75,18 @@ def test_after_some_refusals_a_feasible_point_takes_their_place() -> None:
     fixed = {"toy_knob.size": 2, "toy_patch.targets.a": True, "toy_patch.targets.b": True}
     with quiet_optuna():
         sampler = PartialFixedSampler(fixed, RandomSampler(seed=0))
-    records = records_in_memory(sampler)
-    proposer = Proposer(records, bound, Recipe())
-    assert accept(proposer, records, 1) == [0]
-    assert accept(proposer, records, 2) == [
+    exploration = Exploration(records_in_memory(), bound, Recipe(), sampler)
+    assert exploration.run(1) == [0]
+    assert exploration.run(2) == [
         1 + REFUSALS_IN_A_ROW,
         2 + 2 * REFUSALS_IN_A_ROW,
     ]
-    assert proposer.refused == 2 * REFUSALS_IN_A_ROW
+    assert exploration.intake.refused == 2 * REFUSALS_IN_A_ROW
 
 
 def test_a_tight_budget_that_random_points_hardly_meet() -> None:
-    records = records_in_memory(RandomSampler(seed=0))
+    records = records_in_memory()
     bound = conditional_space(max_parameters=2, at_least_one_method=True).bind(ToyAnatomy())
-    accept(Proposer(records, bound, RECIPE), records, 3)
+    Exploration(records, bound, RECIPE).run(3)
     for number in records.numbers("complete"):
         assert records.trials()[number].values[1] == 2
-
-
-def test_what_an_earlier_driver_enqueued_is_used_first() -> None:
-    records = records_in_memory(RandomSampler(seed=0))
-    records.study.enqueue_trial({"toy_knob.size": 3})
-    proposal = Proposer(records, finite_space().bind(ToyAnatomy()), Recipe()).next()
-    assert proposal is not None and proposal.number == 0
-    assert records.trials()[0].params["toy_knob.size"] == 3

@@ -12,15 +12,12 @@ from optuna.trial import TrialState
 
 from peftnas.search.errors import UsageError
 from peftnas.search.jobs import TrialResult
-from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records
 from peftnas.search.results import StudyResults, open_results
-from peftnas.search.sampling.samplers import make_sampler
 from peftnas.search.storage import open_storage, open_study, sqlite_url
 from tests.search.toys import (
     BACKBONE,
-    RECIPE,
-    ToyAnatomy,
+    Exploration,
     conditional_space,
     objectives,
     train,
@@ -38,19 +35,17 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> str:
     url = sqlite_url(tmp_path_factory.mktemp("stored"))
     storage = open_storage(url, create=True)
     study = open_study(storage, "toy", directions=["maximize", "minimize"], content=CONTENT)
-    study.sampler = make_sampler("random", 0, 0)
     records = Records(study, objectives(), BACKBONE)
-    bound = conditional_space(max_parameters=20).bind(ToyAnatomy())
-    proposer = Proposer(records, bound, RECIPE)
+    exploration = Exploration(records, conditional_space(max_parameters=20))
     for i in range(10):
-        proposal = proposer.next()
-        assert proposal is not None
-        result = train(proposal.plan.job(proposal.number, ""))
+        work = exploration.next()
+        assert work is not None
+        result = train(work.job())
         if i in (1, 4):
             error = "Traceback\n  line\nValueError: broken"
             result = TrialResult("failed", cause="error", error=error)
-        records.tell(proposal.number, result)
-    assert proposer.next() is not None
+        exploration.end(work, result)
+    assert exploration.next() is not None
     return url
 
 
@@ -101,6 +96,20 @@ def test_hypervolume_grows_with_finished_trials_only(results: StudyResults) -> N
     assert growth == sorted(growth) and 0 < growth[-1] < 1
 
 
+def test_read_in_brief_the_front_is_whole_and_the_rest_says_how_it_ended(
+    stored: str, results: StudyResults
+) -> None:
+    brief = open_results(stored, "toy", whole=False)
+    assert brief.front() == results.front() and brief.counts() == results.counts()
+    assert brief.hypervolume_reached() == results.hypervolume_reached()
+    assert results.hypervolume_reached() == results.hypervolume()[-1]
+    on_front = {row.number for row in results.front()}
+    for row, known in zip(brief.trials, results.trials, strict=True):
+        assert (row.values, row.reason, row.over) == (known.values, known.reason, known.over)
+        assert (row.started, row.finished) == (known.started, known.finished)
+        assert row == known or row.number not in on_front
+
+
 def test_all_of_it_is_json(results: StudyResults) -> None:
     data = json.loads(json.dumps(results.to_dict()))
     assert data["trials"][0]["number"] == 0
@@ -119,6 +128,8 @@ def test_an_empty_study_has_an_empty_front(tmp_path: Path) -> None:
     open_study(storage, "toy", directions=["maximize", "minimize"], content=CONTENT)
     found = open_results(sqlite_url(tmp_path), "toy")
     assert found.front() == () and found.hypervolume() == []
+    assert found.hypervolume_reached() == 0.0
+    assert open_results(sqlite_url(tmp_path), "toy", whole=False).trials == ()
     with pytest.raises(UsageError, match="has no trials yet"):
         found.trial(0)
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import optuna
 
+from peftnas.search.asking import Asker
+from peftnas.search.constraints import Constraint
+from peftnas.search.intake import Intake
 from peftnas.search.jobs import TrialJob, TrialResult
+from peftnas.search.log import EventLog
 from peftnas.search.objectives import Objective, objective
+from peftnas.search.proposals import Found, Proposer
 from peftnas.search.recipe import Recipe
 from peftnas.search.records import Records
+from peftnas.search.resume import retell
+from peftnas.search.sampling.samplers import make_sampler
+from peftnas.search.sampling.view import SamplerView
+from peftnas.search.scores import Score
+from peftnas.search.standing import Standing
+from peftnas.search.work import Work
 from peftnas.spaces import (
     Architecture,
     Choice,
@@ -22,6 +34,7 @@ from peftnas.spaces import (
     SearchSpace,
     Subset,
 )
+from peftnas.spaces.bound_space import BoundSpace
 from peftnas.spaces.fields import (
     AnyOf,
     Configurable,
@@ -153,19 +166,101 @@ def objectives() -> tuple[Objective, ...]:
     return tuple(objective(name, METRICS, BACKBONE) for name in names)
 
 
-def records_in_memory(sampler: optuna.samplers.BaseSampler | None = None) -> Records:
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    return Records(study, objectives(), BACKBONE)
+def records_in_memory(*constraints: Constraint) -> Records:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    return Records(study, objectives(), BACKBONE, constraints)
+
+
+class AskNow(Asker):
+    """Proposes when the answer is taken, in the thread that takes it."""
+
+    def take(self, timeout: float = 0.0) -> Found | None:
+        self.wanted -= 1
+        return self._proposer.next()
+
+    def tell(self, *told: Any) -> None:
+        self._proposer.tell(*told)
+
+    def know(self, *known: Any) -> None:
+        self._proposer.know(*known)
+
+
+class Exploration:
+    """The way of trials through a study, one after the other, without a driver and workers.
+
+    Args:
+        records: of the study; what it holds is known to the proposer.
+        space: unbound, or bound to the toy anatomy.
+        recipe: of the study.
+        sampler: a name, or an Optuna sampler.
+        more: further arguments of ``Proposer``.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        space: SearchSpace | BoundSpace,
+        recipe: Recipe = RECIPE,
+        sampler: str | optuna.samplers.BaseSampler = "random",
+        **more: Any,
+    ) -> None:
+        bound = space.bind(ToyAnatomy()) if isinstance(space, SearchSpace) else space
+        if isinstance(sampler, str):
+            sampler = make_sampler(sampler, more.get("seed", 0), len(records.trials()))
+        directions = [goal.direction for goal in records.objectives]
+        proposer = Proposer(SamplerView(sampler, directions), bound, recipe, **more)
+        tickets = retell(proposer, records, 0)
+        self.records = records
+        standing = Standing(records, Path())
+        numbers = {ticket: number for number, ticket in tickets.items()}
+        self.intake = Intake(AskNow(proposer), records, standing, NoLog(), numbers)
+
+    def next(self) -> Work | None:
+        """The next accepted trial, which is running from here on."""
+        self.intake.request()
+        return self.intake.take(0.0)
+
+    def end(self, work: Work, result: TrialResult) -> Score:
+        """Tell what became of it."""
+        score = self.records.tell(work.number, result)
+        self.intake.tell(work, score)
+        return score
+
+    def run(self, n: int, end: Callable[[TrialJob], TrialResult] | None = None) -> list[int]:
+        """Train ``n`` trials; their numbers."""
+        numbers = []
+        for _ in range(n):
+            work = self.next()
+            assert work is not None
+            self.end(work, (end or train)(work.job()))
+            numbers.append(work.number)
+        return numbers
+
+
+class NoLog(EventLog):
+    """Keeps nothing."""
+
+    def __init__(self) -> None: ...
+
+    def write(self, event: str, **values: Any) -> None: ...
 
 
 def train(job: TrialJob) -> TrialResult:
-    """A closed form instead of a training: more parameters are better, the rate has an optimum."""
+    """A closed form instead of a training: more parameters are better, the rate has an optimum.
+
+    Up to a rung it is worse by what is left of the steps, and leaves a folder as a snapshot would.
+    """
     architecture = Architecture.from_dict(job.architecture)
     count = sum(part.count() for part in ToyAnatomy().place(architecture))
     rate = float(job.recipe["learning_rate"])
-    accuracy = 0.9 * count / (count + 20) - min(0.4, abs(rate - 0.01))
+    steps = int(job.recipe["steps"])
+    step = job.until or steps
+    accuracy = 0.9 * count / (count + 20) - min(0.4, abs(rate - 0.01)) - 0.1 * (1 - step / steps)
+    if step < steps:
+        Path(job.folder).mkdir(parents=True, exist_ok=True)
     return TrialResult(
-        "complete",
+        "complete" if step == steps else "paused",
+        step=step,
         metrics={"accuracy": max(0.0, accuracy)},
         curve=[{"step": 1, "loss": 1.0, "accuracy": max(0.0, accuracy)}],
         losses=[1.0],

@@ -11,7 +11,7 @@ import pytest
 from peftnas.methods import describe
 from peftnas.methods.testing.tiny import CONFIGS
 from peftnas.spaces.space_checks import methods_in
-from peftnas.studies.benchmarks import counting, peft_step_time, translation
+from peftnas.studies.benchmarks import big_study, counting, peft_step_time, translation
 from peftnas.studies.benchmarks.peft_step_time import PAIRS, bootstrap, ratio
 from peftnas.studies.benchmarks.widest import widest_space
 
@@ -31,6 +31,16 @@ def test_translation_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     found = translation.main(["--trials", "3", "--out", str(out)])
     assert json.loads(out.read_text())["results"] == found
     assert found["questions_mean"] > 3 and "Optuna alone" in capsys.readouterr().out
+
+
+def test_big_study_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "big_study.json"
+    sizes = ["--trials", "3", "--repeats", "1", "--with-optuna"]
+    found = big_study.main([*sizes, "--out", str(out)])
+    assert json.loads(out.read_text())["results"] == found
+    assert {"open_results", "status", "front"} <= found["commands"].keys()
+    assert all(one["peak_mb"] > 10 for one in found["commands"].values())
+    assert "front and hypervolume" in capsys.readouterr().out
 
 
 # peft asks transformers for a name that it has since given up

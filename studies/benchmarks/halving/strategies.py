@@ -109,11 +109,11 @@ class Moasha:
         for held in sure:
             gaps = np.minimum(gaps, np.abs(place[level] - place[held]).max(axis=1))
         for _ in range(places - len(sure)):
-            one = int(np.argmax(gaps))
-            if level[one] == len(points) - 1:
+            far = int(np.argmax(gaps))
+            if level[far] == len(points) - 1:
                 return True
-            gaps = np.minimum(gaps, np.abs(place[level] - place[level[one]]).max(axis=1))
-            gaps[one] = -np.inf
+            gaps = np.minimum(gaps, np.abs(place[level] - place[level[far]]).max(axis=1))
+            gaps[far] = -np.inf
         return False
 
 

@@ -1,8 +1,12 @@
-"""A study on Ray in a process of its own, for tests that kill it: OUT, BACKBONE, TRIALS."""
+"""A study on Ray in a process of its own, for tests that kill it.
+
+Arguments: OUT, BACKBONE, TRIALS, and the ADDRESS of a cluster to join (default: local).
+"""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from peftnas.methods import LoRA
@@ -31,10 +35,11 @@ def study_on(backbone: Path) -> Study:
     return Study(NAME, str(backbone), conftest.GoodOrBad(), space, recipe=recipe)
 
 
-def pool_of(prepared: Prepared, workers: int = 2) -> WorkerPool:
+def pool_of(prepared: Prepared, workers: int = 2, address: str = "local") -> WorkerPool:
     return WorkerPool(
         workers,
         prepared.spec,
+        address=address,
         modules_by_value=(conftest,),
         object_store_bytes=100 * 2**20,
     )
@@ -56,4 +61,5 @@ def go(out: Path, backbone: Path, trials: int, pool: object = pool_of) -> RunSum
 
 
 if __name__ == "__main__":
-    print(go(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])).words())
+    joined = partial(pool_of, address=sys.argv[4] if len(sys.argv) > 4 else "local")
+    print(go(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), joined).words())

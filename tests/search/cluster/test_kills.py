@@ -100,9 +100,9 @@ class KillsAWorker(WorkerPool):
         super().submit(job)
         self.jobs += 1
         if self.jobs == 4:
-            slot = next(slot for slot in self._slots if slot.job is job)
-            assert slot.pid is not None
-            threading.Timer(0.05, os.kill, (slot.pid, signal.SIGKILL)).start()
+            worker = next(one for one in self.workers() if one.folder == job.folder)
+            assert worker.pid is not None
+            threading.Timer(0.05, os.kill, (worker.pid, signal.SIGKILL)).start()
 
 
 def test_a_killed_driver_and_a_killed_worker(bert: Backbone, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,24 +16,22 @@ import torch
 from peftnas.methods import FullFineTuning, LoRA
 from peftnas.methods.lora import LoRA as BaseLoRA
 from peftnas.search.backbone import Backbone
-from peftnas.search.cluster.faults import FaultPolicy, GiveUp, Resubmit
 from peftnas.search.cluster.pool import (
     Event,
     Finished,
     Lost,
     WorkerPool,
     WorkerStartError,
-    gpu_share,
 )
 from peftnas.search.jobs import TrialJob
 from peftnas.search.trial.artifact import finished_result
 from peftnas.search.trial.fine_tune import run_trial
 from tests.search import conftest
+from tests.search.cluster.conftest import PoolOf, next_of, wait_gone, wait_until
 from tests.search.conftest import JobOf, SpecOf
 
 # neither this file nor the fixtures can be imported by a worker
 BY_VALUE = (sys.modules[__name__], conftest)
-PATIENCE_S = 120.0
 
 
 class NoJob(TrialJob):
@@ -51,47 +48,15 @@ class OwnLoRA(BaseLoRA):
     kind: ClassVar[str] = "own_lora"
 
 
-@pytest.fixture
-def pool_of() -> Iterator[Callable[..., WorkerPool]]:
-    pools: list[WorkerPool] = []
-
-    def build(*arguments: object, **options: object) -> WorkerPool:
-        size = 100 * 2**20
-        pools.append(
-            WorkerPool(*arguments, modules_by_value=BY_VALUE, object_store_bytes=size, **options)
-        )
-        return pools[-1]
-
-    yield build
-    for pool in pools:
-        pool.close()
-
-
-def next_of(pool: WorkerPool) -> Event:
-    """The next event that is one."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        if event := pool.next_event(1.0):
-            return event
-    raise AssertionError("no event came")
-
-
-def wait_until(true: Callable[[], bool], pool: WorkerPool) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end, "it did not come true"
-        assert pool.next_event(0.1) is None
-
-
 def test_trials_on_workers_equal_those_in_process_and_a_killed_worker_is_replaced(
     bert: Backbone,
     spec_of: SpecOf,
     job_of: JobOf,
-    pool_of: Callable[..., WorkerPool],
+    pool_of: PoolOf,
     tmp_path: Path,
 ) -> None:
     spec = spec_of(bert)
-    pool = pool_of(2, spec)
+    pool = pool_of(2, spec, modules_by_value=BY_VALUE)
     wait_until(lambda: pool.idle == 2, pool)
     first, second = pool.worker_pids()
     assert os.getpid() not in (first, second) and first != second
@@ -159,22 +124,20 @@ def test_trials_on_workers_equal_those_in_process_and_a_killed_worker_is_replace
 
     pids = pool.worker_pids()
     pool.close()
-    end = time.monotonic() + 20
-    while any(is_running(pid) for pid in pids):
-        assert time.monotonic() < end, "workers outlive their pool"
-        time.sleep(0.1)
+    for pid in pids:
+        wait_gone(pid)
 
 
 def test_a_worker_that_cannot_start_is_one_clear_error(
-    bert: Backbone, spec_of: SpecOf, pool_of: Callable[..., WorkerPool], tmp_path: Path
+    bert: Backbone, spec_of: SpecOf, pool_of: PoolOf, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(bert.folder, tmp_path / "copy"))
     spec = spec_of(Backbone(folder))
     (folder / "model.safetensors").write_bytes(b"gone bad")
-    with pytest.raises(WorkerStartError, match="a worker cannot start: .*the weights in backbone"):
-        pool_of(1, spec)
+    with pytest.raises(WorkerStartError, match="a worker cannot start: .* have sha256"):
+        pool_of(1, spec, modules_by_value=BY_VALUE)
     with pytest.raises(WorkerStartError, match="no worker came up within 0 s; is there room"):
-        pool_of(1, spec, start_timeout_s=0.01)
+        pool_of(1, spec, modules_by_value=BY_VALUE, start_timeout_s=0.01)
 
 
 @dataclass(frozen=True)
@@ -190,11 +153,11 @@ class Deadly(conftest.GoodOrBad):
 
 @pytest.mark.slow
 def test_workers_that_die_while_they_start_are_not_replaced_for_ever(
-    bert: Backbone, spec_of: SpecOf, pool_of: Callable[..., WorkerPool]
+    bert: Backbone, spec_of: SpecOf, pool_of: PoolOf
 ) -> None:
     spec = dataclasses.replace(spec_of(bert), task=Deadly(home=os.getpid()))
     with pytest.raises(WorkerStartError, match="3 workers in a row died while they started"):
-        pool_of(1, spec)
+        pool_of(1, spec, modules_by_value=BY_VALUE)
 
 
 @pytest.mark.parametrize("option", ["n_workers", "threads"])
@@ -204,32 +167,7 @@ def test_at_least_one(option: str, bert: Backbone, spec_of: SpecOf) -> None:
         WorkerPool(options["n_workers"], spec_of(bert), threads=options["threads"])
 
 
-def test_a_trial_is_run_again_until_it_was_lost_too_often() -> None:
-    policy = FaultPolicy(max_losses=3)
-    assert policy.after(1, "killed") == policy.after(2, "killed") == Resubmit()
-    assert policy.after(3, "killed") == GiveUp("its worker died 3 times; the last time: killed")
-    with pytest.raises(ValueError, match="max_losses must be at least 1, got 0"):
-        FaultPolicy(0)
-
-
 def busy_pid(pool: WorkerPool) -> int:
-    (slot,) = [slot for slot in pool._slots if slot.job is not None]
-    assert slot.pid is not None
-    return slot.pid
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.parametrize("gpus", range(1, 9))
-def test_gpu_shares_have_room_for_every_worker(gpus: int) -> None:
-    for workers in range(1, 20):
-        share = gpu_share(gpus, workers)
-        assert gpus * int(1 / share + 1e-9) >= workers  # no share spans two GPUs
-        assert 0 < share <= 1
-    assert gpu_share(0, gpus) == 0
+    (worker,) = [worker for worker in pool.workers() if worker.state == "busy"]
+    assert worker.pid is not None
+    return worker.pid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -11,20 +12,20 @@ import pytest
 
 from peftnas.search import distributions
 from peftnas.search.errors import UsageError
-from peftnas.search.jobs import TrialResult
+from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.pareto import hypervolume
-from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records
 from peftnas.search.sampling.samplers import SAMPLERS, check_sampler, make_sampler
 from peftnas.spaces import Architecture, Real, SearchSpace
 from tests.search.toys import (
     RECIPE,
+    Exploration,
     ToyAnatomy,
     conditional_space,
     finite_space,
     records_in_memory,
+    train,
 )
-from tests.search.toys import train as toy_train
 
 ANATOMY = ToyAnatomy()
 
@@ -42,15 +43,14 @@ def search(
     space, recipe = space_for(sampler)
     if records is None:
         records = records_in_memory()
-    records.study.sampler = make_sampler(sampler, seed, len(records.trials()))
-    proposer = Proposer(records, space.bind(ANATOMY), recipe, seed=seed)
-    for i in range(n):
-        proposal = proposer.next()
-        assert proposal is not None
-        result = toy_train(proposal.plan.job(proposal.number, ""))
-        if fail_every and i % fail_every == 0:
-            result = TrialResult("failed", cause="diverged", error="the loss is nan")
-        records.tell(proposal.number, result)
+    ended = itertools.count()
+
+    def end(job: TrialJob) -> TrialResult:
+        if fail_every and next(ended) % fail_every == 0:
+            return TrialResult("failed", cause="diverged", error="the loss is nan")
+        return train(job)
+
+    Exploration(records, space, recipe, sampler, seed=seed).run(n, end)
     return records
 
 
@@ -143,7 +143,7 @@ def test_brute_force_finds_every_architecture_and_then_says_so() -> None:
     assert bound.size() == 12
     keys = [trial.user_attrs.get("train_key") for trial in records.trials()]
     assert len(set(keys) - {None}) == 12
-    assert Proposer(records, bound, distributions.Recipe()).next() is None
+    assert Exploration(records, bound, distributions.Recipe(), "bruteforce").next() is None
 
 
 def test_qmc_continues_its_sequence() -> None:

@@ -91,6 +91,14 @@ def test_the_order_follows_from_the_seed() -> None:
     assert first(1)[:31] != first(1)[31:62], "epochs differ"
 
 
+@pytest.mark.parametrize("size", [1, 4, 16, 600])
+@pytest.mark.parametrize("start", [0, 1, 49, 50, 51, 123, 124, 125, 500, 1733])
+def test_the_order_can_be_entered_anywhere(size: int, start: int) -> None:
+    entered = islice(training_order(LENGTHS, size, 1, start), 70)
+    expected = islice(training_order(LENGTHS, size, 1), start, start + 70)
+    assert [rows.tolist() for rows in entered] == [rows.tolist() for rows in expected]
+
+
 def test_lengths_do_not_come_in_order() -> None:
     longest = [LENGTHS[rows].max() for rows in islice(training_order(LENGTHS, 16, seed=3), 31)]
     assert longest != sorted(longest)
