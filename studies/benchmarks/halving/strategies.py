@@ -106,8 +106,8 @@ class Moasha:
             return len(sure) < places
         # the net: the point farthest from all that are in it comes next
         gaps = np.full(len(level), np.inf)
-        for one in sure:
-            gaps = np.minimum(gaps, np.abs(place[level] - place[one]).max(axis=1))
+        for held in sure:
+            gaps = np.minimum(gaps, np.abs(place[level] - place[held]).max(axis=1))
         for _ in range(places - len(sure)):
             far = int(np.argmax(gaps))
             if level[far] == len(points) - 1:
