@@ -10,9 +10,10 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from peftnas.search.errors import UsageError
-from peftnas.search.objectives import MEASURED, Objective, costs, known_objective
-from peftnas.search.outcomes import LOSSES, Outcome, outcome, rungs_of
+from peftnas.search.objectives import COSTS, MEASURED, Objective, costs, known_objective
+from peftnas.search.outcomes import LOSSES, RUNGS, Outcome, outcome, rungs_of
 from peftnas.search.pareto import hypervolume, hypervolumes, minimised, non_dominated
+from peftnas.search.rung_correlation import correlations
 from peftnas.search.storage import (
     CONTENT,
     FACTS,
@@ -23,9 +24,10 @@ from peftnas.search.storage import (
     study_names,
 )
 
+EXACT = frozenset(COSTS) - frozenset(MEASURED)
 BASELINES = "/baselines"  # their study is named after the search's
 
-BRIEF = ("ready", "reason", "given_up", "over", LOSSES, "baseline")
+BRIEF = ("ready", "reason", "given_up", "over", LOSSES, RUNGS, "baseline")
 """User attributes of a trial that say how it ended; all of them are short."""
 
 
@@ -127,6 +129,34 @@ class StudyResults:
         """How many trials are in each state; every state is named."""
         found = Counter(row.state for row in self.trials)
         return {state: found[state] for state in get_args(Outcome)}
+
+    def rung_correlations(self) -> list[dict[str, Any]]:
+        """How well each rung tells who wins when trained whole; see ``rung_correlation.py``.
+
+        Returns:
+            An entry a rung below the top: ``step``; ``pairs``, trials that have both results;
+            ``correlations`` by objective, those that differ from rung to rung alone.
+        """
+        names = [goal.name for goal in self.objectives if goal.name not in EXACT]
+        steps = sorted({entry["step"] for row in self.trials for entry in row.rungs})
+        top = {row.number: [row.values[name] for name in names] for row in self.finished}
+        found = []
+        for step in steps:
+            held = {
+                row.number: [entry["values"][name] for name in names]
+                for row in self.trials
+                for entry in row.rungs
+                if entry["step"] == step
+            }
+            measured = correlations([held, top])[0]
+            found.append(
+                {
+                    "step": step,
+                    "pairs": len(held.keys() & top.keys()),
+                    "correlations": dict(zip(names, measured, strict=bool(measured))),
+                }
+            )
+        return found
 
     def front(self) -> tuple[TrialRow, ...]:
         """The finished trials that no other dominates, by the last objective, then by number.

@@ -21,6 +21,7 @@ from peftnas.search.pool_protocol import Pool
 from peftnas.search.preflight import Prepared, prepare
 from peftnas.search.results import BASELINES
 from peftnas.search.run_summary import RunSummary
+from peftnas.search.sampling.samplers import default_sampler
 from peftnas.search.single_run import SingleRun
 from peftnas.search.storage import (
     FACTS,
@@ -48,7 +49,7 @@ def run_study(
     trials: int | None = None,
     minutes: float | None = None,
     workers: int | None = 1,
-    sampler: str = "tpe",
+    sampler: str | None = None,
     address: str = "local",
     progress: bool = True,
     baselines: bool = True,
@@ -76,7 +77,8 @@ def run_study(
         minutes: no trial starts later than so many minutes after this call; what runs then is
             finished.
         workers: processes that train, at least 1; ``None``: as many as the cluster has room for.
-        sampler: see ``samplers.SAMPLERS``.
+        sampler: see ``samplers.SAMPLERS``; by default "surrogate" for a study with halving, whose
+            rungs it learns from, else "tpe".
         address: "local" starts Ray here; "auto" or an address joins a cluster.
         progress: whether to show what happens, on stderr.
         baselines: whether to train the untuned baselines first, once a study.
@@ -97,6 +99,7 @@ def run_study(
     check_address(address)
     if trials is None and minutes is None:
         trials = DEFAULT_TRIALS
+    sampler = sampler or default_sampler(study.halving is not None)
     prepared = prepare(study, data=data, base=base, sampler=sampler)
     url = storage_url or sqlite_url(out)
     patience = Patience(waits=on_stderr if progress else silent, storage=shown(url))

@@ -41,7 +41,7 @@ def test_imports_run_one_way(path: Path) -> None:
     ("package", "homes"),
     [
         ("optuna", ("search", "studies/benchmarks")),
-        ("ray", ("search/cluster",)),
+        ("ray", ("search/cluster", "studies/benchmarks")),
         ("torch", ("methods", "search", "studies")),
         ("transformers", ("methods", "search", "studies")),
     ],

@@ -115,7 +115,9 @@ def _qmc(seed: int, opening: int) -> BaseSampler:
 
 SAMPLERS: dict[str, SamplerKind] = {
     "tpe": SamplerKind(
-        _tpe, "tree-structured Parzen estimators, multivariate; the default", startup=STARTUP
+        _tpe,
+        "tree-structured Parzen estimators, multivariate; the default without halving",
+        startup=STARTUP,
     ),
     "nsga2": SamplerKind(
         lambda seed, opening: NSGAIISampler(seed=opening, population_size=POPULATION),
@@ -148,6 +150,15 @@ SAMPLERS: dict[str, SamplerKind] = {
         finite=True,
     ),
 }
+
+
+def default_sampler(halving: bool) -> str:
+    """The sampler of a study that names none.
+
+    Args:
+        halving: whether trials are stopped early.
+    """
+    return "surrogate" if halving else "tpe"
 
 
 def check_sampler(name: str, domains: Iterable[tuple[str, Domain[object]]]) -> None:

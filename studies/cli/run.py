@@ -63,8 +63,8 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument(
         "--sampler",
         metavar="NAME",
-        default="tpe",
-        help=f"what proposes the points: {', '.join(SAMPLERS)} (default: tpe)",
+        help=f"what proposes the points: {', '.join(SAMPLERS)} (default: tpe; surrogate for a "
+        "study with halving)",
     )
     command.add_argument(
         "--address",
@@ -91,9 +91,11 @@ def _add_faults(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--on-error",
+        metavar="WHAT",
         choices=("continue", "stop"),
         default="continue",
-        help="what an exception in a training does to the run (default: continue)",
+        help="continue or stop: what an exception in a training does to the run (default: "
+        "continue)",
     )
     command.add_argument(
         "--step-timeout",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,7 @@ def show_status(arguments: argparse.Namespace) -> int:
             {"trial": row.number, "limits": list(row.over)} for row in results.finished if row.over
         ],
         "test_looks": results.facts.get("test_looks", []),
+        "rungs": results.rung_correlations(),
         "live": read_live(Path(opened.out)),
     }
     if arguments.json:
@@ -90,6 +92,8 @@ def show_status(arguments: argparse.Namespace) -> int:
     console.print(f"{results.name}: {counts}")
     points = output.several(len(facts["front"]), "point")
     console.print(f"front: {points}, hypervolume {facts['hypervolume']:.4f}")
+    for rung in facts["rungs"]:
+        console.print(_rung_words(rung))
     for row in results.baselines:
         cost = f" ({cost_words(row, results)})" if row.costs else ""
         console.print(f"baseline {row.baseline}: {_values(row, results) or row.reason}{cost}")
@@ -182,6 +186,14 @@ def _results(
                 return open_results(named.url, named.name, whole=whole), named
         opened = options.open_study(arguments)
         return open_results(opened.url, opened.study.name, whole=whole), opened
+
+
+def _rung_words(rung: dict[str, Any]) -> str:
+    """How well a rung tells who wins, in one line."""
+    known = {name: value for name, value in rung["correlations"].items() if not math.isnan(value)}
+    told = ", ".join(f"{name} {value:.2f}" for name, value in known.items())
+    says = f"rank correlation with the whole training {told}" if told else "too few to tell"
+    return f"rung at step {rung['step']}: {says} ({output.several(rung['pairs'], 'trial')})"
 
 
 def _brief(row: TrialRow, results: StudyResults) -> dict[str, Any]:
