@@ -10,7 +10,8 @@ ARGS ?=
 PROCESSES ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help quickstart test test-slow test-services test-random check format docs bench-methods bench-spaces bench-storage clean
+.PHONY: help quickstart test test-slow test-services test-random check format docs \
+  bench-methods bench-spaces bench-storage bench-halving bench-engine clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +57,14 @@ bench-spaces: $(VENV)/.dev  ## sizes of the literature's spaces with seconds, an
 bench-storage: $(VENV)/.dev  ## a study of 10,000 trials: time and memory of status and front (runs/big_study.json)
 	mkdir -p runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.big_study --with-optuna --out runs/big_study.json
+
+bench-halving: $(VENV)/.dev  ## halving against full trials on a table of learning curves (ARGS="--table FILE")
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.halving --out runs/halving.json $(ARGS)
+
+bench-engine: $(VENV)/.dev  ## trials a second at 0 s a trial, and how long workers wait for proposals (runs/engine.json)
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m peftnas.studies.benchmarks.engine --out runs/engine.json
 
 clean:  ## remove the environment and the caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

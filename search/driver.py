@@ -8,16 +8,20 @@ halving the first rung is the whole training.
 from __future__ import annotations
 
 import shutil
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from peftnas.search.cluster.faults import RULES, FaultPolicy, GiveUp
+from peftnas.search.cluster.faults import GiveUp
+from peftnas.search.demand import Demand
 from peftnas.search.intake import Intake
 from peftnas.search.jobs import TrialResult
+from peftnas.search.live import Live
 from peftnas.search.log import EventLog
-from peftnas.search.pool_protocol import Finished, Lost, Pool
+from peftnas.search.mishaps import TOO_LARGE, Mishaps
+from peftnas.search.pool_protocol import Event, Lost, Pool
 from peftnas.search.progress import Board, Progress, value_words
 from peftnas.search.records import Records
 from peftnas.search.scores import Score, reason_of
@@ -26,15 +30,12 @@ from peftnas.search.timing import Timing
 from peftnas.search.wishes import Wish
 from peftnas.search.work import Work
 
-Stopped = Literal["done", "time", "interrupted", "exhausted", "failing"]
-
-FAILED_AT_FIRST = 5
-"""So many failed trainings before any finished one stop the search."""
-
-FAILED_IN_A_ROW = 20
-"""So many failed trainings in a row stop the search at any time."""
+Stopped = Literal["done", "time", "interrupted", "exhausted", "failing", "disk"]
 
 NOT_NEEDED = "no longer needed: the study has its finished trials"
+HAND_BACK_S = 60.0
+"""How long a run that is to end now waits for snapshots; later ones are not waited for."""
+
 _POLL_S = 0.5
 _ASK_POLL_S = 0.02
 
@@ -47,37 +48,37 @@ class Driver:
         pool: the workers.
         records: of the search's study.
         intake: of new trials.
+        mishaps: what becomes of trials that were lost.
         standing: of the study's trials.
+        demand: of trials; knows the target and the clock.
         board: renewed at each event; holds the target and the deadline.
         progress: shows the board.
         log: keeps every event.
         wish: what somebody wants of the run; see ``wishes.py``.
+        live: the file that ``status`` reads; ``None``: there is none.
         ahead: so many trials are proposed before a worker is free for them.
         first: work that comes before proposals: what an earlier run left, baselines.
-        faults: what happens to a trial whose worker died.
         timing: of the results of this run.
-        written: the result that a worker had written before it was lost, if it had.
     """
 
     pool: Pool
     records: Records
     intake: Intake
+    mishaps: Mishaps
     standing: Standing
+    demand: Demand
     board: Board
     progress: Progress
     log: EventLog
     wish: Callable[[], Wish]
+    live: Live | None = None
     ahead: int = 1
     first: Sequence[Work] = ()
-    faults: FaultPolicy = field(default_factory=FaultPolicy)
     timing: Timing = field(default_factory=Timing)
-    written: Callable[[Work], TrialResult | None] = lambda work: None
 
     def __post_init__(self) -> None:
         self._waiting = deque(self.first)
         self._running: dict[str, Work] = {}
-        self._failed_in_a_row = 0
-        self._closing = False
         self._renew_board()
 
     def run(self) -> Stopped:
@@ -90,17 +91,32 @@ class Driver:
             Why it ended.
         """
         while (wish := self.wish()) != "now":
-            self._closing = wish == "finish"
+            self.demand.closing = wish == "finish"
+            self._say_what_it_does()
             self._request()
             self._submit()
-            event = self.pool.next_event(0.0 if self._asks_for_idle() else _POLL_S)
-            if isinstance(event, Finished):
-                self._finished(self._running.pop(event.job.folder), event.result)
-            elif event is not None:
-                self._lost(self._running.pop(event.job.folder), event)
-            elif not self._running and not self._may_go_on():
+            waits = bool(self.pool.idle) and self._takes_proposals()
+            event = self.pool.next_event(0.0 if waits else _POLL_S)
+            if event is not None:
+                self._ended(event)
+            elif not (self._running or waits or any(map(self._may_start, self._waiting))):
                 return self._end()
+        self._hand_back()
         return "interrupted"
+
+    def _say_what_it_does(self) -> None:
+        if self.live is not None:
+            self.live.costs.ask_s, self.live.costs.asks = self.intake.costs
+            self.live.renew(finished=self.board.finished, waiting=len(self._waiting))
+
+    def _hand_back(self) -> None:
+        """Let what trains stop between two steps, so that the next run goes on from there."""
+        self.pool.hand_back()
+        until = time.monotonic() + HAND_BACK_S
+        while self._running and time.monotonic() < until:
+            event = self.pool.next_event(1.0)
+            if event is not None:
+                self._ended(event)
 
     # what to start
 
@@ -131,66 +147,58 @@ class Driver:
 
     def _next_work(self) -> Work | None:
         """What the next idle worker does: what was left, a promotion, a new trial."""
-        if self._out_of_time():
+        if self.demand.over:
             return None
-        work = next(filter(self._may_start, self._waiting), None)
-        if work is not None:
-            self._waiting.remove(work)
-            return work
+        for waiting in self._waiting:
+            if self._may_start(waiting) and self.pool.fits(waiting.job()) == "now":
+                self._waiting.remove(waiting)
+                return waiting
         last = not self._running and not self._takes_proposals()
         work = self.standing.promote(self.intake.forecast, last)
-        if work is not None or self._needed(self._running.values()) <= 0:
+        if work is not None or not self.demand.takes_new(self._running.values()):
             return work
-        work = self.intake.enqueued()
-        if work is None and not self._failing():
-            work = self.intake.take(_ASK_POLL_S)
-            self.board.refused = self.intake.refused
+        work = self.intake.enqueued() or self.intake.take(_ASK_POLL_S)
+        self.board.refused = self.intake.refused
         return work
 
     def _may_start(self, work: Work) -> bool:
-        """Whether there is time, and the study is not full without it."""
-        if self._out_of_time():
-            return False
-        if work.records is not self.records or work.rung > 0:
-            return True
-        return self._needed(self._running.values()) > 0
-
-    def _may_go_on(self) -> bool:
-        return self._takes_proposals() or any(map(self._may_start, self._waiting))
-
-    def _asks_for_idle(self) -> bool:
-        """Whether an idle worker waits for a proposal."""
-        return bool(self.pool.idle) and self._takes_proposals()
+        return self.demand.admits(work, self._running.values()) and not self.mishaps.too_large(
+            work
+        )
 
     def _takes_proposals(self) -> bool:
         """Whether some are on their way and will be trained."""
-        if not self.intake.requested or self._failing() or self._out_of_time():
-            return False
-        return self._needed(self._running.values()) > 0
+        return self.intake.requested > 0 and self.demand.takes_new(self._running.values())
 
     def _wants_proposal(self) -> bool:
-        if self.intake.exhausted or self._out_of_time() or self._failing():
+        if self.intake.exhausted or self.intake.requested >= self.pool.idle + self.ahead:
             return False
-        if self.intake.requested >= self.pool.idle + self.ahead:
+        if not self.demand.takes_new(self._running.values()):
             return False
         under_way = [*self._running.values(), *self._waiting]
-        return self._needed(under_way) - self.intake.requested > 0
-
-    def _needed(self, under_way: Iterable[Work]) -> float:
-        """How many trials the study still lacks when those under way get their first score."""
-        if self.board.target is None:
-            return float("inf")
-        ours = sum(work.records is self.records and work.rung == 0 for work in under_way)
-        return self.board.target - self.board.finished - ours
+        return self.demand.lacks(under_way) - self.intake.requested > 0
 
     # what became of it
 
+    def _ended(self, event: Event) -> None:
+        """A worker does no more of a trial."""
+        started = time.perf_counter()
+        work = self._running.pop(event.job.folder)
+        self.board.running.pop(work.label, None)
+        after = self.mishaps.after(work, event)
+        if isinstance(after, TrialResult):
+            self._finished(work, after)
+        elif isinstance(after, Work):
+            self._waiting.appendleft(after)
+            if isinstance(event, Lost):
+                self.progress.note(f"{work.label}: it goes on elsewhere ({event.reason})")
+        else:
+            self._gave_up(work, after)
+        if self.live is not None:
+            self.live.costs.tell_s += time.perf_counter() - started
+            self.live.costs.tells += 1
+
     def _finished(self, work: Work, result: TrialResult) -> None:
-        self._leave_board(work)
-        if result.status == "handed_back":
-            self.log.write("handed back", trial=work.number, step=result.step)
-            self._waiting.appendleft(work)
-            return
         score = work.records.scorer.score(result)
         if score.result.status == "paused":
             work.records.reached(work.number, score)
@@ -208,11 +216,8 @@ class Driver:
         """A trial of the search has a score, or failed."""
         self.standing.reached(work, score)
         self.intake.tell(work, score)
-        if score.failed:
-            self._count_failure()
-        else:
-            self._failed_in_a_row = 0
-            self.board.trained += work.rung == 0
+        self._count(score.result)
+        self.board.trained += work.rung == 0 and not score.failed
         self._renew_board()
 
     def _log_result(self, work: Work, score: Score) -> None:
@@ -228,34 +233,18 @@ class Driver:
             timing=result.timing,
         )
 
-    def _lost(self, work: Work, event: Lost) -> None:
-        result = self.written(work)
-        if result is not None:
-            self._finished(work, result)
-            return
-        self._leave_board(work)
-        reason, losses = event.reason, 0
-        if RULES[event.cause].retries is not None:
-            losses = work.records.lost(work.number)
-        decision = self.faults.after(event.cause, losses, reason)
-        self.log.write("lost", trial=work.number, baseline=work.plan.baseline, reason=reason)
-        if isinstance(decision, GiveUp):
-            work.records.give_up(work.number, decision.reason)
-            if work.records is self.records:
-                self.standing.gave_up(work)
-                self._count_failure()
-                self._renew_board()
-            self.progress.note(f"{work.label}: given up, {decision.reason}")
-        else:
-            self._waiting.appendleft(work)
-            self.progress.note(f"{work.label}: worker lost, it runs again ({reason})")
+    def _gave_up(self, work: Work, decision: GiveUp) -> None:
+        """A trial was lost too often for a reason that is not its own."""
+        work.records.give_up(work.number, decision.reason)
+        if work.records is self.records:
+            self.standing.gave_up(work)
+            self._count(None)
+            self._renew_board()
+        self.progress.note(f"{work.label}: given up, {decision.reason}")
 
-    def _leave_board(self, work: Work) -> None:
-        self.board.running.pop(work.label, None)
-
-    def _count_failure(self) -> None:
-        self.board.failed += 1
-        self._failed_in_a_row += 1
+    def _count(self, result: TrialResult | None) -> None:
+        self.demand.failures.count(result)
+        self.board.failed += result is None or result.status == "failed"
 
     def _renew_board(self) -> None:
         """Show the front; remove checkpoints that nobody needs."""
@@ -274,23 +263,15 @@ class Driver:
 
     # how it ends
 
-    def _out_of_time(self) -> bool:
-        """Whether nothing may start any more, by the clock or by a wish."""
-        if self._closing:
-            return True
-        return self.board.deadline is not None and self.board.clock() >= self.board.deadline
-
-    def _failing(self) -> bool:
-        limit = FAILED_IN_A_ROW if self.board.finished else FAILED_AT_FIRST
-        return self._failed_in_a_row >= limit
-
     def _end(self) -> Stopped:
         """Leave nothing running for ever; why it ended."""
         why = self._why_ended()
-        for work in self._waiting:
-            if work.records is not self.records:
+        for work in list(self._waiting):
+            if self.mishaps.too_large(work):
+                self._finished(work, TrialResult("failed", cause="out_of_memory", error=TOO_LARGE))
+            elif work.records is not self.records:
                 work.records.refuse(work.number, "time was up before it started")
-            elif why not in ("time", "interrupted"):
+            elif why not in ("time", "interrupted", "disk"):
                 work.records.refuse(work.number, NOT_NEEDED)
         self._waiting.clear()
         if why in ("done", "exhausted"):
@@ -300,16 +281,19 @@ class Driver:
 
     def _why_ended(self) -> Stopped:
         if self.board.target is not None and self.board.finished >= self.board.target:
-            early = self._out_of_time() and self.standing.waiting
+            early = self.demand.over and self.standing.waiting
             return self._by_time() if early else "done"
-        if self._failing():
+        if self.demand.failing:
             return "failing"
-        if self.intake.exhausted and not self._closing:
+        if self.intake.exhausted and not self.demand.over:
             return "exhausted"
         return self._by_time()
 
     def _by_time(self) -> Stopped:
-        return "interrupted" if self._closing else "time"
+        """What nothing may start for any more."""
+        if self.demand.closing:
+            return "interrupted"
+        return "disk" if self.demand.disk_full() else "time"
 
 
 def _ending(work: Work, score: Score) -> str:

@@ -110,6 +110,7 @@ class Ladder:
             )
         self._factor = reduction_factor
         self._rungs = [_Rung() for _ in range(n_rungs)]
+        self._starts: dict[int, int] = {}
 
     @property
     def top(self) -> int:
@@ -117,7 +118,7 @@ class Ladder:
         return len(self._rungs) - 1
 
     def record(self, trial: int, rung: int, point: Sequence[float] | None) -> None:
-        """What a trial reached at a rung; it was promoted from all rungs below.
+        """What a trial reached at a rung; it was promoted from all rungs below, or started here.
 
         Args:
             trial: its number.
@@ -129,8 +130,12 @@ class Ladder:
 
     def under_way(self, trial: int, rung: int) -> None:
         """A trial trains to this rung, so it holds a place among the promoted of those below."""
-        for below in self._rungs[:rung]:
+        for below in self._rungs[self._starts.get(trial, 0) : rung]:
             below.promoted.add(trial)
+
+    def start(self, trial: int, rung: int) -> None:
+        """A trial trains to this rung first and takes no place below; see ``first_rung``."""
+        self._starts[trial] = rung
 
     def retire(self, trial: int) -> None:
         """A trial can be promoted no more, its checkpoint is gone; its results stay."""

@@ -63,6 +63,11 @@ class Intake:
         """Trials that were asked for and not taken yet."""
         return self._asker.wanted
 
+    @property
+    def costs(self) -> tuple[float, int]:
+        """Seconds that proposing has taken, and for how many requests."""
+        return self._asker.ask_s, self._asker.asks
+
     def request(self) -> None:
         """Have one more trial proposed."""
         self._asker.request()

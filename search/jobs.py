@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Status = Literal["complete", "paused", "handed_back", "failed"]
-Cause = Literal["diverged", "out_of_memory", "error"]
+Cause = Literal["diverged", "out_of_memory", "error", "lost"]
 
 SNAPSHOT_EVERY_S = 60.0
 """Seconds of training that a killed worker loses at most, about."""
@@ -64,7 +64,8 @@ class TrialResult:
             from; "handed_back" on request between two steps, the same without scores; or "failed"
             by the trial's own fault.
         cause: why it failed; else ``None``.
-        error: one sentence ("diverged", "out_of_memory") or a traceback ("error"); else empty.
+        error: one sentence ("diverged", "out_of_memory", "lost": with its worker, too often) or a
+            traceback ("error"); else empty.
         step: optimiser steps that were made.
         metrics: scores on validation at that step; empty when failed or handed back.
         curve: one entry an evaluation: ``step``, ``loss`` on validation, and every metric.

@@ -23,6 +23,7 @@ Outcome = Literal["complete", "stopped", "failed", "refused", "enqueued", "runni
 
 FEASIBLE = "feasible"
 RUNGS = "rungs"
+LOSSES = "losses"  # how often a trial was lost, by cause
 
 
 def outcome(trial: FrozenTrial) -> Outcome:

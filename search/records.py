@@ -18,7 +18,7 @@ from peftnas.search.constraints import Constraint
 from peftnas.search.distributions import Answers
 from peftnas.search.jobs import TrialResult
 from peftnas.search.objectives import Objective
-from peftnas.search.outcomes import RUNGS, Outcome, outcome, rungs_of
+from peftnas.search.outcomes import LOSSES, RUNGS, Outcome, outcome, rungs_of
 from peftnas.search.plans import Plan, plan_of
 from peftnas.search.scores import Score, Scorer, reason_of
 from peftnas.search.storage import together
@@ -50,7 +50,7 @@ class Records:
         self._sampler: dict[str, Any] = {}
         # of the trials that are not over, by number
         self._ids: dict[int, int] = {}
-        self._losses: Counter[int] = Counter()
+        self._losses: dict[int, Counter[str]] = {}
         self._constrained: dict[int, dict[str, float]] = {}
         self._rungs: dict[int, list[dict[str, Any]]] = {}
 
@@ -167,11 +167,12 @@ class Records:
         self._end(number, score.values, TrialState.COMPLETE)
         return score
 
-    def lost(self, number: int) -> int:
-        """Count that a machine took the trial down; how often it has happened now."""
-        self._losses[number] += 1
-        self._note(number, losses_machine=self._losses[number])
-        return self._losses[number]
+    def lost(self, number: int, cause: str) -> int:
+        """Count that a trial was lost; how often it has happened for this cause."""
+        losses = self._losses.setdefault(number, Counter())
+        losses[cause] += 1
+        self._note(number, **{LOSSES: dict(losses)})
+        return losses[cause]
 
     def give_up(self, number: int, reason: str) -> None:
         """End a trial that was lost too often; see ``cluster/faults.py``."""
@@ -232,7 +233,7 @@ class Records:
         """Know what an earlier run wrote of a trial that is not over."""
         number, kept = trial.number, trial.user_attrs
         self._ids[number] = trial._trial_id
-        self._losses[number] = int(kept.get("losses_machine", 0))
+        self._losses[number] = Counter(kept.get(LOSSES, {}))
         self._constrained[number] = dict(trial.constraints)
         self._rungs[number] = list(rungs_of(trial))
 

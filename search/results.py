@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from peftnas.search.errors import UsageError
 from peftnas.search.objectives import MEASURED, Objective, costs, known_objective
-from peftnas.search.outcomes import Outcome, outcome, rungs_of
+from peftnas.search.outcomes import LOSSES, Outcome, outcome, rungs_of
 from peftnas.search.pareto import hypervolume, hypervolumes, minimised, non_dominated
 from peftnas.search.storage import (
     CONTENT,
@@ -25,7 +25,7 @@ from peftnas.search.storage import (
 
 BASELINES = "/baselines"  # their study is named after the search's
 
-BRIEF = ("ready", "reason", "given_up", "over", "losses_machine", "baseline")
+BRIEF = ("ready", "reason", "given_up", "over", LOSSES, "baseline")
 """User attributes of a trial that say how it ended; all of them are short."""
 
 
@@ -53,7 +53,7 @@ class TrialRow:
         error: the whole message or traceback of a failed training.
         seed: everything random in it came from this.
         train_key: equal for architectures that train the same.
-        machine_losses: how often its worker died.
+        machine_losses: how often it was lost with its worker, or for want of memory.
         baseline: name of the baseline; ``None`` for a trial of the search.
         started: when it was proposed, ISO 8601 with seconds; "" when unknown.
         finished: when it ended; "" while it is running.
@@ -283,7 +283,7 @@ def _row(
         error=result.get("error", ""),
         seed=kept.get("seed"),
         train_key=kept.get("train_key", ""),
-        machine_losses=kept.get("losses_machine", 0),
+        machine_losses=kept.get(LOSSES, 0),
         baseline=kept.get("baseline"),
         started=started.isoformat(timespec="seconds") if started else "",
         finished=finished.isoformat(timespec="seconds") if finished else "",

@@ -17,7 +17,8 @@ class RunSummary:
         storage_url: where it is kept.
         out: folder of its files.
         stopped: "done" (the asked number is reached), "time", "interrupted", "exhausted" (the
-            space holds nothing new), "failing" (training after training failed).
+            space holds nothing new), "failing" (training after training failed), "disk"
+            (checkpoints are over the limit).
         kept: trials that had a score before this call.
         trained: trials that got one in this call.
         whole: trials of the study that were trained to the end; with halving the others were
@@ -69,6 +70,8 @@ class RunSummary:
             "interrupted": f"Stopped: {self.handed_back} trials under way were handed back; "
             "the same command goes on.",
             "exhausted": "The space is exhausted: every architecture and recipe in it was tried.",
+            "disk": "Stopped, since checkpoints take more than --max-disk allows; raise it, and "
+            "the same command goes on.",
             "failing": f"Stopped, since training after training failed: {self.last_failure}",
         }
         if self.stopped in endings:

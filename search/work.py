@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peftnas.search.jobs import TrialJob
@@ -22,6 +22,7 @@ class Work:
         ticket: what the proposer calls it; ``None`` for a baseline.
         rung: that it trains to, counted from 0.
         until: optimiser steps of that rung; ``None``: the whole training.
+        memory_bytes: what its worker must have at least; 0: any will do.
     """
 
     records: Records
@@ -31,6 +32,7 @@ class Work:
     ticket: int | None = None
     rung: int = 0
     until: int | None = None
+    memory_bytes: int = 0
 
     @property
     def label(self) -> str:
@@ -40,4 +42,5 @@ class Work:
 
     def job(self) -> TrialJob:
         """What the worker gets."""
-        return self.plan.job(self.number, str(self.folder), self.records.measure, self.until)
+        job = self.plan.job(self.number, str(self.folder), self.records.measure, self.until)
+        return replace(job, memory_bytes=self.memory_bytes)

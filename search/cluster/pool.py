@@ -139,7 +139,8 @@ class WorkerPool:
             return "now"
         if not job.memory_bytes or any(slot.up for slot in large):
             return "later"
-        return "later" if any(slot.state == "starts" for slot in self._crew.slots) else "never"
+        coming = any(slot.may_get(job.memory_bytes) for slot in self._crew.slots)
+        return "later" if coming else "never"
 
     def submit(self, job: TrialJob) -> None:
         """Give a job to an idle worker, the smallest that it fits.

@@ -11,6 +11,9 @@ from peftnas.search.cluster.watchdog import Watch
 from peftnas.search.jobs import TrialJob
 from peftnas.search.pool_protocol import WorkerFacts, WorkerState
 
+RETURN_S = 600.0
+"""So long a worker that is gone counts as one that may come back with the same memory."""
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 600.0
 
 
@@ -36,6 +39,7 @@ class Slot:
         failures: starts in a row that went wrong.
         note: why the last one did.
         retry_at: when to try again, on the monotonic clock.
+        held_bytes: memory of the last worker that was up here, and until when it was.
     """
 
     number: int
@@ -56,6 +60,8 @@ class Slot:
     failures: int = 0
     note: str = ""
     retry_at: float = 0.0
+    held_bytes: int = 0
+    held_until: float = 0.0
     since: float = field(default_factory=time.monotonic)
     _idle_s: float = 0.0
 
@@ -82,6 +88,13 @@ class Slot:
         """Whether it has a worker that takes jobs, or runs one."""
         return self.state in ("idle", "busy", "stopping")
 
+    def may_get(self, memory_bytes: int) -> bool:
+        """Whether a worker with so much memory may come up here soon."""
+        if self.state == "starts":
+            return True
+        gone_s = time.monotonic() - self.held_until
+        return not self.up and self.held_bytes >= memory_bytes and gone_s < RETURN_S
+
     def enter(self, state: WorkerState) -> None:
         """Change the state."""
         now = time.monotonic()
@@ -96,6 +109,8 @@ class Slot:
 
     def empty(self) -> None:
         """Forget the worker."""
+        if self.memory_bytes:
+            self.held_bytes, self.held_until = self.memory_bytes, time.monotonic()
         self.actor = self.waits_for = self.ping = self.job = None
         self.where, self.about = {}, {}
         self.token, self.ends, self._idle_s = 0, False, 0.0

@@ -34,18 +34,14 @@ class Fidelities:
         groups: of columns, see ``GaussianProcess``.
         n_rungs: at least 1.
         exact: whether values are the same at all rungs, as a count of parameters is.
-        n_lines: so many last columns of a point, in [0, 1], move trials along a line as well.
     """
 
-    def __init__(
-        self, groups: NDArray[np.int64], n_rungs: int, exact: bool = False, n_lines: int = 0
-    ) -> None:
+    def __init__(self, groups: NDArray[np.int64], n_rungs: int, exact: bool = False) -> None:
         noises = [0.1, *[0.2] * (n_rungs - 1)]
         self._processes = [GaussianProcess(groups, noise) for noise in noises]
         self._fitted_at = [0] * n_rungs
         self._known = [0] * n_rungs
         self._exact = exact
-        self._n_lines = n_lines
 
     def fit(self, x: Array, values: Array) -> None:
         """Learn from trials; each has values from the lowest rung up to where it stands.
@@ -105,12 +101,10 @@ class Fidelities:
         return 25
 
     def _features(self, x: Array, before: Array) -> tuple[Array, Array]:
-        """What the next rung is linear in, shape (n, q), and what is expected of it at first."""
+        """What the next rung is linear in, shape (n, 3), and what is expected of it at first."""
         smooth, _ = self._processes[0].predict(x)
         process, own = (smooth - self._mean) / self._scale, (before - smooth) / self._scale
-        known = np.stack([np.ones(len(x)), _WRONG * process, _WRONG * own], axis=1)
-        lines = x[:, x.shape[1] - self._n_lines :] - 0.5
-        features = np.concatenate([known, lines], axis=1)
+        features = np.stack([np.ones(len(x)), _WRONG * process, _WRONG * own], axis=1)
         return features, _KEPT[0] * process + _KEPT[1] * own
 
     def _rise(self, x: Array, mean: Array, variance: Array, rung: int) -> tuple[Array, Array]:

@@ -147,7 +147,9 @@ class Forecasts:
             count = len(self._encoding.names)
             further = groups.tolist() + [count + i for i in range(sum(self._exact))]
             self._models = [
-                Fidelities(groups if exact else np.asarray(further, dtype=int), self._view.n_rungs)
+                Fidelities(groups, self._view.n_rungs, exact)
+                if exact
+                else Fidelities(np.asarray(further, dtype=int), self._view.n_rungs)
                 for exact in self._exact
             ]
 

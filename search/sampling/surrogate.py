@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from peftnas.search.pareto import non_dominated
 from peftnas.search.sampling.evolution import Evolution
 from peftnas.search.sampling.gain import ExpectedGain
 from peftnas.search.sampling.variation import Params
@@ -53,25 +54,29 @@ class Surrogate(Evolution, Watches):
         """The best of many candidates."""
         if not search_space or self._view is None or not self._view.forecasts.ready:
             return super().sample_relative(study, trial, search_space)
-        candidates = self._candidates(self._view)
+        forecasts, numbers = self._view.forecasts, list(self._view.seen)
+        there, _ = forecasts.of(numbers)
+        front = [
+            number for number, best in zip(numbers, non_dominated(there), strict=True) if best
+        ]
+        candidates = self._candidates(self._view, front)
         if not candidates:
             return super().sample_relative(study, trial, search_space)
-        forecasts = self._view.forecasts
         mean, deviation = forecasts.of_points(candidates)
-        there, _ = forecasts.of(list(self._view.seen))
         low, high = there.min(axis=0) - _MARGIN, there.max(axis=0) + _MARGIN
         gain = ExpectedGain(there, low, high, seed=int(self._draw.integers(2**31)))
         best = candidates[int(np.argmax(gain(mean, deviation)))]
         return self._legal(best, search_space)
 
-    def _candidates(self, view: SamplerView) -> list[Params]:
-        """Different points that were not tried."""
+    def _candidates(self, view: SamplerView, front: list[int]) -> list[Params]:
+        """Different points that were not tried; parents are the trials of the front."""
+        parents = [view.seen[number].params for number in front]
         found = {_key(seen.params) for seen in view.seen.values()}
         candidates = []
         for number in range(CANDIDATES):
             fresh = number < _FRESH * CANDIDATES
-            child = {} if fresh else self._variation.offspring(self._parents)
-            point = self._variation.active(self._variation.completed(child))
+            child = {} if fresh else self._variation.offspring(parents)
+            point = self._variation.completed(child)
             key = _key(point)
             if key not in found:
                 found.add(key)

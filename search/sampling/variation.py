@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import (
@@ -75,28 +75,28 @@ class Variation:
         return child
 
     def completed(self, params: Params) -> Params:
-        """The same with every other parameter that was ever seen, drawn at random."""
-        return params | {
-            name: drawn(distribution, self._random)
-            for name, distribution in self._distributions.items()
-            if name not in params
-        }
+        """A whole point: these parameters where they are active, every other active one drawn.
 
-    def active(self, params: Params) -> Params:
-        """Those that would be asked for, as far as the trials show."""
-        held = dict(params)
-        # a deciding choice may itself depend on another one; asked in order, one pass is enough
-        for name, (by, values) in self._rules.items():
-            if name in held and held.get(by, _ABSENT) not in values:
-                del held[name]
-        return held
+        Args:
+            params: of :meth:`offspring`, or none for a point without parents.
+        """
+        found: Params = {}
+        for name, distribution in self._distributions.items():
+            if name in self._rules:
+                by, values = self._rules[name]
+                if found.get(by, _ABSENT) not in values:
+                    continue
+            found[name] = params[name] if name in params else drawn(distribution, self._random)
+        return found
 
     def _rule(
         self, name: str, has: Sequence[bool], points: Sequence[Params]
     ) -> tuple[str, frozenset[Any]] | None:
         """The choice that decides whether the parameter is there, and the values with which."""
         for by, distribution in self._distributions.items():
-            if by == name or not isinstance(distribution, CategoricalDistribution):
+            if by == name:
+                return None  # only what was asked before can decide
+            if not isinstance(distribution, CategoricalDistribution):
                 continue
             values = [params.get(by, _ABSENT) for params in points]
             there = {value for value, present in zip(values, has, strict=True) if present}
@@ -123,16 +123,6 @@ def drawn(distribution: BaseDistribution, draw: random.Random) -> Any:
         return draw.choice(distribution.choices)
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     return _value(draw.random(), distribution)
-
-
-def known_distributions(
-    points: Iterable[Mapping[str, BaseDistribution]],
-) -> dict[str, BaseDistribution]:
-    """Every parameter of some trials, in the order in which they were first asked."""
-    found: dict[str, BaseDistribution] = {}
-    for distributions in points:
-        found.update(distributions)
-    return found
 
 
 def _ends(distribution: IntDistribution | FloatDistribution) -> tuple[float, float]:

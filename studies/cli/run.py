@@ -20,7 +20,17 @@ EXAMPLE = """\
 peftnas run quickstart --trials 12
 peftnas run my_study.py --data data/ --minutes 30 --set recipe.steps=200"""
 # written out, since Optuna takes a second to load and --help should not wait for it
-SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "qmc", "random", "bruteforce")
+SAMPLERS = (
+    "tpe",
+    "nsga2",
+    "nsga3",
+    "gp",
+    "qmc",
+    "evolution",
+    "surrogate",
+    "random",
+    "bruteforce",
+)
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,9 +55,10 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument(
         "--workers",
         metavar="W",
-        type=options.whole(1),
+        type=_workers,
         default=_usable_cores(),
-        help="processes that train (default: one a usable core, here %(default)s)",
+        help="processes that train, or auto: as many as the cluster has room for, more and fewer "
+        "with it (default: one a usable core, here %(default)s)",
     )
     command.add_argument(
         "--sampler",
@@ -66,7 +77,58 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action="store_true",
         help="do not train the untuned baselines, to which the report compares the front",
     )
+    _add_faults(command)
     command.set_defaults(act=run)
+
+
+def _add_faults(command: argparse.ArgumentParser) -> None:
+    """What ends a run, or a trial, when something goes wrong."""
+    command.add_argument(
+        "--max-failures",
+        metavar="N",
+        type=options.whole(0),
+        help="end when more than N trainings have failed (default: 5 at first, or 20 in a row)",
+    )
+    command.add_argument(
+        "--on-error",
+        choices=("continue", "stop"),
+        default="continue",
+        help="what an exception in a training does to the run (default: continue)",
+    )
+    command.add_argument(
+        "--step-timeout",
+        metavar="SECONDS",
+        type=float,
+        help="silence after which a trial hangs and runs again elsewhere (default: 20 median "
+        "steps, and at least a minute)",
+    )
+    command.add_argument(
+        "--max-disk",
+        metavar="SIZE",
+        type=_bytes,
+        help="start nothing new when checkpoints take more, such as 5GB (default: no limit)",
+    )
+    command.add_argument(
+        "--check-backbone",
+        action="store_true",
+        help="look at the frozen weights after each trial: did anything write into them?",
+    )
+
+
+def _workers(text: str) -> int | None:
+    """A whole number of at least 1, or ``auto``, as a type for argparse."""
+    return None if text == "auto" else options.whole(1)(text)
+
+
+def _bytes(text: str) -> int:
+    """A size such as ``5GB``, as a type for argparse."""
+    from peftnas.search.constraints import parse_constraint
+    from peftnas.search.errors import UsageError
+
+    try:
+        return int(parse_constraint(f"stored_bytes <= {text}").bound)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(f"must be a size such as 5GB, got {text!r}") from error
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -112,6 +174,11 @@ def _search(arguments: argparse.Namespace, opened: options.Opened) -> RunSummary
                 address=arguments.address,
                 progress=True,
                 baselines=not arguments.no_baselines,
+                max_failures=arguments.max_failures,
+                on_error=arguments.on_error,
+                step_timeout_s=arguments.step_timeout,
+                max_disk=arguments.max_disk,
+                check_backbone=arguments.check_backbone,
                 modules=(opened.file.module,) if opened.file.by_value else (),
             )
     except ConnectionError as error:

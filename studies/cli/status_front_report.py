@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from peftnas.search.constraints import parse_constraint
 from peftnas.search.errors import UsageError
+from peftnas.search.live import Costs, read_live, worker_words
 from peftnas.search.objectives import COSTS, MEASURED
 from peftnas.studies.cli import options, output
 from peftnas.studies.cli.named_study import Named, named_study
@@ -73,6 +74,7 @@ def show_status(arguments: argparse.Namespace) -> int:
             {"trial": row.number, "limits": list(row.over)} for row in results.finished if row.over
         ],
         "test_looks": results.facts.get("test_looks", []),
+        "live": read_live(Path(opened.out)),
     }
     if arguments.json:
         output.print_json(facts)
@@ -97,6 +99,10 @@ def show_status(arguments: argparse.Namespace) -> int:
         console.print(f"trial {failure['trial']} failed: {failure['reason']}")
     for look in facts["test_looks"]:
         console.print(f"test split looked at on {look['when']} for trial {look['trial']}")
+    if facts["live"] is not None:
+        for worker in facts["live"]["workers"]:
+            console.print(worker_words(worker))
+        console.print(Costs(**facts["live"]["costs"]).words())
     console.print(f"storage: {facts['storage']}")
     return 0
 

@@ -12,15 +12,17 @@ import optuna
 import pytest
 
 from peftnas.search.asking import Asker
+from peftnas.search.demand import FAILED_AT_FIRST, Demand, Failures
 from peftnas.search.distributions import Answers
-from peftnas.search.driver import FAILED_AT_FIRST, Driver, Stopped
+from peftnas.search.driver import Driver, Stopped
 from peftnas.search.inline_pool import InlinePool
 from peftnas.search.intake import Intake
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.log import EventLog
+from peftnas.search.mishaps import Mishaps
 from peftnas.search.outcomes import outcome
 from peftnas.search.plans import plan_of
-from peftnas.search.pool_protocol import Event, Finished, Lost, Pool
+from peftnas.search.pool_protocol import Event, Finished, Fit, Lost, Pool, WorkerFacts
 from peftnas.search.progress import Board, Silent
 from peftnas.search.proposals import Proposer
 from peftnas.search.recipe import Recipe
@@ -31,6 +33,7 @@ from peftnas.search.sampling.view import SamplerView
 from peftnas.search.standing import Standing
 from peftnas.search.storage import open_study, open_to_write, quiet_optuna, sqlite_url
 from peftnas.search.wishes import Wish
+from peftnas.search.work import Work
 from tests.search.toys import (
     BACKBONE,
     RECIPE,
@@ -67,6 +70,15 @@ class Workers:
         job = self.jobs.pop(0)
         ended = self._end(job, self.starts.count(job.number))
         return Lost(job, ended) if isinstance(ended, str) else Finished(job, ended)
+
+    def fits(self, job: TrialJob) -> Fit:
+        return "now" if self.idle else "later"
+
+    def hand_back(self) -> None:
+        self._end = lambda job, attempt: TrialResult("handed_back")
+
+    def workers(self) -> list[WorkerFacts]:
+        return [WorkerFacts(number, "idle") for number in range(self._n)]
 
     def close(self) -> None:
         self.jobs = []
@@ -106,6 +118,7 @@ class Run:
         numbers = {ticket: number for number, ticket in tickets.items()}
         self.board = Board("toy", objectives(), target=target)
         self.wish: Wish = "go on"
+        self.done: dict[int, TrialResult] = {}
         self.log = EventLog(out / "log.jsonl")
         self.asker = Asker(proposer)
         intake = Intake(self.asker, self.records, self.standing, self.log, numbers)
@@ -113,13 +126,18 @@ class Run:
             pool,
             self.records,
             intake,
+            Mishaps(pool, self.log, self.written),
             self.standing,
+            Demand(self.board, self.records),
             self.board,
             Silent(),
             self.log,
             lambda: self.wish,
             first=left,
         )
+
+    def written(self, work: Work) -> TrialResult | None:
+        return self.done.get(work.number)
 
     def __call__(self) -> Stopped:
         with self.log, self.asker:
@@ -163,7 +181,7 @@ def test_a_lost_trial_runs_again_under_its_own_number(tmp_path: Path) -> None:
     assert run() == "done"
     assert len(run.records.numbers("complete")) == 6
     assert workers.starts.count(1) == 3
-    assert run.records.trials()[1].user_attrs["losses_machine"] == 2
+    assert run.records.trials()[1].user_attrs["losses"] == {"worker_killed": 2}
 
 
 def test_three_losses_fail_a_trial_with_the_reason(tmp_path: Path) -> None:
@@ -338,15 +356,12 @@ def test_what_was_enqueued_and_never_asked_for_is_ended(tmp_path: Path) -> None:
 def test_a_worker_that_is_lost_after_it_wrote_its_result_does_not_run_it_again(
     tmp_path: Path,
 ) -> None:
-    done: dict[int, TrialResult] = {}
-
     def end(job: TrialJob, attempt: int) -> str:
-        done[job.number] = train(job)
+        run.done[job.number] = train(job)
         return "killed on its way back"
 
     workers = Workers(1, end)
     run = Run(tmp_path, workers, target=3)
-    run.driver.written = lambda work: done.get(work.number)
     assert run() == "done"
     assert len(run.records.numbers("complete")) == 3
     assert len(workers.starts) == len(set(workers.starts)) == 3
@@ -411,3 +426,21 @@ def test_what_is_enqueued_while_it_runs_is_trained(tmp_path: Path) -> None:
     assert run() == "done"
     assert outcome(run.records.trials()[numbers[0]]) == "complete"
     assert len(run.records.numbers("complete")) == 6
+
+
+@pytest.mark.parametrize(
+    ("failures", "trained"), [(Failures(most=2), 3), (Failures(on_error="stop"), 1)]
+)
+def test_a_run_ends_after_the_failures_that_were_allowed(
+    tmp_path: Path, failures: Failures, trained: int
+) -> None:
+    def end(job: TrialJob, attempt: int) -> TrialResult:
+        if job.number % 2:
+            return train(job)
+        return TrialResult("failed", cause="error", error="Traceback\nKeyError: 'x'")
+
+    run = Run(tmp_path, Workers(1, end), target=50)
+    run.driver.demand.failures = failures
+    assert run() == "failing"
+    assert run.board.failed == trained
+    assert run.records.numbers("running") == []

@@ -23,7 +23,7 @@ from peftnas.studies.cli import main
 TRIALS = 3
 
 
-def inline_pool(prepared: Prepared, *_: object) -> InlinePool:
+def inline_pool(prepared: Prepared, *_: object, **__: object) -> InlinePool:
     return in_this_process(prepared)
 
 

@@ -16,7 +16,7 @@ Write = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(*_: object) -> None:
+    def start(*_: object, **__: object) -> None:
         raise AssertionError("workers were started")
 
     monkeypatch.setattr("peftnas.search.runner._ray", start)

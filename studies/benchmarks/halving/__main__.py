@@ -27,6 +27,7 @@ from peftnas.studies.benchmarks import record
 from peftnas.studies.benchmarks.halving.compare import (
     BASELINES,
     FACTOR,
+    FULL_TRIALS,
     OURS,
     ours,
     run,
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     table = load(given.table)
     digest = hashlib.sha256(given.table.read_bytes()).hexdigest()
-    runs = _kept(given.out, digest)
+    runs = _kept(given.out, digest, given.full_trials * table.steps)
     makes = {name: BASELINES[name] for name in given.against} | {
         OURS: ours(given.sampler, given.factor)
     }
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             held = runs.setdefault(name, {}).setdefault(shape, {})
             for seed in map(str, range(given.seeds)):
                 if seed not in held:
-                    held[seed] = run(table, shape, make, int(seed))
+                    held[seed] = run(table, shape, make, int(seed), given.full_trials)
                     done += 1
         seconds = (time.perf_counter() - start) / max(1, done)
         print(f"{name}: {done} studies simulated, {seconds:.2f} s each", file=sys.stderr)
@@ -74,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--table", type=Path, default=KEPT, metavar="FILE")
     parser.add_argument("--seeds", type=record.at_least(1), default=20, metavar="N")
+    parser.add_argument(
+        "--full-trials",
+        type=record.at_least(2),
+        default=FULL_TRIALS,
+        metavar="N",
+        help="the budget: the steps of so many full trials",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write and read")
     parser.add_argument("--sampler", choices=list(SAMPLERS), default="surrogate")
     parser.add_argument("--factor", type=record.at_least(2), default=FACTOR, metavar="N")
@@ -81,14 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _kept(out: Path | None, digest: str) -> dict[str, Any]:
-    """What the others reached on this table before."""
+def _kept(out: Path | None, digest: str, budget: int) -> dict[str, Any]:
+    """What the others reached on this table before, with this budget."""
     if out is None or not out.is_file():
         return {}
     results = json.loads(out.read_text()).get("results", {})
     if results.get("table") != digest:
         return {}
-    return {name: runs for name, runs in results["runs"].items() if name in BASELINES}
+    held = {name: runs for name, runs in results["runs"].items() if name in BASELINES}
+    studies = [one for runs in held.values() for seeds in runs.values() for one in seeds.values()]
+    return held if all(one["budget"] == budget for one in studies) else {}
 
 
 def _write(

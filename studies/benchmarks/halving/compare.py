@@ -38,14 +38,22 @@ def ours(sampler: str, factor: int = FACTOR) -> Make:
     return make
 
 
-def run(table: Table, shape: str, make: Make, seed: int) -> dict[str, Any]:
+def run(
+    table: Table, shape: str, make: Make, seed: int, full_trials: int = FULL_TRIALS
+) -> dict[str, Any]:
     """One simulated study; JSON values.
 
+    Args:
+        table: of learning curves.
+        shape: one of its shapes.
+        make: the strategy, from table and seed.
+        seed: of the study.
+        full_trials: the budget: the steps of so many trials.
     Returns:
         ``steps`` that each result at the top had cost and the ``hypervolume`` of all results so
         far, from the worst error and cost of the table; ``started`` steps and ``trials`` in all.
     """
-    budget = FULL_TRIALS * table.steps
+    budget = full_trials * table.steps
     outcome = simulate(table, shape, make(table, seed), budget)
     # a result worse than the table's worst at the last step does not exist
     found = hypervolumes(outcome.points, np.ones(2))

@@ -99,36 +99,22 @@ class Moasha:
         """Whether the last point is among the best third: by rank, within one by a net."""
         places = len(points) // self._factor
         rank = ranks(points)
+        place = np.stack([_places(column) for column in points.T], axis=1)
         sure = np.flatnonzero(rank < rank[-1])
         level = np.flatnonzero(rank == rank[-1])
         if len(sure) + len(level) <= places or len(sure) >= places:
             return len(sure) < places
-        taken = sure
-        while len(taken) < places:
-            one = farthest(points, level, taken)
-            taken = np.append(taken, level[one])
-            level = np.delete(level, one)
-        return len(points) - 1 in taken
-
-
-def farthest(points: Array, candidates: NDArray[np.int64], taken: NDArray[np.int64]) -> int:
-    """Which candidate is farthest from all points that are taken; with none taken, the first.
-
-    Distances are Chebyshev's between places in the order of each objective, so that neither units
-    nor logarithms matter.
-
-    Args:
-        points: shape (n, m), minimised.
-        candidates: indices into them, at least one.
-        taken: indices into them, perhaps none.
-    Returns:
-        An index into ``candidates``.
-    """
-    if not len(taken):
-        return 0
-    place = np.stack([_places(column) for column in points.T], axis=1)
-    gaps = np.abs(place[candidates][:, None] - place[taken][None]).max(axis=2)
-    return int(np.argmax(gaps.min(axis=1)))
+        # the net: the point farthest from all that are in it comes next
+        gaps = np.full(len(level), np.inf)
+        for held in sure:
+            gaps = np.minimum(gaps, np.abs(place[level] - place[held]).max(axis=1))
+        for _ in range(places - len(sure)):
+            far = int(np.argmax(gaps))
+            if level[far] == len(points) - 1:
+                return True
+            gaps = np.minimum(gaps, np.abs(place[level] - place[level[far]]).max(axis=1))
+            gaps[far] = -np.inf
+        return False
 
 
 def _places(values: Array) -> Array:

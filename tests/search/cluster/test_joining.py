@@ -44,7 +44,14 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def ray_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Starts]:
+def folder() -> Iterator[str]:
+    """For Ray's files; its sockets need a short path."""
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as made:
+        yield made
+
+
+@pytest.fixture
+def ray_start(folder: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starts]:
     """Runs ``ray start --block`` with some options, and ends what it started."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     running: list[subprocess.Popen[bytes]] = []
@@ -76,10 +83,9 @@ def ray_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Starts]:
 
 
 @pytest.fixture
-def address(ray_start: Starts, monkeypatch: pytest.MonkeyPatch) -> str:
+def address(ray_start: Starts, folder: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Of a head on which nothing runs; ``auto`` finds it."""
     port = free_port()
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # paths of sockets must be short
     ray_start(
         "--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false",
         "--temp-dir", folder,
@@ -159,14 +165,9 @@ def test_a_node_that_has_neither_package_nor_file_nor_backbone(
 
 
 def test_a_cluster_that_asks_for_a_token_is_named(
-    ray_start: Starts,
-    monkeypatch: pytest.MonkeyPatch,
-    bert: Backbone,
-    spec_of: SpecOf,
-    pool_of: PoolOf,
+    ray_start: Starts, folder: str, bert: Backbone, spec_of: SpecOf, pool_of: PoolOf
 ) -> None:
     port = free_port()
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
     ray_start(
         "--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false",
         "--temp-dir", folder, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="ab" * 32,
@@ -176,10 +177,9 @@ def test_a_cluster_that_asks_for_a_token_is_named(
         pool_of(1, spec_of(bert), address=f"127.0.0.1:{port}")
 
 
-def test_a_submitted_job(ray_start: Starts, bert: Backbone, tmp_path: Path) -> None:
+def test_a_submitted_job(ray_start: Starts, folder: str, bert: Backbone, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp", reason="Ray's job server needs pip install 'ray[default]'")
     port, jobs = free_port(), free_port()
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
     ray_start(
         "--head", "--port", str(port), "--num-cpus", "2", "--temp-dir", folder,
         "--dashboard-host", "127.0.0.1", "--dashboard-port", str(jobs),
