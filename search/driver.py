@@ -95,11 +95,12 @@ class Driver:
             self._say_what_it_does()
             self._request()
             self._submit()
-            waits = bool(self.pool.idle) and self._takes_proposals()
+            idle = self.pool.idle > 0
+            waits = idle and self._takes_proposals()
             event = self.pool.next_event(0.0 if waits else _POLL_S)
             if event is not None:
                 self._ended(event)
-            elif not (self._running or waits or any(map(self._may_start, self._waiting))):
+            elif not self._may_go_on(idle):
                 return self._end()
         self._hand_back()
         return "interrupted"
@@ -165,6 +166,19 @@ class Driver:
         return self.demand.admits(work, self._running.values()) and not self.mishaps.too_large(
             work
         )
+
+    def _may_go_on(self, idle: bool) -> bool:
+        """Whether something is under way, or waits for a worker to come up.
+
+        Args:
+            idle: whether there was a worker when work was handed out last.
+        """
+        if self._running or self._takes_proposals():
+            return True
+        if any(map(self._may_start, self._waiting)):
+            return True
+        # who is promoted is only asked for a worker
+        return not idle and self.standing.waiting > 0 and not self.demand.over
 
     def _takes_proposals(self) -> bool:
         """Whether some are on their way and will be trained."""

@@ -283,7 +283,7 @@ def _row(
         error=result.get("error", ""),
         seed=kept.get("seed"),
         train_key=kept.get("train_key", ""),
-        machine_losses=kept.get(LOSSES, 0),
+        machine_losses=sum(kept.get(LOSSES, {}).values()),
         baseline=kept.get("baseline"),
         started=started.isoformat(timespec="seconds") if started else "",
         finished=finished.isoformat(timespec="seconds") if finished else "",

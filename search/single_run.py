@@ -100,13 +100,13 @@ class SingleRun:
     ) -> tuple[Stopped, Driver | None]:
         """Train what is missing; no worker starts when nothing is."""
         work = self._untuned(log) if baselines else []
-        if self.board.target is not None and self.board.finished >= self.board.target:
-            for unneeded in self.left:
-                self.records.refuse(unneeded.number, NOT_NEEDED)
-            self.left = []
-            if not work:
-                return "done", None
         standing = Standing(self.records, self.out, *self.prepared.rungs)
+        if self.board.target is not None and self.board.finished >= self.board.target:
+            self._refuse_unscored()
+            if not work and not self.left:
+                standing.restore({})
+                standing.keep_checkpoints(set())
+                return "done", None
         proposer = self._proposer(standing.top)
         tickets = retell(proposer, self.records, standing.top)
         work += standing.restore(tickets)
@@ -145,6 +145,15 @@ class SingleRun:
             or (outcome(trial) == "running" and bool(rungs_of(trial)))
             for trial in self.records.trials()
         )
+
+    def _refuse_unscored(self) -> None:
+        """The number is full: what was left counts only where a rung was reached."""
+        trials = self.records.trials()
+        scored = {work.number for work in self.left if rungs_of(trials[work.number])}
+        for unneeded in self.left:
+            if unneeded.number not in scored:
+                self.records.refuse(unneeded.number, NOT_NEEDED)
+        self.left = [work for work in self.left if work.number in scored]
 
     def _proposer(self, top: int) -> Proposer:
         """A new proposer of the study, which knows no trial yet."""

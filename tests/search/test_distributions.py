@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,8 +20,12 @@ from tests.search.toys import (
     ToyAnatomy,
     conditional_space,
     finite_space,
-    records_in_memory,
 )
+
+
+def study_by(sampler: RandomSampler) -> optuna.Study:
+    return optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+
 
 BOUND = conditional_space().bind(ToyAnatomy())
 
@@ -28,7 +33,7 @@ BOUND = conditional_space().bind(ToyAnatomy())
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31))
 def test_parameters_give_the_point_back(seed: int) -> None:
-    study = records_in_memory(RandomSampler(seed=seed)).study
+    study = study_by(RandomSampler(seed=seed))
     trial = study.ask()
     drawn = distributions.suggest(BOUND, RECIPE, trial)
     assert distributions.replay(BOUND, RECIPE, trial.params) == drawn
@@ -38,11 +43,11 @@ def test_parameters_give_the_point_back(seed: int) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31))
 def test_a_chosen_point_is_enqueued_exactly(seed: int) -> None:
-    source = records_in_memory(RandomSampler(seed=seed)).study.ask()
+    source = study_by(RandomSampler(seed=seed)).ask()
     chosen = distributions.suggest(BOUND, RECIPE, source)
     known = {d.path: d.domain for d in distributions.dimensions(BOUND, RECIPE)}
-    study = records_in_memory(RandomSampler(seed=seed + 1)).study
-    study.enqueue_trial(distributions.parameters(chosen.values, known))
+    study = study_by(RandomSampler(seed=seed + 1))
+    study.enqueue_trial(distributions.answers(chosen.values, known).parameters)
     assert distributions.suggest(BOUND, RECIPE, study.ask()) == chosen
 
 
@@ -57,7 +62,7 @@ def test_options_that_python_takes_for_equal_stay_apart() -> None:
     bound = space.bind(ToyAnatomy())
     seen = set()
     for seed in range(40):
-        trial = records_in_memory(RandomSampler(seed=seed)).study.ask()
+        trial = study_by(RandomSampler(seed=seed)).ask()
         drawn = distributions.suggest(bound, Recipe(), trial)
         value = drawn.values["toy_knob.sharpness"]
         seen.add((type(value).__name__, value))
@@ -76,7 +81,7 @@ def test_parameters_of_another_space_are_refused() -> None:
 
 def test_steps_and_logarithms_reach_optuna() -> None:
     space = SearchSpace(Knob(size=Integer(2, 10, step=4)))
-    study = records_in_memory(RandomSampler(seed=0)).study
+    study = study_by(RandomSampler(seed=0))
     recipe = Recipe(learning_rate=Real(1e-5, 1e-1, log=True))
     for _ in range(30):
         distributions.suggest(space.bind(ToyAnatomy()), recipe, study.ask())

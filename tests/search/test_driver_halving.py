@@ -11,7 +11,8 @@ import pytest
 from peftnas.search.jobs import TrialJob, TrialResult
 from peftnas.search.outcomes import outcome, rungs_of
 from peftnas.search.pareto import minimised, ranks
-from tests.search.test_driver import Run, Workers, well
+from peftnas.search.pool_protocol import Event
+from tests.search.test_driver import Outcome, Run, Workers, well
 from tests.search.toys import train
 
 RUNGS = ((10, 30, 300), 3)
@@ -175,3 +176,44 @@ def test_a_trial_handed_back_is_no_loss(tmp_path: Path) -> None:
     assert run() == "done"
     assert "losses" not in run.records.trials()[1].user_attrs
     assert run.records.numbers("failed") == []
+
+
+class Recovering(Workers):
+    """One worker that is replaced after some jobs: for a while nobody is idle, and nothing runs.
+
+    Args:
+        end: what becomes of jobs.
+        after: numbers of jobs after which it is replaced.
+        calls: of ``next_event`` until the next one is up.
+    """
+
+    def __init__(self, end: Outcome, after: set[int], calls: int = 5) -> None:
+        super().__init__(1, end)
+        self._after, self._calls, self._away = after, calls, 0
+
+    @property
+    def idle(self) -> int:
+        return 0 if self._away else super().idle
+
+    def next_event(self, timeout: float | None = None) -> Event | None:
+        if self._away:
+            self._away -= 1
+            return None
+        event = super().next_event(timeout)
+        if event is not None and len(self.starts) in self._after:
+            self._away = self._calls
+        return event
+
+
+def test_it_waits_for_a_worker_that_is_replaced_before_the_last_promotions(tmp_path: Path) -> None:
+    run = Run(tmp_path, Recovering(well, {9, 10, 12}), target=9, rungs=RUNGS)
+    assert run() == "done"
+    assert by_rung(run) == {10: 9, 30: 3, None: 1}
+
+
+def test_it_waits_for_a_worker_that_is_replaced_while_proposals_are_on_their_way(
+    tmp_path: Path,
+) -> None:
+    run = Run(tmp_path, Recovering(well, {1, 2, 3, 4}), target=5)
+    assert run() == "done"
+    assert len(run.records.numbers("complete")) == 5

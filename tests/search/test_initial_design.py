@@ -100,5 +100,10 @@ def test_a_space_smaller_than_the_design_is_trained_whole() -> None:
 
 def test_only_a_sampler_that_starts_at_random_and_wants_cheap_points_spreads_them() -> None:
     accuracy = (objective("accuracy", METRICS, BACKBONE),)
-    assert {name for name in SAMPLERS if startup_trials(name, objectives())} == {"tpe", "gp"}
+    assert {name for name in SAMPLERS if startup_trials(name, objectives())} == {
+        "tpe",
+        "gp",
+        "evolution",
+        "surrogate",
+    }
     assert all(startup_trials(name, accuracy) == 0 for name in SAMPLERS)
