@@ -92,14 +92,14 @@ class Demand:
         """How many trials the study still needs when those under way get their first score."""
         if self.board.target is None:
             return float("inf")
-        ours = sum(work.records is self.records and work.rung == 0 for work in under_way)
+        ours = sum(work.records is self.records and not work.scored for work in under_way)
         return self.board.target - self.board.finished - ours
 
     def admits(self, work: Work, running: Iterable[Work]) -> bool:
         """Whether there is time for work, and the study is not full without it."""
         if self.over:
             return False
-        if work.records is not self.records or work.rung > 0:
+        if work.records is not self.records or work.scored:
             return True
         return self.lacks(running) > 0
 

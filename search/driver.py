@@ -215,7 +215,7 @@ class Driver:
     def _finished(self, work: Work, result: TrialResult) -> None:
         score = work.records.scorer.score(result)
         if score.result.status == "paused":
-            work.records.reached(work.number, score)
+            work.records.reached(work.number, work.rung, score)
         else:
             score = work.records.tell(work.number, result)
         self.timing.add(result, str(work.folder))
@@ -231,7 +231,7 @@ class Driver:
         self.standing.reached(work, score)
         self.intake.tell(work, score)
         self._count(score.result)
-        self.board.trained += work.rung == 0 and not score.failed
+        self.board.trained += not (work.scored or score.failed)
         self._renew_board()
 
     def _log_result(self, work: Work, score: Score) -> None:

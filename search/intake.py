@@ -94,9 +94,9 @@ class Intake:
             # proposed before it was enqueued by somebody
             self._refuse(Refusal(new.answers, "duplicate of trial", self._begun[new.plan.key]))
             return None
-        number = self._records.start(new.plan, new.answers)
+        number = self._records.start(new.plan, new.answers, self._standing.first_rung)
         self._name(new.ticket, number)
-        return self._standing.work(number, new.plan, new.ticket)
+        return self._standing.begin(number, new.plan, new.ticket)
 
     def enqueued(self) -> Work | None:
         """A trial that somebody enqueued; ``None`` without one."""
@@ -107,12 +107,12 @@ class Intake:
         if not self._enqueued:
             return None
         number, plan, answers = self._enqueued.popleft()
-        self._records.begin(number)
+        self._records.begin(number, self._standing.first_rung)
         ticket = -1 - number
         self._name(ticket, number)
         self._begun[plan.key] = ticket
         self._asker.know(plan, answers, ticket)
-        return self._standing.work(number, plan, ticket)
+        return self._standing.begin(number, plan, ticket)
 
     def forecast(self, numbers: Sequence[int]) -> tuple[Array, Array]:
         """What trials are expected to reach at the top; see ``Proposer.forecast``."""

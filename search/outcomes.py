@@ -23,6 +23,7 @@ Outcome = Literal["complete", "stopped", "failed", "refused", "enqueued", "runni
 
 FEASIBLE = "feasible"
 RUNGS = "rungs"
+UNDER_WAY = "under_way"
 LOSSES = "losses"  # how often a trial was lost, by cause
 
 
@@ -49,14 +50,21 @@ def rungs_of(trial: FrozenTrial) -> list[dict[str, Any]]:
     """What the trial reached at each rung so far, the top left out, lowest first.
 
     Returns:
-        An entry a rung: ``step``; ``values`` in the order of the objectives; ``metrics``;
-        ``constraints``, by text, met where <= 0; ``over``, sentences on those that are not.
+        An entry a rung: ``rung``, from 0; ``step``; ``values`` in the order of the objectives;
+        ``metrics``; ``constraints``, by text, met where <= 0; ``over``, sentences on those that
+        are not.
     """
     found: list[dict[str, Any]] = trial.user_attrs.get(RUNGS, [])
     return found
 
 
+def rung_under_way(trial: FrozenTrial) -> int:
+    """The rung that a running trial was last sent to train to."""
+    rung: int = trial.user_attrs.get(UNDER_WAY, 0)
+    return rung
+
+
 def waits(trial: FrozenTrial) -> bool:
     """Whether a running trial stands at a rung, its worker gone on to other work."""
-    under_way: int = trial.user_attrs.get("under_way", 0)
-    return len(rungs_of(trial)) > under_way
+    rungs = rungs_of(trial)
+    return bool(rungs) and rungs[-1]["rung"] >= rung_under_way(trial)

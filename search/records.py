@@ -18,7 +18,15 @@ from peftnas.search.constraints import Constraint
 from peftnas.search.distributions import Answers
 from peftnas.search.jobs import TrialResult
 from peftnas.search.objectives import Objective
-from peftnas.search.outcomes import LOSSES, RUNGS, Outcome, outcome, rungs_of
+from peftnas.search.outcomes import (
+    LOSSES,
+    RUNGS,
+    UNDER_WAY,
+    Outcome,
+    outcome,
+    rung_under_way,
+    rungs_of,
+)
 from peftnas.search.plans import Plan, plan_of
 from peftnas.search.scores import Score, Scorer, reason_of
 from peftnas.search.storage import together
@@ -78,9 +86,10 @@ class Records:
             self.study.set_user_attr(SAMPLER, dict(noted))
             self._sampler = dict(noted)
 
-    def start(self, plan: Plan, answers: Answers) -> int:
-        """Record that a trial will be trained as ``plan`` says; its number."""
-        return self._begin(answers, plan.attributes())
+    def start(self, plan: Plan, answers: Answers, rung: int = 0) -> int:
+        """Record that a trial will be trained as ``plan`` says, up to a rung; its number."""
+        sent = {UNDER_WAY: rung} if rung else {}
+        return self._begin(answers, plan.attributes() | sent)
 
     def enqueue(self, plan: Plan, answers: Answers) -> int:
         """Have a trial trained before the next proposal, by whoever runs the study; its number."""
@@ -108,8 +117,10 @@ class Records:
             (trial.number, plan, Answers.of(trial)) for trial, plan in planned if plan is not None
         ]
 
-    def begin(self, number: int) -> None:
-        """An enqueued trial is trained from here on."""
+    def begin(self, number: int, rung: int = 0) -> None:
+        """An enqueued trial is trained from here on, up to a rung."""
+        if rung:
+            self.promoted(number, rung)
         self.study._storage.set_trial_state_values(self._id(number), TrialState.RUNNING)
 
     def refused(self, answers: Answers, reason: str, **attributes: Any) -> int:
@@ -125,11 +136,12 @@ class Records:
 
     def promoted(self, number: int, rung: int) -> None:
         """Record that a trial trains on to this rung, so that it goes on after a restart."""
-        self._note(number, under_way=rung)
+        self._note(number, **{UNDER_WAY: rung})
 
-    def reached(self, number: int, score: Score) -> None:
+    def reached(self, number: int, rung: int, score: Score) -> None:
         """Record what a trial reached at a rung below the top."""
         entry = {
+            "rung": rung,
             "step": score.result.step,
             "values": score.values,
             "metrics": score.result.metrics,
@@ -203,7 +215,7 @@ class Records:
             if result is None or result.status == "paused":
                 rungs = rungs_of(trial)
                 if result is not None and (not rungs or rungs[-1]["step"] < result.step):
-                    self.reached(number, self.scorer.score(result))
+                    self.reached(number, rung_under_way(trial), self.scorer.score(result))
                 again[number] = plan
             else:
                 self.tell(number, result)

@@ -29,9 +29,9 @@ def retell(proposer: Proposer, records: Records, top: int) -> dict[int, int]:
         if plan is None or ended in ("refused", "enqueued"):
             continue
         ticket = tickets[trial.number] = proposer.know(plan, Answers.of(trial))
-        rungs = rungs_of(trial)
-        for rung, entry in enumerate(rungs[:top]):
-            proposer.tell(ticket, rung, entry["values"], entry["constraints"])
+        for entry in rungs_of(trial):
+            if entry["rung"] < top:
+                proposer.tell(ticket, entry["rung"], entry["values"], entry["constraints"])
         if ended in ("complete", "failed"):
             values = trial.values if ended == "complete" else None
             proposer.tell(ticket, top, values, trial.constraints)

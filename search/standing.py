@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from optuna.trial import FrozenTrial
+
 from peftnas.search.front import Front, FrontPoint
 from peftnas.search.halving import Forecast, Ladder
-from peftnas.search.outcomes import outcome, rungs_of, waits, within_limits
+from peftnas.search.outcomes import (
+    Outcome,
+    outcome,
+    rung_under_way,
+    rungs_of,
+    waits,
+    within_limits,
+)
 from peftnas.search.pareto import minimised
 from peftnas.search.plans import Plan, plan_of
 from peftnas.search.records import Records
 from peftnas.search.retention import checkpoint_folder, keep_only
+from peftnas.search.rung_correlation import first_rung
 from peftnas.search.scores import Score
 from peftnas.search.work import Work
 
@@ -28,6 +38,7 @@ class Standing:
 
     Attributes:
         finished: trials with a score, those that may still be promoted included.
+        first_rung: that new trials train to; it moves up where a rung is seen to say too little.
         front: of the trials that were trained whole.
     """
 
@@ -39,6 +50,7 @@ class Standing:
         reduction_factor: int = 2,
     ) -> None:
         self.finished = 0
+        self.first_rung = 0
         self.front = Front(records.objectives)
         self._records, self._out = records, out
         self._rungs = rungs
@@ -59,18 +71,26 @@ class Standing:
         """Optimiser steps of a rung; ``None``: the whole training."""
         return self._rungs[rung] if rung < self.top else None
 
-    def work(self, number: int, plan: Plan, ticket: int | None, rung: int = 0) -> Work:
-        """The training of a trial of the search up to a rung."""
+    def begin(self, number: int, plan: Plan, ticket: int | None) -> Work:
+        """A new trial, which trains to the first rung."""
+        if self._ladder is not None:
+            self._ladder.start(number, self.first_rung)
+        return self._work(number, plan, ticket, self.first_rung, scored=False)
+
+    def _work(
+        self, number: int, plan: Plan, ticket: int | None, rung: int, *, scored: bool
+    ) -> Work:
         folder = checkpoint_folder(self._out, number)
-        return Work(self._records, number, plan, folder, ticket, rung, self.until(rung))
+        until = self.until(rung)
+        return Work(self._records, number, plan, folder, ticket, rung, until, scored)
 
     def reached(self, work: Work, score: Score) -> None:
         """A trial came to the end of its work, well or by its own fault."""
         point = self._point(score.values) if not (score.failed or score.over) else None
-        if work.rung == 0 and not score.failed:
-            self.finished += 1
-        elif score.failed and work.rung > 0:
-            self.finished -= 1
+        if score.failed:
+            self.finished -= work.scored
+        else:
+            self.finished += not work.scored
         if self._ladder is not None:
             self._ladder.record(work.number, work.rung, point)
         if work.rung < self.top:
@@ -78,12 +98,14 @@ class Standing:
                 self._waiting[work.number] = work
             elif not score.failed:
                 self._records.stop(work.number, "; ".join(score.over))
-        elif point is not None:
-            self._on_front(work.number, score.values, work.plan.words)
+        else:
+            self._look_at_rungs()
+            if point is not None:
+                self._on_front(work.number, score.values, work.plan.words)
 
     def gave_up(self, work: Work) -> None:
         """A trial was lost too often; it counts no more."""
-        self.finished -= work.rung > 0
+        self.finished -= work.scored
         if self._ladder is not None:
             self._ladder.record(work.number, work.rung, None)
 
@@ -99,7 +121,7 @@ class Standing:
             return None
         before = self._waiting.pop(promotion.trial)
         self._records.promoted(promotion.trial, promotion.rung)
-        return self.work(before.number, before.plan, before.ticket, promotion.rung)
+        return self._work(before.number, before.plan, before.ticket, promotion.rung, scored=True)
 
     def restore(self, tickets: dict[int, int]) -> list[Work]:
         """Take in what the study holds; the work that an earlier run left under way.
@@ -113,27 +135,46 @@ class Standing:
             if plan is None or ended in ("refused", "enqueued"):
                 continue
             number, rungs = trial.number, rungs_of(trial)
-            for rung, entry in enumerate(rungs[: len(self._rungs)]):
-                self._record(number, rung, None if entry["over"] else entry["values"])
-            if ended == "complete":
-                self._record(number, self.top, trial.values if within_limits(trial) else None)
-                if within_limits(trial):
-                    self._on_front(number, trial.values, plan.words)
-            elif ended == "failed":
-                self._record(number, len(rungs), None)
+            self._recall(trial, ended)
             scored = ended == "running" and bool(rungs)
             self.finished += ended in ("complete", "stopped") or scored
-            if ended == "running":
-                work = self.work(number, plan, tickets.get(number), len(rungs))
-                if waits(trial):
-                    self._wait(work)
-                    continue
-                under_way.append(work)
+            if ended != "running":
                 if self._ladder is not None:
-                    self._ladder.under_way(number, work.rung)
-            elif self._ladder is not None:
-                self._ladder.retire(number)
+                    self._ladder.retire(number)
+                continue
+            rung = rungs[-1]["rung"] if waits(trial) else rung_under_way(trial)
+            work = self._work(number, plan, tickets.get(number), rung, scored=scored)
+            if waits(trial):
+                self._wait(work, rungs[-1]["over"])
+                continue
+            under_way.append(work)
+            if self._ladder is not None and scored:
+                self._ladder.under_way(number, rung)
+        self._look_at_rungs()
         return under_way
+
+    def _recall(self, trial: FrozenTrial, ended: Outcome) -> None:
+        """Put what a stored trial reached on the ladder and the front."""
+        number, rungs = trial.number, rungs_of(trial)
+        if self._ladder is not None:
+            first = rungs[0]["rung"] if rungs else rung_under_way(trial)
+            self._ladder.start(number, first)
+            for entry in rungs:
+                if entry["rung"] < self.top:
+                    self._record(number, entry["rung"], None if entry["over"] else entry["values"])
+        if ended == "complete":
+            within = within_limits(trial)
+            self._record(number, self.top, trial.values if within else None)
+            if within:
+                self._on_front(number, trial.values, trial.user_attrs["words"])
+        elif ended == "failed":
+            self._record(number, rung_under_way(trial), None)
+
+    def _look_at_rungs(self) -> None:
+        """Let new trials start where a rung tells who wins."""
+        if self._ladder is not None:
+            results = [self._ladder.results(rung) for rung in range(self.top + 1)]
+            self.first_rung = max(self.first_rung, first_rung(results))
 
     def stop_waiting(self) -> None:
         """End the trials that wait at a rung: nothing will be promoted any more."""
@@ -147,16 +188,14 @@ class Standing:
         """Remove the checkpoints of trials that are neither on the front nor to be trained on."""
         keep_only(self._out / "checkpoints", self.front.numbers | under_way | set(self._waiting))
 
-    def _wait(self, work: Work) -> None:
+    def _wait(self, work: Work, over: list[str]) -> None:
         """A trial that waits at a rung for its promotion, if its checkpoint is still there."""
-        over = rungs_of(self._records.trials()[work.number])[-1]["over"]
-        if over or not work.folder.is_dir():
-            self._records.stop(work.number, "; ".join(over) or "its checkpoint is gone")
-            if self._ladder is not None:
-                self._ladder.retire(work.number)
+        if not over and work.folder.is_dir():
+            self._waiting[work.number] = work
             return
-        reached = self.work(work.number, work.plan, work.ticket, work.rung - 1)
-        self._waiting[work.number] = reached
+        self._records.stop(work.number, "; ".join(over) or "its checkpoint is gone")
+        if self._ladder is not None:
+            self._ladder.retire(work.number)
 
     def _record(self, number: int, rung: int, values: list[float] | None) -> None:
         if self._ladder is not None:

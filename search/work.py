@@ -22,6 +22,7 @@ class Work:
         ticket: what the proposer calls it; ``None`` for a baseline.
         rung: that it trains to, counted from 0.
         until: optimiser steps of that rung; ``None``: the whole training.
+        scored: whether the trial has a score, at a lower rung.
         memory_bytes: what its worker must have at least; 0: any will do.
     """
 
@@ -32,6 +33,7 @@ class Work:
     ticket: int | None = None
     rung: int = 0
     until: int | None = None
+    scored: bool = False
     memory_bytes: int = 0
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,32 @@ def test_it_waits_for_a_worker_that_is_replaced_while_proposals_are_on_their_way
     run = Run(tmp_path, Recovering(well, {1, 2, 3, 4}), target=5)
     assert run() == "done"
     assert len(run.records.numbers("complete")) == 5
+
+
+def test_where_the_first_rung_tells_nothing_new_trials_start_above_it(tmp_path: Path) -> None:
+    def end(job: TrialJob, attempt: int) -> TrialResult:
+        result = train(job)
+        if job.until != 10:
+            return result
+        # the better a trial would be, the worse it looks at first
+        return replace(result, metrics={"accuracy": 1.0 - train(whole(job)).metrics["accuracy"]})
+
+    def whole(job: TrialJob) -> TrialJob:
+        return replace(job, until=None)
+
+    pool = Workers(2, end)
+    rungs = ((10, 30, 300), 2)
+    run = Run(tmp_path, pool, target=100, rungs=rungs)
+    assert run() == "done"
+    assert run.standing.first_rung == 1
+    counts = by_rung(run)
+    above = [t for t in run.records.trials() if rungs_of(t) and rungs_of(t)[0]["step"] == 30]
+    assert above and counts[10] + len(above) == 100 == run.standing.finished
+    assert max(trainings(run).values()) == 1
+    assert len(run.records.numbers("complete", "stopped")) == 100
+
+    again = Run(tmp_path, Workers(2, end), target=110, rungs=rungs)
+    assert again.standing.first_rung == 1 and again.standing.finished == 100
+    assert again() == "done"
+    assert by_rung(again)[10] == counts[10]
+    assert len(again.records.numbers("complete", "stopped")) == 110
