@@ -66,9 +66,13 @@ class Live:
             return
         self._written = self.clock()
         now = {"at": time.time(), "workers": [asdict(one) for one in self.workers()]}
-        draft = self.folder / f".live.{os.getpid()}"
-        draft.write_text(json.dumps(now | {"costs": asdict(self.costs)} | facts))
-        os.replace(draft, _file(self.folder))
+        draft = self.folder / ".live.part"  # one process writes here at a time
+        try:
+            draft.write_text(json.dumps(now | {"costs": asdict(self.costs)} | facts))
+            os.replace(draft, _file(self.folder))
+        except OSError:
+            # a full disk ends a run where the study cannot be written, not for a display
+            draft.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove the file."""
