@@ -25,6 +25,9 @@ from peftnas.search.proposals import Found, Proposer
 Array = NDArray[np.float64]
 
 
+_POLL_S = 0.2
+
+
 class Asker:
     """Runs a proposer in a thread of its own.
 
@@ -41,14 +44,15 @@ class Asker:
         self.ask_s, self.asks = 0.0, 0
         self._proposer = proposer
         self._commands: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._found: SimpleQueue[Found | BaseException] = SimpleQueue()
+        self._found: SimpleQueue[Found] = SimpleQueue()
         self._over = False
+        self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="asker", daemon=True)
 
     def request(self) -> None:
         """Ask for one more proposal, which :meth:`take` gives later."""
+        self._put(self._propose)
         self.wanted += 1
-        self._commands.put(self._propose)
 
     def tell(
         self,
@@ -58,11 +62,15 @@ class Asker:
         constraints: Mapping[str, float],
     ) -> None:
         """As ``Proposer.tell``; known to every proposal that is requested later."""
-        self._commands.put(partial(self._proposer.tell, ticket, rung, values, constraints))
+        self._put(partial(self._proposer.tell, ticket, rung, values, constraints))
 
     def know(self, plan: Plan, answers: Answers, ticket: int) -> None:
         """As ``Proposer.know``; known to every proposal that is requested later."""
-        self._commands.put(partial(self._proposer.know, plan, answers, ticket))
+        self._put(partial(self._proposer.know, plan, answers, ticket))
+
+    def forget(self, ticket: int) -> None:
+        """As ``Proposer.forget``; known to every proposal that is requested later."""
+        self._put(partial(self._proposer.forget, ticket))
 
     def forecast(self, tickets: Sequence[int]) -> tuple[Array, Array]:
         """As ``Proposer.forecast``, from all that was told before; waits for what was requested.
@@ -70,19 +78,13 @@ class Asker:
         Raises:
             Exception: whatever the proposer raised.
         """
-        answer: SimpleQueue[tuple[Array, Array] | BaseException] = SimpleQueue()
-
-        def work() -> None:
+        answer: SimpleQueue[tuple[Array, Array]] = SimpleQueue()
+        self._put(lambda: answer.put(self._proposer.forecast(tickets)))
+        while True:
             try:
-                answer.put(self._proposer.forecast(tickets))
-            except BaseException as error:  # raised again in the thread that asked
-                answer.put(error)
-
-        self._commands.put(work)
-        found = answer.get()
-        if isinstance(found, BaseException):
-            raise found
-        return found
+                return answer.get(timeout=_POLL_S)
+            except Empty:
+                self._raise_again()
 
     def take(self, timeout: float = 0.0) -> Found | None:
         """The answer to the oldest open request.
@@ -99,9 +101,8 @@ class Asker:
         try:
             found = self._found.get(timeout=timeout) if timeout else self._found.get_nowait()
         except Empty:
+            self._raise_again()
             return None
-        if isinstance(found, BaseException):
-            raise found
         self.wanted -= 1
         return found
 
@@ -119,13 +120,24 @@ class Asker:
         self._commands.put(None)
         # a slow sampler may be in the middle of an ask whose answer nobody needs
         self._thread.join(timeout=60.0)
+        if error is None:
+            self._raise_again()
+
+    def _put(self, command: Callable[[], object]) -> None:
+        self._raise_again()
+        self._commands.put(command)
+
+    def _raise_again(self) -> None:
+        """Raise here what ended the thread."""
+        if self._error is not None:
+            raise self._error
 
     def _work(self) -> None:
         while (command := self._commands.get()) is not None:
             try:
                 command()
-            except BaseException as error:  # raised again where the driver takes the answer
-                self._found.put(error)
+            except BaseException as error:  # raised again in the thread that asks
+                self._error = error
                 return
 
     def _propose(self) -> None:

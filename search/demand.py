@@ -97,7 +97,7 @@ class Demand:
 
     def admits(self, work: Work, running: Iterable[Work]) -> bool:
         """Whether there is time for work, and the study is not full without it."""
-        if self.over:
+        if self.over or self.failing:
             return False
         if work.records is not self.records or work.scored:
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,10 @@ class DiskLimit:
 def used_bytes(folder: Path) -> int:
     """What the files of a folder hold; those that vanish meanwhile hold nothing."""
     total = 0
-    for file in folder.rglob("*"):
-        try:
-            if file.is_file():
-                total += file.stat().st_size
-        except FileNotFoundError:
-            continue
+    for where, _, files in os.walk(folder):
+        for name in files:
+            try:
+                total += os.stat(os.path.join(where, name)).st_size
+            except FileNotFoundError:
+                continue
     return total

@@ -128,6 +128,9 @@ class Driver:
 
     def _submit(self) -> None:
         """Hand work to idle workers."""
+        for large in [one for one in self._waiting if self.mishaps.too_large(one)]:
+            self._waiting.remove(large)
+            self._finished(large, TrialResult("failed", cause="out_of_memory", error=TOO_LARGE))
         while self.pool.idle:
             work = self._next_work()
             if work is None:
@@ -148,7 +151,7 @@ class Driver:
 
     def _next_work(self) -> Work | None:
         """What the next idle worker does: what was left, a promotion, a new trial."""
-        if self.demand.over:
+        if self.demand.over or self.demand.failing:
             return None
         for waiting in self._waiting:
             if self._may_start(waiting) and self.pool.fits(waiting.job()) == "now":
@@ -163,9 +166,7 @@ class Driver:
         return work
 
     def _may_start(self, work: Work) -> bool:
-        return self.demand.admits(work, self._running.values()) and not self.mishaps.too_large(
-            work
-        )
+        return self.demand.admits(work, self._running.values())
 
     def _may_go_on(self, idle: bool) -> bool:
         """Whether something is under way, or waits for a worker to come up.
@@ -173,12 +174,13 @@ class Driver:
         Args:
             idle: whether there was a worker when work was handed out last.
         """
-        if self._running or self._takes_proposals():
+        if self._running or self._takes_proposals() or self._wants_proposal():
             return True
         if any(map(self._may_start, self._waiting)):
             return True
         # who is promoted is only asked for a worker
-        return not idle and self.standing.waiting > 0 and not self.demand.over
+        ends = self.demand.over or self.demand.failing
+        return not idle and self.standing.waiting > 0 and not ends
 
     def _takes_proposals(self) -> bool:
         """Whether some are on their way and will be trained."""
@@ -250,8 +252,11 @@ class Driver:
     def _gave_up(self, work: Work, decision: GiveUp) -> None:
         """A trial was lost too often for a reason that is not its own."""
         work.records.give_up(work.number, decision.reason)
-        if work.records is self.records:
+        if work.records is not self.records:
+            shutil.rmtree(work.folder, ignore_errors=True)
+        else:
             self.standing.gave_up(work)
+            self.intake.forget(work)
             self._count(None)
             self._renew_board()
         self.progress.note(f"{work.label}: given up, {decision.reason}")
@@ -280,12 +285,9 @@ class Driver:
     def _end(self) -> Stopped:
         """Leave nothing running for ever; why it ended."""
         why = self._why_ended()
-        for work in list(self._waiting):
-            if self.mishaps.too_large(work):
-                self._finished(work, TrialResult("failed", cause="out_of_memory", error=TOO_LARGE))
-            elif work.records is not self.records:
-                work.records.refuse(work.number, "time was up before it started")
-            elif why not in ("time", "interrupted", "disk"):
+        for work in self._waiting:
+            # what was begun goes on in the next run, where there can be one
+            if why in ("done", "exhausted") and not work.scored:
                 work.records.refuse(work.number, NOT_NEEDED)
         self._waiting.clear()
         if why in ("done", "exhausted"):
@@ -295,13 +297,19 @@ class Driver:
 
     def _why_ended(self) -> Stopped:
         if self.board.target is not None and self.board.finished >= self.board.target:
-            early = self.demand.over and self.standing.waiting
-            return self._by_time() if early else "done"
+            if self.demand.over and (self.standing.waiting or self._scored_waiting()):
+                return self._by_time()
+            if not self._scored_waiting():
+                return "done"
         if self.demand.failing:
             return "failing"
         if self.intake.exhausted and not self.demand.over:
             return "exhausted"
         return self._by_time()
+
+    def _scored_waiting(self) -> bool:
+        """Whether trials that were to train on could not."""
+        return any(work.scored for work in self._waiting)
 
     def _by_time(self) -> Stopped:
         """What nothing may start for any more."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,19 @@ from peftnas.search.standing import Standing
 from peftnas.search.work import Work
 
 Array = NDArray[np.float64]
+
+
+def renamed(noted: Mapping[str, Any], names: Mapping[int, int]) -> dict[str, Any]:
+    """What a sampler noted of a study, its trials under other names; those without one left out.
+
+    Args:
+        noted: see ``SamplerView.system_attrs``: lists name trials.
+        names: new by old.
+    """
+    return {
+        key: [names[one] for one in value if one in names] if isinstance(value, list) else value
+        for key, value in noted.items()
+    }
 
 
 class Intake:
@@ -83,7 +97,7 @@ class Intake:
             return None
         for refusal in found.refusals:
             self._refuse(refusal)
-        self._records.sampler = found.sampler
+        self._records.sampler = renamed(found.sampler, self._numbers)
         new = found.proposal
         if new is None:
             if not self.exhausted:
@@ -92,8 +106,12 @@ class Intake:
             return None
         if new.plan.key in self._begun:
             # proposed before it was enqueued by somebody
-            self._refuse(Refusal(new.answers, "duplicate of trial", self._begun[new.plan.key]))
+            twin = self._begun[new.plan.key]
+            self._refuse(Refusal(new.answers, "duplicate of trial", twin))
+            self._numbers[new.ticket] = self._numbers[twin]  # repeats of it name that trial
+            self._asker.forget(new.ticket)
             return None
+        self._begun[new.plan.key] = new.ticket
         number = self._records.start(new.plan, new.answers, self._standing.first_rung)
         self._name(new.ticket, number)
         return self._standing.begin(number, new.plan, new.ticket)
@@ -107,6 +125,11 @@ class Intake:
         if not self._enqueued:
             return None
         number, plan, answers = self._enqueued.popleft()
+        if plan.key in self._begun:
+            twin = self._numbers[self._begun[plan.key]]
+            self._records.begin(number)  # Optuna ends running trials only
+            self._records.refuse(number, f"duplicate of trial {twin}")
+            return None
         self._records.begin(number, self._standing.first_rung)
         ticket = -1 - number
         self._name(ticket, number)
@@ -117,6 +140,11 @@ class Intake:
     def forecast(self, numbers: Sequence[int]) -> tuple[Array, Array]:
         """What trials are expected to reach at the top; see ``Proposer.forecast``."""
         return self._asker.forecast([self._tickets[number] for number in numbers])
+
+    def forget(self, work: Work) -> None:
+        """A trial was given up, for no reason that the sampler should learn."""
+        if work.ticket is not None:
+            self._asker.forget(work.ticket)
 
     def tell(self, work: Work, score: Score) -> None:
         """Let the sampler know what a trial reached; every later request knows it too."""

@@ -152,6 +152,10 @@ class Proposer:
         """
         self._view.tell(ticket, rung, values, constraints)
 
+    def forget(self, ticket: int) -> None:
+        """A trial is not trained after all, for no reason that the sampler should learn."""
+        self._view.forget(ticket)
+
     def forecast(self, tickets: Sequence[int]) -> tuple[Array, Array]:
         """What trials are expected to reach at the top, from all that is known.
 

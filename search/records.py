@@ -119,9 +119,9 @@ class Records:
 
     def begin(self, number: int, rung: int = 0) -> None:
         """An enqueued trial is trained from here on, up to a rung."""
+        self.study._storage.set_trial_state_values(self._id(number), TrialState.RUNNING)
         if rung:
             self.promoted(number, rung)
-        self.study._storage.set_trial_state_values(self._id(number), TrialState.RUNNING)
 
     def refused(self, answers: Answers, reason: str, **attributes: Any) -> int:
         """Record a proposal that is not trained, and why; its number."""

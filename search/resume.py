@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 
 from peftnas.search.distributions import Answers
+from peftnas.search.intake import renamed
 from peftnas.search.jobs import TrialResult
-from peftnas.search.outcomes import outcome, rungs_of
+from peftnas.search.outcomes import outcome, rung_under_way, rungs_of
 from peftnas.search.plans import plan_of
 from peftnas.search.proposals import Proposer
 from peftnas.search.records import Records
@@ -32,10 +33,13 @@ def retell(proposer: Proposer, records: Records, top: int) -> dict[int, int]:
         for entry in rungs_of(trial):
             if entry["rung"] < top:
                 proposer.tell(ticket, entry["rung"], entry["values"], entry["constraints"])
-        if ended in ("complete", "failed"):
-            values = trial.values if ended == "complete" else None
-            proposer.tell(ticket, top, values, trial.constraints)
-    proposer.go_on(records.sampler)
+        if ended == "complete":
+            proposer.tell(ticket, top, trial.values, trial.constraints)
+        elif trial.user_attrs.get("given_up"):
+            proposer.forget(ticket)
+        elif ended == "failed":
+            proposer.tell(ticket, min(rung_under_way(trial), top), None, trial.constraints)
+    proposer.go_on(renamed(records.sampler, tickets))
     return tickets
 
 

@@ -22,7 +22,7 @@ from peftnas.search.live import Live
 from peftnas.search.log import EventLog
 from peftnas.search.mishaps import Mishaps
 from peftnas.search.objectives import COSTS, MEASURED
-from peftnas.search.outcomes import outcome, rungs_of
+from peftnas.search.outcomes import outcome, rungs_of, waits
 from peftnas.search.pool_protocol import Pool
 from peftnas.search.preflight import Prepared
 from peftnas.search.progress import Board, show
@@ -133,6 +133,10 @@ class SingleRun:
                     ahead=max(1, len(workers.workers())),
                     first=work,
                 )
+                for trial in self.records.trials():
+                    if outcome(trial) == "running" and "result" in trial.user_attrs:
+                        folder = str(checkpoint_folder(self.out, trial.number))
+                        driver.timing.remember(folder, trial.user_attrs["result"]["timing"])
                 try:
                     return driver.run(), driver
                 finally:
@@ -191,13 +195,12 @@ class SingleRun:
             out=str(self.out),
             stopped=stopped,
             kept=self.kept,
-            trained=self.board.finished - self.kept,
+            trained=max(0, self.board.finished - self.kept),
             whole=len(self.records.numbers("complete")),
             resumed=self.told + len(self.left),
             failed=self.board.failed,
             refused=self.board.refused,
-            handed_back=len(self.records.numbers("running"))
-            + len(self.baselines.numbers("running")),
+            handed_back=_under_way(self.records) + _under_way(self.baselines),
             last_failure=failures[-1] if failures else "",
             timing=driver.timing.summary(driver.ahead) if driver else {"trials": 0},
             wall_s=time.monotonic() - started,
@@ -238,3 +241,8 @@ class SingleRun:
             folder = baseline_folder(self.out, number)
             work.append(Work(self.baselines, number, plan, folder))
         return work
+
+
+def _under_way(records: Records) -> int:
+    """Trials that train or were handed back; those that stand at a rung are none of them."""
+    return sum(outcome(trial) == "running" and not waits(trial) for trial in records.trials())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
@@ -121,7 +122,8 @@ class Standing:
             return None
         before = self._waiting.pop(promotion.trial)
         self._records.promoted(promotion.trial, promotion.rung)
-        return self._work(before.number, before.plan, before.ticket, promotion.rung, scored=True)
+        work = self._work(before.number, before.plan, before.ticket, promotion.rung, scored=True)
+        return replace(work, memory_bytes=before.memory_bytes)
 
     def restore(self, tickets: dict[int, int]) -> list[Work]:
         """Take in what the study holds; the work that an earlier run left under way.

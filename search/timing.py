@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,10 @@ class Timing:
         """A worker got a trial."""
         if self._first is None:
             self._first = self.clock()
+
+    def remember(self, trial: str, timing: Mapping[str, float]) -> None:
+        """What a trial had taken in earlier runs, so that it does not count in this one."""
+        self._sums[trial] = dict(timing)
 
     def add(self, result: TrialResult, trial: str = "") -> None:
         """A worker gave a result.

@@ -30,10 +30,10 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from peftnas.search.objectives import Direction
+from peftnas.search.sampling.changing_storage import ChangingStorage
 from peftnas.search.sampling.extrapolation import Extrapolation
 from peftnas.search.sampling.forecasts import Forecasts
 from peftnas.search.sampling.seen import Seen, Training, seen_of
@@ -73,7 +73,7 @@ class SamplerView:
         self.n_rungs = n_rungs
         self.directions = tuple(directions)
         self._keys = tuple(constraints)
-        self._storage = _Storage()
+        self._storage = ChangingStorage()
         with quiet_optuna():
             self._study = optuna.create_study(
                 storage=self._storage, sampler=sampler, directions=list(directions)
@@ -164,6 +164,21 @@ class SamplerView:
             # Study.add_trial is this call, but does not say which trial it made
             frozen._trial_id = self._storage.create_new_trial(self._study_id, frozen)
         self._enter(number, frozen, group)
+
+    def forget(self, number: int) -> None:
+        """A training that is not done after all: it leaves no trace.
+
+        Args:
+            number: of an accepted or added training without a result.
+        """
+        seen = self.seen[self._first[number]]
+        if len(seen.trainings) > 1:
+            del seen.trainings[number]
+            return
+        ended = copy.copy(self._storage.get_trial(seen.trial_id))
+        ended.state = TrialState.FAIL
+        self._storage.replace(ended)
+        del self.seen[self._first.pop(number)]
 
     def tell(
         self,
@@ -335,13 +350,3 @@ class Watches:
 
 
 _PARENTS = ":parent:"  # Optuna's NSGA samplers keep the chosen parents of each generation
-
-
-class _Storage(InMemoryStorage):
-    """In memory, and trials that ended may get other values."""
-
-    def replace(self, trial: FrozenTrial) -> None:
-        # no public call changes what was told; making the study anew for each promotion would
-        # cost more than training
-        with self._lock:
-            self._set_trial(trial._trial_id, trial)

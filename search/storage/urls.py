@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from peftnas.search.errors import UsageError
 
 MEMORY = "memory"
 """In place of a URL: a storage of this process alone, forgotten when it ends."""
+
+_SECRETS = ("password", "sslpassword", "passfile")
 
 TESTED = ("sqlite", "postgresql")
 """Databases that the tests of this package run on."""
@@ -33,11 +36,12 @@ def parsed(url: str) -> URL:
         return make_url(sqlite_url(Path(_memory_folder().name)))
     try:
         return make_url(url)
-    except sqlalchemy.exc.ArgumentError as error:
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        # not chained: the reason may spell the password
         raise UsageError(
             "storage must be a database URL such as sqlite:///runs/study.db or "
-            f"postgresql+psycopg://user@host/database, got {url!r}"
-        ) from error
+            f"postgresql+psycopg://user@host/database, got {_without_secrets(url)!r}"
+        ) from None
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -70,7 +74,17 @@ def untested_note(url: str) -> str:
 
 def shown(url: str) -> str:
     """The URL for messages, its password hidden."""
-    return url if url == MEMORY else parsed(url).render_as_string(hide_password=True)
+    if url == MEMORY:
+        return url
+    found = parsed(url)
+    query = {name: "***" if name in _SECRETS else value for name, value in found.query.items()}
+    return found.set(query=query).render_as_string(hide_password=True).replace("%2A", "*")
+
+
+def _without_secrets(text: str) -> str:
+    """A text that was meant as a URL, without what stands before an @ or for a password."""
+    text = re.sub(r":/*[^@]*@", "://***@", text)
+    return re.sub(rf"((?:{'|'.join(_SECRETS)})=)[^&]*", r"\1***", text)
 
 
 @functools.cache
