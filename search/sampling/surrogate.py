@@ -22,7 +22,8 @@ from peftnas.search.pareto import non_dominated
 from peftnas.search.sampling.evolution import Evolution
 from peftnas.search.sampling.gain import ExpectedGain
 from peftnas.search.sampling.variation import Params
-from peftnas.search.sampling.view import SamplerView, Watches
+from peftnas.search.sampling.view import SamplerView
+from peftnas.search.sampling.watches import Watches
 
 CANDIDATES = 600
 _FRESH = 1 / 3

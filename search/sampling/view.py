@@ -37,6 +37,7 @@ from peftnas.search.sampling.changing_storage import ChangingStorage
 from peftnas.search.sampling.extrapolation import Extrapolation
 from peftnas.search.sampling.forecasts import Forecasts
 from peftnas.search.sampling.seen import Seen, Training, seen_of
+from peftnas.search.sampling.watches import Watches
 from peftnas.search.storage import quiet_optuna
 
 Array = NDArray[np.float64]
@@ -339,14 +340,6 @@ class SamplerView:
                 value = [self.seen[one].trial_id for one in value if one in self.seen]
             self._storage.set_study_system_attr(self._study_id, key, value)
         self._restored.clear()
-
-
-class Watches:
-    """A sampler that learns from the rungs themselves, not from predicted values alone."""
-
-    def watch(self, view: SamplerView) -> None:
-        """Called once, before the first ask."""
-        raise NotImplementedError
 
 
 _PARENTS = ":parent:"  # Optuna's NSGA samplers keep the chosen parents of each generation

@@ -25,6 +25,7 @@ from peftnas.search.storage import (
     untested_note,
     urls,
 )
+from peftnas.search.storage.urls import parsed, shown
 from tests.search.storage.places import SqlitePlace
 from tests.search.storage.writing_process import CONTENT, DIRECTIONS
 
@@ -149,3 +150,29 @@ def test_tables_of_an_optuna_that_is_not_known_are_read_by_optuna(
 def test_a_driver_gets_the_patient_one(tmp_path: Path) -> None:
     assert isinstance(open_to_write(sqlite_url(tmp_path)), PatientStorage)
     assert type(open_storage(sqlite_url(tmp_path))) is StudyStorage
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://host/db?user=me&password=secret",
+        "postgresql+psycopg://me:secret@host/db",
+    ],
+)
+def test_a_password_is_never_shown(url: str) -> None:
+    assert "secret" not in shown(url) and "***" in shown(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg:/me:secret@host/db",
+        "postgresql://me:secret:host",
+        "postgresql://me:secret@host:port/db",
+    ],
+)
+def test_a_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(UsageError, match="must be a database URL") as refused:
+        parsed(url)
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None
