@@ -172,8 +172,12 @@ class Chaos:
                 continue
             try:
                 process = psutil.Process(pid)
-                if process.create_time() == created and process.status() != "zombie":
-                    found.append(f"{pid} {' '.join(process.cmdline())[:200]}")
+                if process.create_time() != created or process.status() == "zombie":
+                    continue
+                words = " ".join(process.cmdline())
+                # of the test's own process, as long as that lives
+                if "multiprocessing.resource_tracker" not in words:
+                    found.append(f"{pid} {words[:200]}")
             except psutil.NoSuchProcess:
                 continue
         return found
