@@ -19,7 +19,7 @@ help:  ## this list
 quickstart: $(VENV)/.run  ## a real search on real weights, then the report (ARGS="--trials 40" goes on)
 	$(BIN)/peftnas run quickstart --trials 20 --minutes 5 $(ARGS)
 
-test: $(VENV)/.dev  ## the default test tier (about 8 minutes on 2 cores)
+test: $(VENV)/.dev  ## the default test tier (about 12 minutes on 2 cores)
 	$(PYTEST) -n $(PROCESSES) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the slow tier: kills, chaos, full products
