@@ -84,6 +84,11 @@ class Demand:
         return self.board.deadline is not None and self.board.clock() >= self.board.deadline
 
     @property
+    def ends(self) -> bool:
+        """Whether nothing may start any more, for whatever reason."""
+        return self.over or self.failing
+
+    @property
     def failing(self) -> bool:
         """Whether too many trainings failed for new ones to start."""
         return self.failures.too_many(self.board.finished)
@@ -97,7 +102,7 @@ class Demand:
 
     def admits(self, work: Work, running: Iterable[Work]) -> bool:
         """Whether there is time for work, and the study is not full without it."""
-        if self.over or self.failing:
+        if self.ends:
             return False
         if work.records is not self.records or work.scored:
             return True
@@ -105,4 +110,4 @@ class Demand:
 
     def takes_new(self, running: Iterable[Work]) -> bool:
         """Whether a new trial may be started."""
-        return not (self.over or self.failing) and self.lacks(running) > 0
+        return not self.ends and self.lacks(running) > 0

@@ -151,7 +151,7 @@ class Driver:
 
     def _next_work(self) -> Work | None:
         """What the next idle worker does: what was left, a promotion, a new trial."""
-        if self.demand.over or self.demand.failing:
+        if self.demand.ends:
             return None
         for waiting in self._waiting:
             if self._may_start(waiting) and self.pool.fits(waiting.job()) == "now":
@@ -179,8 +179,7 @@ class Driver:
         if any(map(self._may_start, self._waiting)):
             return True
         # who is promoted is only asked for a worker
-        ends = self.demand.over or self.demand.failing
-        return not idle and self.standing.waiting > 0 and not ends
+        return not idle and self.standing.waiting > 0 and not self.demand.ends
 
     def _takes_proposals(self) -> bool:
         """Whether some are on their way and will be trained."""

@@ -41,6 +41,12 @@ def outcome(trial: FrozenTrial) -> Outcome:
     return "running"
 
 
+def scored(trial: FrozenTrial) -> bool:
+    """Whether the trial counts: it has a score, of a whole training or at a rung."""
+    ended = outcome(trial)
+    return ended in ("complete", "stopped") or (ended == "running" and bool(rungs_of(trial)))
+
+
 def within_limits(trial: FrozenTrial) -> bool:
     """Whether a finished trial meets every constraint; only such a one can be on a front."""
     return all(violation <= 0 for violation in trial.constraints.values())

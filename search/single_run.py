@@ -22,7 +22,7 @@ from peftnas.search.live import Live
 from peftnas.search.log import EventLog
 from peftnas.search.mishaps import Mishaps
 from peftnas.search.objectives import COSTS, MEASURED
-from peftnas.search.outcomes import outcome, rungs_of, waits
+from peftnas.search.outcomes import outcome, rungs_of, scored, waits
 from peftnas.search.pool_protocol import Pool
 from peftnas.search.preflight import Prepared
 from peftnas.search.progress import Board, show
@@ -143,12 +143,8 @@ class SingleRun:
                     live.close()
 
     def _scored(self) -> int:
-        """Trials that count: with a score, of a whole training or at a rung."""
-        return sum(
-            outcome(trial) in ("complete", "stopped")
-            or (outcome(trial) == "running" and bool(rungs_of(trial)))
-            for trial in self.records.trials()
-        )
+        """How many trials count."""
+        return sum(map(scored, self.records.trials()))
 
     def _refuse_unscored(self) -> None:
         """The number is full: what was left counts only where a rung was reached."""

@@ -14,6 +14,7 @@ from peftnas.search.outcomes import (
     outcome,
     rung_under_way,
     rungs_of,
+    scored,
     waits,
     within_limits,
 )
@@ -138,19 +139,18 @@ class Standing:
                 continue
             number, rungs = trial.number, rungs_of(trial)
             self._recall(trial, ended)
-            scored = ended == "running" and bool(rungs)
-            self.finished += ended in ("complete", "stopped") or scored
+            self.finished += scored(trial)
             if ended != "running":
                 if self._ladder is not None:
                     self._ladder.retire(number)
                 continue
             rung = rungs[-1]["rung"] if waits(trial) else rung_under_way(trial)
-            work = self._work(number, plan, tickets.get(number), rung, scored=scored)
+            work = self._work(number, plan, tickets.get(number), rung, scored=bool(rungs))
             if waits(trial):
                 self._wait(work, rungs[-1]["over"])
                 continue
             under_way.append(work)
-            if self._ladder is not None and scored:
+            if self._ladder is not None and rungs:
                 self._ladder.under_way(number, rung)
         self._look_at_rungs()
         return under_way

@@ -33,6 +33,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from peftnas.search.objectives import Direction
+from peftnas.search.outcomes import FEASIBLE
 from peftnas.search.sampling.changing_storage import ChangingStorage
 from peftnas.search.sampling.extrapolation import Extrapolation
 from peftnas.search.sampling.forecasts import Forecasts
@@ -42,7 +43,6 @@ from peftnas.search.storage import quiet_optuna
 
 Array = NDArray[np.float64]
 
-FEASIBLE = "feasible"
 RENEWED_AT = 1.1
 """Predictions are renewed when the trials at the top have grown by this factor."""
 

@@ -11,8 +11,9 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from peftnas.search.outcomes import FEASIBLE
 from peftnas.search.sampling.samplers import SAMPLERS, make_sampler
-from peftnas.search.sampling.view import FEASIBLE, SamplerView
+from peftnas.search.sampling.view import SamplerView
 
 DIRECTIONS = ("maximize", "minimize")
 N = {"gp": 13, "bruteforce": 20}
