@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModel, BertConfig, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import (
+    AutoModel,
+    BertConfig,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "</s>")
 GOOD = tuple(f"good{n}" for n in range(3))
@@ -57,4 +63,19 @@ def bert_config() -> BertConfig:
         intermediate_size=48,
         max_position_embeddings=40,
         initializer_range=0.3,
+    )
+
+
+def llama_config(layers: int = 2) -> LlamaConfig:
+    """Grouped queries, no padding token."""
+    return LlamaConfig(
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        pad_token_id=None,
+        bos_token_id=None,
+        eos_token_id=4,
     )

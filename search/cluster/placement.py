@@ -25,14 +25,11 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 from ray import cloudpickle
-
-if TYPE_CHECKING:
-    pass
 
 Bytes = npt.NDArray[np.uint8]
 

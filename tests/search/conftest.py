@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import DistilBertConfig, LlamaConfig
+from transformers import DistilBertConfig
 
 from peftnas.methods import LoRA
 from peftnas.search.backbone import Backbone
@@ -18,7 +18,7 @@ from peftnas.search.recipe import Recipe
 from peftnas.search.task_protocol import Split, TaskData
 from peftnas.search.trial.bench import BenchSpec
 from peftnas.spaces.architecture import Architecture
-from tests.backbones import BAD, GOOD, bert_config, save_backbone
+from tests.backbones import BAD, GOOD, bert_config, llama_config, save_backbone
 
 
 @pytest.fixture(scope="session")
@@ -37,17 +37,7 @@ def distilbert(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     """Grouped queries, no padding token."""
-    config = LlamaConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=64,
-        pad_token_id=None,
-        bos_token_id=None,
-        eos_token_id=4,
-    )
+    config = llama_config()
     return Backbone(save_backbone(tmp_path_factory.mktemp("llama"), config, pad=False))
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig
 
 from peftnas.methods import (
     IA3,
@@ -36,7 +35,7 @@ from peftnas.search.trial.bench import Bench
 from peftnas.search.trial.fine_tune import run_trial
 from peftnas.search.trial.record import paused_result
 from peftnas.search.trial.snapshot import SNAPSHOT, BadSnapshotError, read_snapshot
-from tests.backbones import save_backbone
+from tests.backbones import llama_config, save_backbone
 from tests.methods.test_conformance import EXAMPLES, Example
 from tests.search.conftest import JobOf
 from tests.search.trial.stops import OFTEN, in_rungs, killed_on_the_way, spec_on, tensors_of
@@ -134,17 +133,7 @@ def refused_by_llama(example: Example) -> bool:
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     """Of three layers, as the examples of methods want them."""
-    config = LlamaConfig(
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=64,
-        pad_token_id=None,
-        bos_token_id=None,
-        eos_token_id=4,
-    )
+    config = llama_config(layers=3)
     return Backbone(save_backbone(tmp_path_factory.mktemp("decoder"), config, pad=False))
 
 
