@@ -57,9 +57,7 @@ class Evaluator:
         import torch
 
         bench = self._spec.build("cuda" if torch.cuda.is_available() else "cpu")
-        for dtype in self._spec.dtypes:
-            bench.model(dtype)
-        bench.warm_up()
+        bench.warm_up(self._spec.dtypes)
         return bench
 
     def point(self, parameters: Mapping[str, Any]) -> Draw:

@@ -15,7 +15,7 @@ from peftnas.search.cluster.heartbeat import Heartbeat
 from peftnas.spaces.fields import Configurable
 
 if TYPE_CHECKING:
-    from peftnas.search.trial.bench import BenchSpec
+    pass
 
 # torch is imported inside methods: the numbers of threads below must be set before
 
@@ -109,13 +109,8 @@ class Worker:
         self.bench = placed_bench.PlacedBench(spec, device, held=held, watched=sent.check_backbone)
         self._check = sent.check_backbone
         name, memory = _about(device, sent.gpu_share)
-        self._warm_up(spec)
+        self.bench.warm_up(spec.dtypes)
         return {"device": name, "memory_bytes": memory, "weights": self.bench.weights_words}
-
-    def _warm_up(self, spec: BenchSpec) -> None:
-        for dtype in spec.dtypes:
-            self.bench.model(dtype)
-        self.bench.warm_up()
 
     def ping(self) -> None:
         """Answer."""

@@ -118,8 +118,14 @@ class Bench:
             self.tokenised[length] = Examples(train, validation)
         return self.tokenised[length]
 
-    def warm_up(self) -> None:
-        """Score perfect answers once, so that what the metrics import is no part of a trial."""
+    def warm_up(self, dtypes: Iterable[str] = ()) -> None:
+        """Load what trials would else wait for: backbones, and what the metrics import.
+
+        Args:
+            dtypes: number types of the backbone to load.
+        """
+        for dtype in dtypes:
+            self.model(dtype)
         for examples in list(self.tokenised.values())[:1]:
             labels = examples.validation.labels
             self.task.score(self.form.perfect(labels, self.data.n_outputs), labels)
